@@ -1,0 +1,33 @@
+"""The errors that a caller can react to; everything else is a ValueError or TypeError with a remedy."""
+
+from pathlib import Path
+
+
+class NeuralError(Exception):
+    """Base of the library's own errors."""
+
+
+class SceneFormatError(NeuralError):
+    """An input file cannot be used as it is.
+
+    Args:
+        path: The file at fault.
+        reason: What was expected, what came, and what to do.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+
+class BackendUnavailable(NeuralError):
+    """A compiled part, a device or an extra is missing; the message says what brings it."""
+
+
+class CheckpointError(NeuralError):
+    """A checkpoint or a run folder cannot be continued; the message names the key at fault."""
+
+
+class DivergenceError(NeuralError):
+    """A loss or gradient became NaN or Inf; the message names the step and the tensor."""
