@@ -35,9 +35,7 @@ def require(
         ValueError: Another shape or device.
     """
     if not isinstance(tensor, Tensor):
-        raise TypeError(
-            f"{op}: {name} must be a torch.Tensor, got {type(tensor).__name__}; call torch.as_tensor"
-        )
+        raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(tensor).__name__}; call torch.as_tensor")
     dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
     if tensor.dtype not in dtypes:
         wanted = " or ".join(str(d).removeprefix("torch.") for d in dtypes)

@@ -18,9 +18,7 @@ def forward(directions: Float[Tensor, "N 3"], degree: int) -> Float[Tensor, "N K
     for order in range(degree):
         for m in range(order + 1):
             norm = (
-                math.sqrt(
-                    (2 * order + 1) / (4 * math.pi) * math.factorial(order - m) / math.factorial(order + m)
-                )
+                math.sqrt((2 * order + 1) / (4 * math.pi) * math.factorial(order - m) / math.factorial(order + m))
                 * (-1) ** m
             )
             legendre = _legendre_derivative(order, m, z)
@@ -34,9 +32,7 @@ def forward(directions: Float[Tensor, "N 3"], degree: int) -> Float[Tensor, "N K
     return torch.stack(columns, -1)
 
 
-def backward(
-    grad: Float[Tensor, "N K"], directions: Float[Tensor, "N 3"], degree: int
-) -> Float[Tensor, "N 3"]:
+def backward(grad: Float[Tensor, "N K"], directions: Float[Tensor, "N 3"], degree: int) -> Float[Tensor, "N 3"]:
     """The gradient with respect to the directions, by autograd through `forward`."""
     with torch.enable_grad():
         leaf = directions.detach().requires_grad_()

@@ -24,9 +24,7 @@ def test_matches_the_textbook_sums(degree: int, n: int, isa: str) -> None:
 @pytest.mark.parametrize("degree", [1, 4, 8])
 def test_gradient_matches_in_either_memory_order(degree: int, isa: str) -> None:
     directions = _directions(45)
-    upstream = torch.randn(
-        45, degree * degree, generator=torch.Generator().manual_seed(1), dtype=torch.float64
-    )
+    upstream = torch.randn(45, degree * degree, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     expected = reference.backward(upstream, directions, degree)
     for order in (lambda t: t.contiguous(), lambda t: t.T.contiguous().T):
         leaf = order(directions.float()).requires_grad_()
