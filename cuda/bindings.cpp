@@ -12,6 +12,8 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include "philox.h"
+#include "ray_march.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -88,6 +90,9 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, philox_uniform);
+    NEURAL_BIND(m, ray_march_count);
+    NEURAL_BIND(m, ray_march_write);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }
