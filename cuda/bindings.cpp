@@ -12,8 +12,10 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include "occupancy.h"
 #include "philox.h"
 #include "ray_march.h"
+#include "ray_points.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -90,9 +92,15 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, occupancy_points);
+    NEURAL_BIND(m, occupancy_update);
+    NEURAL_BIND(m, occupancy_sums);
+    NEURAL_BIND(m, occupancy_pack);
     NEURAL_BIND(m, philox_uniform);
     NEURAL_BIND(m, ray_march_count);
     NEURAL_BIND(m, ray_march_write);
+    NEURAL_BIND(m, ray_points_forward);
+    NEURAL_BIND(m, ray_points_backward);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }

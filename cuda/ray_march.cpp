@@ -11,6 +11,37 @@ namespace {
 
 constexpr i64 kChunk = 128; // rays per task
 
+typedef u64 vwords __attribute__((vector_size(8 * kWidth)));
+
+NEURAL_HD vwords gather(const u8* words, vint index) {
+    vwords v;
+#if defined(__AVX512F__)
+    const __m512i low = _mm512_i32gather_epi64(_mm512_castsi512_si256((__m512i)index), words, 8);
+    const __m512i high = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64((__m512i)index, 1), words, 8);
+    __builtin_memcpy(&v, &low, 64);
+    __builtin_memcpy(reinterpret_cast<char*>(&v) + 64, &high, 64);
+#else
+    for (int l = 0; l < kWidth; ++l) {
+        u64 word;
+        __builtin_memcpy(&word, words + i64(index[l]) * 8, 8);
+        v[l] = word;
+    }
+#endif
+    return v;
+}
+
+NEURAL_HD bool any(vint mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#else
+    int found = 0;
+    for (int l = 0; l < kWidth; ++l) found |= mask[l];
+    return found != 0;
+#endif
+}
+
 struct Lanes {
     using Float = vfloat;
     using Int = vint;
@@ -38,15 +69,13 @@ struct Lanes {
     // block are one word of the Morton-ordered bitfield, the 8 of a 2^3 block one of its bytes.
     NEURAL_HD void block(const march::Grid& grid, vint level, const vint (&cell)[3], vint& size, vint& occupied) const {
         const vuint code = spread(cell[0]) | (spread(cell[1]) << 1) | (spread(cell[2]) << 2);
-        const i64 cascade = i64(grid.resolution) * grid.resolution * grid.resolution / 8; // bytes
-        for (int l = 0; l < kWidth; ++l) {
-            u64 word;
-            __builtin_memcpy(&word, bitfield + level[l] * cascade + i64(code[l] >> 6) * 8, 8);
-            const int bit = int(code[l] & 63u);
-            const u64 byte = (word >> (bit & 56)) & 255u;
-            size[l] = word + 1 <= 1 ? 4 : (byte == 0 || byte == 255 ? 2 : 1);
-            occupied[l] = int((word >> bit) & 1u);
-        }
+        const int cascade = grid.resolution * grid.resolution * grid.resolution / 64; // words
+        const vwords word = gather(bitfield, level * cascade + (vint)(code >> 6));
+        const vwords bit = __builtin_convertvector(code & 63u, vwords);
+        const vwords byte = (word >> (bit & 56u)) & 255u;
+        const auto uniform4 = word + 1u < 2u, uniform2 = ((byte + 1u) & 254u) == 0u;
+        size = __builtin_convertvector(uniform4 ? vwords{} + 4u : (uniform2 ? vwords{} + 2u : vwords{} + 1u), vint);
+        occupied = __builtin_convertvector((word >> bit) & 1u, vint);
     }
 };
 
@@ -70,12 +99,6 @@ struct Rays {
         return march::enter<Lanes, Cone>(grid, o, d, u, near, far, ray);
     }
 };
-
-bool any(vint mask) {
-    int found = 0;
-    for (int l = 0; l < kWidth; ++l) found |= mask[l];
-    return found != 0;
-}
 
 template <bool Cone>
 void count(const Rays& rays, i64 n, const march::Grid& grid, const Lanes& lanes, i64* counts, float* spans,
