@@ -165,8 +165,9 @@ class OccupancyGrid:
     def mark_unseen(self, cameras: Views) -> float:
         """Gives up the cells that no camera sees: they are set to -1 and never sampled again.
 
-        Blocks of 4^3 cells are tested by their bounding sphere, with a margin of twice its projected radius: a block is
-        given up only when it is clearly outside every image or behind every camera. Cameras see at most half of space.
+        Blocks of 4^3 cells are tested by their bounding sphere, with a quarter of its projected radius to spare: a block
+        is given up only when it is clearly outside every image or behind every camera. Cameras must see at most half
+        of space.
 
         Args:
             cameras: The training cameras, in world units.
@@ -205,7 +206,9 @@ class OccupancyGrid:
         """
         for name, mine in self.state_dict().items():
             if name not in state:
-                raise ValueError(f"OccupancyGrid: the checkpoint has no {name}; it was written without an occupancy grid")
+                raise ValueError(
+                    f"OccupancyGrid: the checkpoint has no {name}; it was written without an occupancy grid"
+                )
             given = state[name]
             if given.shape != mine.shape or given.dtype != mine.dtype:
                 raise ValueError(
@@ -230,9 +233,7 @@ class OccupancyGrid:
         return torch.cat(parts)
 
 
-def _spread(
-    n: int, available: int, seed: int, stream: int, step: int, device: torch.device
-) -> Int[Tensor, " n"]:
+def _spread(n: int, available: int, seed: int, stream: int, step: int, device: torch.device) -> Int[Tensor, " n"]:
     """n of the indices 0 .. available-1, each once: a random one of each of n equal runs."""
     if n == 0:
         return torch.empty(0, dtype=torch.int64, device=device)
@@ -265,9 +266,9 @@ def _seen(cameras: Views, centres: Float[Tensor, "n 3"], radius: float) -> Tenso
         pixels, depth = (t.detach().cpu().double() for t in cameras.project(points, index))
         fx, fy, cx, cy = cameras.intrinsics[index].detach().cpu().double()
         distance = (points - cameras.c2w[index, :3, 3].detach().cpu().double()).norm(dim=-1)
-        angle = radius / (distance - radius).clamp(min=1e-12)
-        slope = (pixels - torch.stack((cx, cy))).norm(dim=-1) / torch.maximum(fx, fy)
-        margin = 2 * torch.maximum(fx, fy) * angle * (1 + slope**2)
+        angle = torch.asin((radius / distance).clamp(max=1.0))
+        slope = (pixels - torch.stack((cx, cy))).norm(dim=-1) / torch.minimum(fx, fy)  # tan of the angle off axis
+        margin = 1.25 * torch.maximum(fx, fy) * angle * (1 + slope**2)  # d tan = (1 + tan^2) d angle
         size = cameras.sizes[index].detach().cpu().double()
         inside = ((pixels > -margin[:, None]) & (pixels < size + margin[:, None])).all(-1)
         around = (depth.abs() <= radius) | (distance <= 2 * radius)  # beside or about the camera: no say

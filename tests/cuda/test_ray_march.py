@@ -91,7 +91,7 @@ def test_growing_steps_equal_the_test_of_every_point(
     (origins, directions), (t_min, t_max) = _rays(n, 4, 0.6), _everywhere(n)
     bits, jitter = _grid(n_cascades, 0.3, 5), torch.rand(n, generator=torch.Generator().manual_seed(6))
     cone = {"cone_angle": cone_angle, "max_step": max_step}
-    found, starts, ends = _dense(origins, directions, t_min, t_max, bits, jitter, **cone)
+    found, starts, _ = _dense(origins, directions, t_min, t_max, bits, jitter, **cone)
     samples = ray_march.ray_march(origins, directions, t_min, t_max, bits, jitter=jitter, **BOX, **cone)
     # exp and log differ in the last digit, so that a point on a voxel's face may fall on the other side
     ambiguous = _near_a_change(origins, directions, t_min, t_max, bits, jitter, **cone)
@@ -236,12 +236,10 @@ def test_hostile_rays_end_and_leave_their_neighbours_alone(value: float, cone_an
     bits = _grid(2, 0.3, 15)
     alone = ray_march.ray_march(origins, directions, t_min, t_max, bits, cone_angle=cone_angle, **BOX)
     origins[3], directions[7], t_min[11], t_max[15] = value, value, value, value
-    bad = [7] if value == 0.0 else [3, 7] if abs(value) < 1 or value == 3e38 else [3, 7]
     samples = ray_march.ray_march(origins, directions, t_min, t_max, bits, cone_angle=cone_angle, **BOX)
-    if not (math.isfinite(value) and abs(value) < 1):
-        bad_counts = samples.packed_info[bad, 1]
-        assert bool((bad_counts == 0).all())
     assert int(samples.packed_info[7, 1]) == 0
+    if not abs(value) < 1:
+        assert int(samples.packed_info[3, 1]) == 0
     others = [r for r in range(n) if r not in (3, 7, 11, 15)]
     assert torch.equal(samples.packed_info[others, 1], alone.packed_info[others, 1])
     _assert_well_packed(samples, n)
@@ -272,7 +270,7 @@ def test_wrong_arguments_say_what_to_do() -> None:
         march(origins, directions, t_min, t_max, bits, **{**BOX, "resolution": 32})
     with pytest.raises(ValueError, match="resolution must be a power of two from 16 to 1024, got 8"):
         march(origins, directions, t_min, t_max, bits, **{**BOX, "resolution": 8})
-    with pytest.raises(ValueError, match="step must be positive and finite, got 0.0"):
+    with pytest.raises(ValueError, match=r"step must be positive and finite, got 0\.0"):
         march(origins, directions, t_min, t_max, bits, **{**BOX, "step": 0})
     with pytest.raises(ValueError, match="max_step must be at least step"):
         march(origins, directions, t_min, t_max, bits, max_step=0.001, **BOX)
@@ -293,7 +291,9 @@ def test_points_and_their_gradients_match_the_reference(order: str, isa: str) ->
     (origins, directions), (t_min, t_max) = _rays(n, 21), _everywhere(n)
     samples = ray_march.ray_march(origins, directions, t_min, t_max, _grid(1, 0.3, 22), max_samples=1500, **BOX)
     arrange = (lambda t: t) if order == "row major" else (lambda t: t.T.contiguous().T)
-    leaves = [arrange(t).detach().clone(memory_format=torch.preserve_format).requires_grad_() for t in (origins, directions)]
+    leaves = [
+        arrange(t).detach().clone(memory_format=torch.preserve_format).requires_grad_() for t in (origins, directions)
+    ]
     doubles = [t.double().requires_grad_() for t in (origins, directions)]
     got = ray_points(*leaves, samples)
     expected = points_reference.forward(
