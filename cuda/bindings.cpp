@@ -12,6 +12,7 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include "hash_grid.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -87,6 +88,11 @@ NB_MODULE(_native, m) {
     m.def("available_isas", [] { return std::vector<std::string>(kIsaNames, kIsaNames + best_isa() + 1); });
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
+
+    NEURAL_BIND(m, hash_grid_forward);
+    NEURAL_BIND(m, hash_grid_backward_table);
+    NEURAL_BIND(m, hash_grid_backward_positions);
+    NEURAL_BIND(m, hash_grid_backward_backward);
 
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
