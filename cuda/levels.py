@@ -35,7 +35,7 @@ def describe(
 ) -> tuple[Int[Tensor, "T L W"], int]:
     """Lays out all levels of all sub-tables.
 
-    Level l has scale_l = base * per_level_scale^l - 1 and resolution ceil(scale_l) + 1 on each axis. A `dense` level holds
+    Level l has scale_l = base * per_level_scale^l - 1 and resolution ceil(scale_l) + 1 per axis. A `dense` level holds
     every corner; a `hash` level at most 2^log2_hashmap_size entries, shared by hashing where the corners are more; a
     `tiled` level at most the first level's corners, repeated over the box. Sizes are rounded up to 8 entries.
 
