@@ -1,7 +1,7 @@
 """Files that are either the old one or the new one, never half of either.
 
-Written to a temporary name in the same folder, flushed to the disk, renamed. A process killed at any moment leaves at
-most a temporary file (`.<name>.<pid>.tmp`) behind.
+Written to a temporary name in the same folder, flushed to the disk, renamed. A process killed at any moment
+leaves at most a temporary file (`.<name>.<pid>.tmp`) behind.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def finite(value: float | None) -> float | None:
 
 
 def sync_folder(path: str | Path) -> None:
-    """Make renames and removals inside a folder survive a power cut; does nothing on Windows, which cannot."""
+    """Make renames and removals inside a folder survive a power cut (nothing to do on Windows)."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -4,8 +4,8 @@
     RUN/checkpoints/<step>/meta.json              format version, step, checksum, the caller's meta
     RUN/checkpoints/latest                        the newest complete <step>, as text
 
-A save fills `<step>.tmp`, flushes it, renames it, and only then replaces `latest`: whatever moment the process dies,
-`latest` names a complete checkpoint. The last two are kept. Nothing is ever pickled.
+A save fills `<step>.tmp`, flushes it, renames it, and only then replaces `latest`: whatever moment the
+process dies, `latest` names a complete checkpoint. The last two are kept. Nothing is ever pickled.
 """
 
 import json
@@ -42,7 +42,7 @@ class Checkpoint:
 
     step: int
     tensors: dict[str, Tensor]
-    """On the CPU, named `model/...`, `optim/...`, `ema/...`, `occupancy/...`, `sampler/...` or `scale/...`."""
+    """On the CPU; each name begins with one of `PREFIXES`."""
     meta: dict[str, Any]
 
 
@@ -119,7 +119,7 @@ def load_latest(run_dir: str | Path) -> Checkpoint:
 
 
 def latest_step(run_dir: str | Path) -> int | None:
-    """Step of the checkpoint that `load_latest` tries first, None if there is none; nothing is read but names."""
+    """Step of the checkpoint that `load_latest` tries first, None if there is none; reads names only."""
     candidates = _candidates(Path(run_dir) / "checkpoints")
     return _step_of(candidates[0]) if candidates else None
 
@@ -190,7 +190,7 @@ def _step_of(folder: Path) -> int:
 
 
 def _candidates(root: Path) -> list[Path]:
-    """Folders in the order in which they are tried: the one that `latest` names, then from the newest down."""
+    """Folders in the order of trying: the one that `latest` names, then from the newest down."""
     try:
         named = (root / "latest").read_text("utf-8", errors="replace").strip()
     except OSError:
@@ -204,7 +204,8 @@ def _read_folder(folder: Path) -> Checkpoint:
         raise _Damaged(f'meta.json: "format" must be {FORMAT!r}, got {head.get("format")!r}')
     if head.get("version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{folder}: checkpoint format version {head.get('version')!r}, this neural reads version {FORMAT_VERSION}. "
+            f"{folder}: checkpoint format version {head.get('version')!r}, "
+            f"this neural reads version {FORMAT_VERSION}. "
             "Use the version of neural that wrote it, or start anew with --overwrite."
         )
     step, meta, check = head.get("step"), head.get("meta"), head.get("tensors")

@@ -31,8 +31,8 @@ class Interrupted(KeyboardInterrupt):
 class Interrupt:
     """Turns SIGINT and SIGTERM into a flag for the length of a `with` block.
 
-    The flag is the truth value of the object. A second signal raises `KeyboardInterrupt` at once, for a loop that
-    hangs. Outside the main thread, where Python allows no handlers, signals keep their usual effect.
+    The flag is the truth value of the object. A second signal raises `KeyboardInterrupt` at once, for a loop
+    that hangs. Outside the main thread, where Python allows no handlers, signals keep their usual effect.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Interrupt:
         self._previous.clear()
 
     def leave(self) -> NoReturn:
-        """Raise `Interrupted` with the exit code of the signal that came; call it once everything is saved."""
+        """Raise `Interrupted` with the exit code of the signal; call it once everything is saved."""
         if self.signum is None:
             raise ValueError("Interrupt.leave: no signal came; test the object first")
         raise Interrupted(self.signum)

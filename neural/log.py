@@ -11,12 +11,14 @@ from neural import atomic
 
 
 class MetricsLog:
-    """Scalars by step, appended to `RUN/metrics.jsonl` (one JSON object a line, `step` first) and to TensorBoard.
+    """Scalars by step, appended to `RUN/metrics.jsonl` and to TensorBoard.
+
+    The file holds one JSON object a line, `step` first.
 
     Args:
         folder: The run's folder.
-        step: The step that the run goes on from; later lines, written before it was killed, are removed. 0 removes
-            all but step 0.
+        step: The step that the run goes on from; later lines, written before it was killed, are removed. 0
+            removes all but step 0.
         tensorboard: "auto" writes to `RUN/tensorboard` if the package is installed.
     """
 
@@ -51,7 +53,7 @@ class MetricsLog:
 
 
 def read(folder: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's `metrics.jsonl`; a last line that a killed process left half-written is dropped."""
+    """The lines of a run's `metrics.jsonl`, without one that a killed process left half-written."""
     path = Path(folder) / "metrics.jsonl"
     return _lines(path) if path.exists() else []
 

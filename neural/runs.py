@@ -5,8 +5,8 @@
     RUN/checkpoints/     the last two checkpoints       (neural.checkpoint)
     RUN/eval.json  RUN/report.html  RUN/video.mp4  RUN/cache/  RUN/lock
 
-A run goes on if the resolved configuration is the same; `run.steps` may grow. One process at a time: the lock is the
-operating system's, so one that a killed process left behind counts for nothing.
+A run goes on if the resolved configuration is the same; `run.steps` may grow. One process at a time: the lock
+is the operating system's, so one that a killed process left behind counts for nothing.
 """
 
 import contextlib
@@ -46,8 +46,8 @@ def opened(folder: str | Path, config: Mapping[str, Any], *, overwrite: bool = F
         overwrite: Remove the run in the folder (only files that a run writes) and start anew.
 
     Raises:
-        CheckpointError: If another process trains the run, the folder holds other files, the configuration differs
-            (every differing key is named with both values) or asks for fewer steps.
+        CheckpointError: If another process trains the run, the folder holds other files, the configuration
+            differs (every differing key is named with both values) or asks for fewer steps.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -71,7 +71,7 @@ class Run:
     def __init__(self, folder: Path, config: dict[str, Any], *, resumed: bool) -> None:
         self.folder = folder
         self.config = config
-        """The resolved configuration; with `--minutes` in a run taken up again, `run.steps` is what was fixed then."""
+        """The resolved configuration; with `--minutes`, a resumed run has the `run.steps` fixed then."""
         self.resumed = resumed
         """Whether the folder held this run already."""
 
@@ -182,7 +182,8 @@ def _locked(folder: Path) -> Iterator[None]:
             file.seek(0)
             owner = file.read(64).strip() or "unknown"
             raise CheckpointError(
-                f"{folder}: process {owner} trains this run now; wait for it, stop it, or choose another --out."
+                f"{folder}: process {owner} trains this run now; "
+                "wait for it, stop it, or choose another --out."
             )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

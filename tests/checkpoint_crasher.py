@@ -1,9 +1,11 @@
-"""Saves checkpoints in a child process, kills it, and checks that the newest one can be read. Run by test_checkpoint.
+"""Saves checkpoints in a child process, kills it, and checks that the newest one can be read.
+
+Run by test_checkpoint.
 
     python checkpoint_crasher.py every-call|random-moments FOLDER
 
-`every-call` lets the child die (without any clean-up) before the 1st, 2nd, 3rd ... call that changes the file system;
-`random-moments` sends SIGKILL while it saves in a loop. Prints the number of kills.
+`every-call` lets the child die (without any clean-up) before the 1st, 2nd, 3rd ... call that changes the file
+system; `random-moments` sends SIGKILL while it saves in a loop. Prints the number of kills.
 """
 
 import os
