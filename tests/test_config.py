@@ -78,7 +78,7 @@ def test_a_toml_file_sets_what_it_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[model]\nlog2_hashmapsize = 16", r"a\.toml: unknown key 'model\.log2_hashmapsize'; did you mean"),
+        ("[model]\nlog2_hashmapsize = 16", r"a\.toml: unknown key 'model\.log2_hashmapsize'; did"),
         ("[modle]\nx = 1", r"unknown key 'modle'; did you mean 'model'"),
         ("[model]\nzzz = 1", r"unknown key 'model\.zzz'; there are: n_levels, "),
         ("model = 3", r"model is a group of keys, got 3"),
@@ -88,13 +88,16 @@ def test_a_toml_file_sets_what_it_names(tmp_path: Path) -> None:
         ('[optim]\nloss = "l3"', r"optim\.loss must be 'huber' or 'l2', got 'l3'"),
         ("[optim]\nrandom_background = 1", r"random_background must be true or false, got 1"),
         ("[optim]\nlr = inf", r"--optim\.lr must be above 0 and finite, got inf"),
-        ("[run]\nsteps = 0", r"--steps must be between 1 and"),
+        ("[run]\nsteps = 0", r"--steps must be between 1"),
         ("[run]\nsteps = 5\nminutes = 1", r"--steps and --minutes exclude each other"),
-        ("[model]\nbase_resolution = 64\nfinest_resolution = 32", r"finest-resolution must be between 64 and"),
+        (
+            "[model]\nbase_resolution = 64\nfinest_resolution = 32",
+            r"finest-resolution must be between 64 and",
+        ),
         ("[model]\ndensity_width = 48", r"density-width must be one of 16, 32, 64, 128, got 48"),
         ("[model", r"not valid TOML"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "a.toml"
     path.write_text(text)

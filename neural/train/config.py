@@ -10,9 +10,10 @@ Sources: nerfacc's occupancy-grid example and instant-ngp's base.json for values
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 Device = Literal["cpu", "cuda"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def resolve(
     )
 
 
-def _or(value, default):  # type: ignore[no-untyped-def]  # the value if one was given, whatever its type
+def _or(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
