@@ -119,7 +119,7 @@ def merge(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> dict[s
     else:
         here[MINUTES] = there.get(MINUTES)
     before, now = there.get(STEPS), here.get(STEPS)
-    if before is not None and now < before:
+    if isinstance(before, int) and now < before:
         raise CheckpointError(
             f"{folder}: {STEPS} may only grow: {before} there, {now} here. "
             "Ask for more, choose another --out, or start anew with --overwrite."

@@ -9,7 +9,7 @@ import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -60,7 +60,7 @@ def unresolved(config: Any) -> list[str]:
     return [name for name, value in _leaves(config, "") if value is None or value == "auto"]
 
 
-def nearest(name: str, names: typing.Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or the list of what exists where nothing is near."""
     names = list(names)
     close = difflib.get_close_matches(name, names, n=1)
