@@ -1,0 +1,99 @@
+// The Python module `neural.cuda._native`: one line per CPU kernel, and which instruction set runs.
+// Pointers arrive as data_ptr() integers that Python has checked; nothing here allocates or checks.
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+#include <string>
+#include <type_traits>
+#include <vector>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+#include "hash_grid.h"
+#include "spherical_harmonics.h"
+
+namespace nb = nanobind;
+using namespace neural;
+
+namespace {
+
+const char* const kIsaNames[] = {"baseline", "avx2", "avx512"};
+
+int best_isa() {
+#if defined(__x86_64__) || defined(_M_X64)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+                      __builtin_cpu_supports("bmi2");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return avx512 ? 2 : avx2 ? 1 : 0;
+#else
+    return 0;
+#endif
+}
+
+int isa_named(const std::string& name) {
+    const int best = best_isa();
+    std::string choice;
+    for (int i = 0; i <= best; ++i) {
+        if (name == kIsaNames[i]) return i;
+        choice += std::string(i ? ", " : "") + kIsaNames[i];
+    }
+    throw nb::value_error(("instruction set '" + name + "' is not available here; choose one of: " + choice).c_str());
+}
+
+int active = 0; // index into kIsaNames; written by set_isa only
+
+template <class T> struct Wire { // how Python passes T
+    using type = std::conditional_t<std::is_pointer_v<T>, std::uintptr_t, T>;
+    static T read(type value) {
+        if constexpr (std::is_pointer_v<T>) return reinterpret_cast<T>(value);
+        else return value;
+    }
+};
+
+template <class Result, class... Args>
+void bind(nb::module_& m, const char* name, Result (*const (&&entries)[kIsaCount])(Args...)) {
+    struct Table {
+        Result (*of[kIsaCount])(Args...);
+    } table;
+    for (int i = 0; i < kIsaCount; ++i) table.of[i] = entries[i];
+    m.def(name, [table](typename Wire<Args>::type... args) {
+        nb::gil_scoped_release nogil;
+        return table.of[active](Wire<Args>::read(args)...);
+    });
+}
+
+#define NEURAL_BIND(m, name) bind(m, #name, NEURAL_EACH_ISA(name))
+
+// Keeps freed blocks in the process: a training step that allocates the same large buffers again and again
+// would otherwise map and clear them anew each time. Process-wide, so only training loops ask for it.
+void retain_heap() {
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, 2147483647);
+    mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+} // namespace
+
+NB_MODULE(_native, m) {
+    const char* wanted = std::getenv("NEURAL_ISA");
+    active = wanted && *wanted ? isa_named(wanted) : best_isa();
+    m.def("active_isa", [] { return std::string(kIsaNames[active]); });
+    m.def("available_isas", [] { return std::vector<std::string>(kIsaNames, kIsaNames + best_isa() + 1); });
+    m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
+    m.def("retain_heap", &retain_heap);
+
+    NEURAL_BIND(m, hash_grid_forward);
+    NEURAL_BIND(m, hash_grid_backward_table);
+    NEURAL_BIND(m, hash_grid_backward_positions);
+    NEURAL_BIND(m, hash_grid_backward_backward);
+
+    NEURAL_BIND(m, spherical_harmonics_forward);
+    NEURAL_BIND(m, spherical_harmonics_backward);
+}

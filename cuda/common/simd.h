@@ -1,0 +1,164 @@
+// A thin vector type: kWidth fp32 lanes of the instruction set that this unit is compiled for.
+// Arithmetic is the compiler's (GCC/Clang vector extensions); only gathers, rounding and half conversion use
+// intrinsics. A mask is the vint that a comparison gives; `mask ? a : b` selects.
+#pragma once
+#include "platform.cuh"
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace neural {
+namespace NEURAL_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__AVX2__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+
+typedef float vfloat __attribute__((vector_size(4 * kWidth)));
+typedef i32 vint __attribute__((vector_size(4 * kWidth)));
+typedef u32 vuint __attribute__((vector_size(4 * kWidth)));
+
+NEURAL_HD vfloat splat(float x) { return x - vfloat{}; }
+NEURAL_HD vint splat(i32 x) { return x - vint{}; }
+NEURAL_HD vuint splat(u32 x) { return x - vuint{}; }
+
+NEURAL_HD vfloat load(const float* p) {
+    vfloat v;
+    __builtin_memcpy(&v, p, sizeof(v));
+    return v;
+}
+NEURAL_HD void store(float* p, vfloat v) { __builtin_memcpy(p, &v, sizeof(v)); }
+// The first `count` lanes; the others are zero.
+NEURAL_HD vfloat load(const float* p, int count) {
+    if (count >= kWidth) return load(p);
+    vfloat v{};
+    for (int i = 0; i < count; ++i) v[i] = p[i];
+    return v;
+}
+NEURAL_HD void store(float* p, vfloat v, int count) {
+    if (count >= kWidth) return store(p, v);
+    for (int i = 0; i < count; ++i) p[i] = v[i];
+}
+// Lanes p[0], p[stride], ...; the first `count` of them.
+NEURAL_HD vfloat load_strided(const float* p, i64 stride, int count = kWidth) {
+    vfloat v{};
+    for (int i = 0; i < count; ++i) v[i] = p[i * stride];
+    return v;
+}
+NEURAL_HD void store_strided(float* p, i64 stride, vfloat v, int count = kWidth) {
+    for (int i = 0; i < count; ++i) p[i * stride] = v[i];
+}
+
+NEURAL_HD vint to_int(vfloat v) { return __builtin_convertvector(v, vint); } // truncates
+NEURAL_HD vfloat to_float(vint v) { return __builtin_convertvector(v, vfloat); }
+NEURAL_HD vfloat to_float(vuint v) { return __builtin_convertvector((vint)v, vfloat); } // below 2^31
+NEURAL_HD vfloat as_float(vint v) { return (vfloat)v; }
+NEURAL_HD vint as_int(vfloat v) { return (vint)v; }
+
+NEURAL_HD vfloat floor(vfloat v) {
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_roundscale_ps((__m512)v, 0x01);
+#elif defined(__AVX2__)
+    return (vfloat)_mm256_floor_ps((__m256)v);
+#else
+    const vfloat t = to_float(to_int(v)); // |v| < 2^31; larger values are whole already
+    const vfloat down = t > v ? t - 1.0f : t;
+    return (v < 0.0f ? -v : v) < 2147483648.0f ? down : v;
+#endif
+}
+NEURAL_HD vfloat round(vfloat v) { return floor(v + 0.5f); }
+NEURAL_HD vfloat abs(vfloat v) { return as_float(as_int(v) & 0x7fffffff); }
+NEURAL_HD vfloat min(vfloat a, vfloat b) { return a < b ? a : b; } // b where a is NaN
+NEURAL_HD vfloat max(vfloat a, vfloat b) { return a > b ? a : b; }
+NEURAL_HD vfloat sqrt(vfloat v) {
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_sqrt_ps((__m512)v);
+#elif defined(__AVX2__)
+    return (vfloat)_mm256_sqrt_ps((__m256)v);
+#else
+    for (int i = 0; i < kWidth; ++i) v[i] = __builtin_sqrtf(v[i]);
+    return v;
+#endif
+}
+// Sum of the lanes in a fixed tree order.
+NEURAL_HD float sum(vfloat v) {
+    float lanes[kWidth];
+    store(lanes, v);
+    for (int half = kWidth / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+// e^v, relative error below 2e-7 (Cephes' expf: split off the power of two, degree-5 polynomial on the rest).
+// Saturates instead of overflowing past 88.37; NaN stays NaN.
+NEURAL_HD vfloat exp(vfloat v) {
+    const vfloat x = v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v);
+    const vfloat n = floor(x * 1.44269504088896341f + 0.5f);
+    vfloat r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    vfloat p = splat(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    return p * as_float((to_int(n) + 127) << 23);
+}
+// ln(v) for v > 0, relative error below 2e-7 (Cephes' logf).
+NEURAL_HD vfloat log(vfloat v) {
+    vint bits = as_int(v);
+    vfloat e = to_float(((bits >> 23) & 0xff) - 126);
+    vfloat m = as_float((bits & 0x007fffff) | 0x3f000000);
+    const vint low = m < 0.707106781186547524f;
+    e = low ? e - 1.0f : e;
+    m = low ? m + m - 1.0f : m - 1.0f;
+    vfloat p = splat(7.0376836292e-2f);
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    const vfloat z = m * m;
+    return m + (p * m * z - 0.5f * z - e * 2.12194440e-4f) + e * 0.693359375f;
+}
+// sin and cos of pi*t, reduced exactly (t's fraction is exact in fp32), absolute error below 2e-7.
+NEURAL_HD void sincos_pi(vfloat t, vfloat& s, vfloat& c) {
+    const vfloat n = floor(t * 2.0f + 0.5f);               // quarter turns
+    const vfloat r = (t - n * 0.5f) * 3.14159265358979324f; // in [-pi/4, pi/4]
+    const vfloat q = n - 4.0f * floor(n * 0.25f);
+    const vint k = to_int(q);
+    const vfloat z = r * r;
+    const vfloat sr = r + r * z * (-1.6666654611e-1f + z * (8.3321608736e-3f + z * -1.9515295891e-4f));
+    const vfloat cr = 1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
+    const vint swap = (k & 1) != 0;
+    const vfloat ss = swap ? cr : sr;
+    const vfloat cc = swap ? sr : cr;
+    s = (k & 2) != 0 ? -ss : ss;
+    c = ((k + 1) & 2) != 0 ? -cc : cc;
+}
+// sin and cos of v in radians, |v| < 8192 for full accuracy (Cody-Waite reduction in three parts).
+NEURAL_HD void sincos(vfloat v, vfloat& s, vfloat& c) {
+    const vfloat n = floor(v * 0.636619772367581343f + 0.5f);
+    const vfloat r = ((v - n * 1.5703125f) - n * 4.837512969970703125e-4f) - n * 7.54978995489188216e-8f;
+    const vfloat q = n - 4.0f * floor(n * 0.25f);
+    const vint k = to_int(q);
+    const vfloat z = r * r;
+    const vfloat sr = r + r * z * (-1.6666654611e-1f + z * (8.3321608736e-3f + z * -1.9515295891e-4f));
+    const vfloat cr = 1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
+    const vint swap = (k & 1) != 0;
+    const vfloat ss = swap ? cr : sr;
+    const vfloat cc = swap ? sr : cr;
+    s = (k & 2) != 0 ? -ss : ss;
+    c = ((k + 1) & 2) != 0 ? -cc : cc;
+}
+
+} // namespace NEURAL_ISA
+} // namespace neural
