@@ -103,19 +103,14 @@ def load_latest(run_dir: str | Path) -> Checkpoint:
             continue
         if damages:
             warnings.warn(
-                f"damaged checkpoint passed over, going on from step {checkpoint.step}: "
-                + "; ".join(damages),
+                f"damaged checkpoint passed over, going on from step {checkpoint.step}: " + "; ".join(damages),
                 RuntimeWarning,
                 stacklevel=2,
             )
         return checkpoint
     if damages:
-        raise CheckpointError(
-            "no checkpoint can be read: " + "; ".join(damages) + ". Start anew with --overwrite."
-        )
-    raise CheckpointError(
-        f"{run_dir}: no checkpoint there; train it first, or give the folder that --out named."
-    )
+        raise CheckpointError("no checkpoint can be read: " + "; ".join(damages) + ". Start anew with --overwrite.")
+    raise CheckpointError(f"{run_dir}: no checkpoint there; train it first, or give the folder that --out named.")
 
 
 def latest_step(run_dir: str | Path) -> int | None:
@@ -150,9 +145,7 @@ def _write_folder(folder: Path, step: int, tensors: Mapping[str, Tensor], meta: 
 def _owned(tensor: Tensor) -> Tensor:
     """On the CPU and owner of its memory: safetensors refuses tensors that share some."""
     tensor = tensor.detach()
-    whole = (
-        tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    )
+    whole = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     return tensor.cpu() if whole else tensor.contiguous().clone().cpu()
 
 
@@ -178,11 +171,7 @@ def _prune(root: Path, step: int) -> None:
 
 
 def _complete(root: Path) -> list[Path]:
-    return (
-        [path for path in root.iterdir() if path.is_dir() and _FOLDER.fullmatch(path.name)]
-        if root.is_dir()
-        else []
-    )
+    return [path for path in root.iterdir() if path.is_dir() and _FOLDER.fullmatch(path.name)] if root.is_dir() else []
 
 
 def _step_of(folder: Path) -> int:

@@ -112,9 +112,7 @@ def _package(name: str) -> Finding:
         return Finding(name, "missing", "broken", f"pip install '{name}>={least}'")
     parts = tuple(int(part) for part in version.split("+")[0].split(".")[:2] if part.isdigit())
     if parts < MINIMUM[name]:
-        return Finding(
-            name, f"{version}, {least} or newer is needed", "broken", f"pip install '{name}>={least}'"
-        )
+        return Finding(name, f"{version}, {least} or newer is needed", "broken", f"pip install '{name}>={least}'")
     return Finding(name, version)
 
 
@@ -122,9 +120,7 @@ def _native() -> Finding:
     try:
         native = importlib.import_module("neural.cuda.native")
     except (neural.NeuralError, ImportError) as error:
-        return Finding(
-            "native core", f"cannot be loaded: {error}", "broken", "pip install -e . in a checkout"
-        )
+        return Finding("native core", f"cannot be loaded: {error}", "broken", "pip install -e . in a checkout")
     chosen = " (by NEURAL_ISA)" if os.environ.get("NEURAL_ISA") else ""
     return Finding(
         "native core", f"{native.active_isa()}{chosen}; this machine has {', '.join(native.available_isas())}"
@@ -135,9 +131,7 @@ def _threads() -> Finding:
     torch = _torch()
     used = torch.get_num_threads() if torch is not None else "?"
     policy = os.environ.get("OMP_WAIT_POLICY")
-    return Finding(
-        "threads", f"{used} of {os.cpu_count()}" + (f", OMP_WAIT_POLICY={policy}" if policy else "")
-    )
+    return Finding("threads", f"{used} of {os.cpu_count()}" + (f", OMP_WAIT_POLICY={policy}" if policy else ""))
 
 
 def _gpus() -> list[Finding]:

@@ -60,8 +60,7 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """As in `eval.json`; an infinite PSNR (equal images) is null."""
         scores = [
-            {"name": i.name, "psnr": atomic.finite(i.psnr), "ssim": i.ssim, "lpips": i.lpips}
-            for i in self.images
+            {"name": i.name, "psnr": atomic.finite(i.psnr), "ssim": i.ssim, "lpips": i.lpips} for i in self.images
         ]
         return {
             "mean": {"psnr": atomic.finite(self.psnr), "ssim": self.ssim, "lpips": self.lpips},
@@ -103,9 +102,7 @@ def evaluate(
         ValueError: For an empty split.
     """
     if not indices:
-        raise ValueError(
-            f"evaluate: the split {split!r} has no images; choose another or a smaller --split-every"
-        )
+        raise ValueError(f"evaluate: the split {split!r} has no images; choose another or a smaller --split-every")
     distance = lpips.load(lpips_net)
     scores = []
     for index in tqdm(indices, desc="evaluating", unit="image", disable=not progress, leave=False):

@@ -101,8 +101,7 @@ class Lpips:
         """
         if image.shape != target.shape or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(
-                "lpips: images must be [H, W, 3] of one size, "
-                f"got {tuple(image.shape)} and {tuple(target.shape)}"
+                f"lpips: images must be [H, W, 3] of one size, got {tuple(image.shape)} and {tuple(target.shape)}"
             )
         if min(image.shape[:2]) < 32:
             raise ValueError(f"lpips: images must be at least 32x32 pixels, got {tuple(image.shape)}")

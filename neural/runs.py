@@ -90,14 +90,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise CheckpointError(
-                f"{path}: larger than {MAX_CONFIG_BYTES >> 20} MiB, not a run's configuration."
-            )
+            raise CheckpointError(f"{path}: larger than {MAX_CONFIG_BYTES >> 20} MiB, not a run's configuration.")
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder}: not a run (no {CONFIG}); give the folder that --out named."
-        ) from error
+        raise CheckpointError(f"{folder}: not a run (no {CONFIG}); give the folder that --out named.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); start anew with --overwrite.") from error
     if not isinstance(config, dict):
@@ -119,7 +115,7 @@ def merge(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> dict[s
     else:
         here[MINUTES] = there.get(MINUTES)
     before, now = there.get(STEPS), here.get(STEPS)
-    if isinstance(before, int) and now < before:
+    if isinstance(before, int) and isinstance(now, int) and now < before:
         raise CheckpointError(
             f"{folder}: {STEPS} may only grow: {before} there, {now} here. "
             "Ask for more, choose another --out, or start anew with --overwrite."
@@ -182,8 +178,7 @@ def _locked(folder: Path) -> Iterator[None]:
             file.seek(0)
             owner = file.read(64).strip() or "unknown"
             raise CheckpointError(
-                f"{folder}: process {owner} trains this run now; "
-                "wait for it, stop it, or choose another --out."
+                f"{folder}: process {owner} trains this run now; wait for it, stop it, or choose another --out."
             )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

@@ -32,11 +32,7 @@ def from_plain(kind: type[Config], values: Mapping[str, Any], *, source: str = "
 
 def to_plain(config: Any) -> dict[str, Any]:
     """Nested plain values, tuples as lists: what JSON will give back."""
-    return {
-        field.name: _plain_value(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-        if field.init
-    }
+    return {field.name: _plain_value(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
 
 
 def read_toml(kind: type[Config], path: str | Path) -> Config:
@@ -97,13 +93,9 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         if value in options and type(value) in {type(option) for option in options}:
             return value
     elif origin is tuple:
-        every = (
-            options[:1] * len(value) if options[1:] == (...,) and isinstance(value, list | tuple) else options
-        )
+        every = options[:1] * len(value) if options[1:] == (...,) and isinstance(value, list | tuple) else options
         if isinstance(value, list | tuple) and len(value) == len(every):
-            return tuple(
-                _checked(v, o, f"{where}[{i}]") for i, (v, o) in enumerate(zip(value, every, strict=True))
-            )
+            return tuple(_checked(v, o, f"{where}[{i}]") for i, (v, o) in enumerate(zip(value, every, strict=True)))
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     elif (hint is type(None) and value is None) or (isinstance(hint, type) and type(value) is hint):

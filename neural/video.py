@@ -93,17 +93,13 @@ def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     if first is None:
         raise ValueError("video: there are no frames")
     if first.ndim != 3 or first.shape[2] != 3 or first.dtype != np.uint8 or min(first.shape[:2]) < 2:
-        raise ValueError(
-            f"video: frames must be [H, W, 3] uint8, 2x2 or more, got {first.shape} {first.dtype}"
-        )
+        raise ValueError(f"video: frames must be [H, W, 3] uint8, 2x2 or more, got {first.shape} {first.dtype}")
 
     def rest() -> Iterator[np.ndarray]:
         yield first
         for index, frame in enumerate(iterator, start=1):
             if frame.shape != first.shape or frame.dtype != first.dtype:
-                raise ValueError(
-                    f"video: frame {index} is {frame.shape} {frame.dtype}, frame 0 is {first.shape}"
-                )
+                raise ValueError(f"video: frame {index} is {frame.shape} {frame.dtype}, frame 0 is {first.shape}")
             yield frame
 
     return rest()

@@ -35,9 +35,7 @@ def training(monkeypatch: pytest.MonkeyPatch):
     return module
 
 
-@pytest.mark.parametrize(
-    "arguments", ["--help", "train --help", "train radiance --help", "render --help", "--version"]
-)
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "train radiance --help", "render --help", "--version"])
 def test_help_is_quick_and_does_not_import_torch(arguments: str) -> None:
     script = (
         "import sys, neural.cli\n"
@@ -109,9 +107,7 @@ def test_what_cannot_be_meant_exits_with_2(arguments: str, message: str, trainin
         (Interrupted(15), 143, "SIGTERM; saved"),
     ],
 )
-def test_errors_become_one_line_and_a_code(
-    error: BaseException, code: int, message: str, training, capsys
-) -> None:
+def test_errors_become_one_line_and_a_code(error: BaseException, code: int, message: str, training, capsys) -> None:
     training.error = error
     assert cli.main(["train", "radiance", "fox"]) == code
     printed = capsys.readouterr().err
@@ -138,9 +134,7 @@ def test_eval_and_render_call_the_run(monkeypatch: pytest.MonkeyPatch, capsys) -
             calls.append(options)
             return Path("r/orbit.mp4")
 
-    monkeypatch.setattr(
-        neural, "load_run", lambda path, device: calls.append((path, device)) or Run(), raising=False
-    )
+    monkeypatch.setattr(neural, "load_run", lambda path, device: calls.append((path, device)) or Run(), raising=False)
     assert cli.main(["eval", "r", "--background", "black"]) == 0
     assert cli.main(["render", "r", "--frames", "9", "--device", "cpu"]) == 0
     assert capsys.readouterr().out == "mean PSNR 31.00 dB\nr/orbit.mp4\n"

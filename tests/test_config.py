@@ -67,9 +67,7 @@ def test_plain_values_round_trip_through_json() -> None:
 
 def test_a_toml_file_sets_what_it_names(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
-    path.write_text(
-        "[model]\nlog2_hashmap_size = 16\n[optim]\nbetas = [0.5, 0.9]\nlr = 1\n[run]\nsteps = 9\n"
-    )
+    path.write_text("[model]\nlog2_hashmap_size = 16\n[optim]\nbetas = [0.5, 0.9]\nlr = 1\n[run]\nsteps = 9\n")
     config = settings.read_toml(RadianceConfig, path)
     assert (config.model.log2_hashmap_size, config.optim.betas, config.optim.lr) == (16, (0.5, 0.9), 1.0)
     assert config.sampling == SamplingConfig()
@@ -123,9 +121,7 @@ def test_every_field_says_what_it_is() -> None:
     for group in groups[:4]:
         for field, after in zip(group.body, [*group.body[1:], None], strict=True):
             if isinstance(field, ast.AnnAssign):
-                assert isinstance(after, ast.Expr), (
-                    f"{group.name}.{ast.unparse(field.target)} has no docstring"
-                )
+                assert isinstance(after, ast.Expr), f"{group.name}.{ast.unparse(field.target)} has no docstring"
 
 
 @given(st.integers(1, 10_000), st.integers(0, 500), st.sampled_from(["milestones", "exponential", "none"]))

@@ -72,9 +72,7 @@ def test_a_missing_extra_names_its_pip_line_and_is_no_failure(name: str, native,
 
 def test_the_pip_lines_are_those_of_the_package() -> None:
     project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]
-    assert {name: list(extra.packages) for name, extra in doctor.EXTRAS.items()} == project[
-        "optional-dependencies"
-    ]
+    assert {name: list(extra.packages) for name, extra in doctor.EXTRAS.items()} == project["optional-dependencies"]
     for name, (major, minor) in doctor.MINIMUM.items():
         assert f"{name}>={major}.{minor}" in project["dependencies"]
 

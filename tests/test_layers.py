@@ -7,9 +7,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("encodings", "cuda", "scenes", "viewer")
+# The plan's ranks; a fraction orders the modules of one rank among themselves.
 RANKS = {
     0: "errors atomic interrupt settings cuda",
-    1: "cameras rays",
+    1: "lenses poses",
+    1.1: "cameras",
+    1.2: "rays arrangement",
+    1.3: "paths",
     2: "scenes encodings mlp",
     3: "fields gaussians",
     4: "render",
@@ -41,9 +45,7 @@ def imports(path: Path, module: str) -> list[tuple[int, str]]:
             package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            found += [
-                (node.lineno, f"{base}.{alias.name}" if base == "neural" else base) for alias in node.names
-            ]
+            found += [(node.lineno, f"{base}.{alias.name}" if base == "neural" else base) for alias in node.names]
     return [(line, name) for line, name in found if name.split(".")[0] == "neural"]
 
 
@@ -58,7 +60,7 @@ def violations(root: Path) -> list[str]:
                 continue  # the links are seen in place; the facade names modules of every rank
             module = ".".join([prefix, *relative.with_suffix("").parts]).removesuffix(".__init__")
             here = room(module)
-            where = path.relative_to(root)
+            where = path.relative_to(root).as_posix()
             if here not in RANK:
                 wrong.append(f"{where}: give {here!r} a rank in {Path(__file__).name}")
                 continue
@@ -67,13 +69,9 @@ def violations(root: Path) -> list[str]:
                 if there is None or there == here or there in ANYWHERE or there.startswith("__"):
                     continue
                 if there not in RANK:
-                    wrong.append(
-                        f"{where}:{line}: imports {name}, which has no rank (import modules, not the facade)"
-                    )
+                    wrong.append(f"{where}:{line}: imports {name}, which has no rank (import modules, not the facade)")
                 elif RANK[there] >= RANK[here]:
-                    wrong.append(
-                        f"{where}:{line}: {here} (rank {RANK[here]}) imports {there} (rank {RANK[there]})"
-                    )
+                    wrong.append(f"{where}:{line}: {here} (rank {RANK[here]}) imports {there} (rank {RANK[there]})")
     return wrong
 
 

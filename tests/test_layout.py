@@ -37,17 +37,13 @@ def tracked() -> list[Path]:
 @pytest.mark.parametrize("name", LINKED)
 def test_the_link_points_to_the_real_folder(name: str) -> None:
     link = ROOT / "neural" / name
-    assert link.is_symlink(), (
-        f"neural/{name} must be a symbolic link (git config core.symlinks true, then check out)"
-    )
+    assert link.is_symlink(), f"neural/{name} must be a symbolic link (git config core.symlinks true, then check out)"
     assert os.readlink(link) == f"../{name}"
 
 
 @pytest.mark.parametrize("name", LINKED)
 def test_no_init_in_a_linked_folder(name: str) -> None:
-    assert not (ROOT / name / "__init__.py").exists(), (
-        f"{name}/__init__.py would replace another package of that name"
-    )
+    assert not (ROOT / name / "__init__.py").exists(), f"{name}/__init__.py would replace another package of that name"
 
 
 def test_pythons_own_encodings_survive_the_root_on_the_path() -> None:
@@ -59,9 +55,7 @@ def test_pythons_own_encodings_survive_the_root_on_the_path() -> None:
 
 
 def test_no_file_of_ours_shadows_nvidias_cuda_namespace() -> None:
-    names = {
-        path.parts[1].split(".")[0] for path in tracked() if path.parts[0] == "cuda" and path.suffix == ".py"
-    }
+    names = {path.parts[1].split(".")[0] for path in tracked() if path.parts[0] == "cuda" and path.suffix == ".py"}
     assert not names & NVIDIA
 
 
@@ -79,10 +73,6 @@ def test_no_source_file_is_too_long() -> None:
 
 
 def test_import_neural_loads_nothing_heavy() -> None:
-    script = (
-        "import sys, neural; heavy = {'torch', 'numpy', 'tyro'} & set(sys.modules); assert not heavy, heavy"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    script = "import sys, neural; heavy = {'torch', 'numpy', 'tyro'} & set(sys.modules); assert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

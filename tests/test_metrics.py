@@ -107,9 +107,7 @@ def layers(net: str) -> list[tuple[int, int, int, int, int, int, bool]]:
     return rows
 
 
-def seeded_weights(
-    net: str, trunk: str = "features.{}", head: str = "lin{}.model.1.weight"
-) -> dict[str, torch.Tensor]:
+def seeded_weights(net: str, trunk: str = "features.{}", head: str = "lin{}.model.1.weight") -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
     weights, channels_in, level = {}, 3, 0
     for index, channels, kernel, _, _, _, compared in layers(net):
@@ -125,9 +123,7 @@ def seeded_weights(
     return weights
 
 
-def lpips_in_numpy(
-    net: str, weights: dict[str, torch.Tensor], image: np.ndarray, target: np.ndarray
-) -> float:
+def lpips_in_numpy(net: str, weights: dict[str, torch.Tensor], image: np.ndarray, target: np.ndarray) -> float:
     windows = np.lib.stride_tricks.sliding_window_view
 
     def taps(x: np.ndarray) -> list[np.ndarray]:
@@ -164,9 +160,7 @@ def test_lpips_is_the_published_network(net: lpips.Net) -> None:
     assert ours(target, target) == 0.0
 
 
-def test_lpips_loads_a_folder_a_file_and_the_original_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lpips_loads_a_folder_a_file_and_the_original_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image, target = images(40, 40)
     weights = seeded_weights("alex")
     expected = lpips.Lpips(weights)(image, target)
@@ -197,9 +191,7 @@ def test_lpips_finds_the_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert lpips.load("alex") is not None
 
 
-def test_lpips_refuses_unusable_weights_naming_the_tensor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lpips_refuses_unusable_weights_naming_the_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = seeded_weights("alex")
     with pytest.raises(ValueError, match=r"features\.3\.bias must be \(192,\), got \(7,\)"):
         lpips.Lpips({**weights, "features.3.bias": torch.zeros(7)})
@@ -235,9 +227,7 @@ def test_evaluate_writes_the_contracts_line_and_file(tmp_path: Path, monkeypatch
     assert stored["lpips_net"] == "not installed"
 
 
-def test_evaluate_scores_lpips_where_weights_are_installed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_evaluate_scores_lpips_where_weights_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(seeded_weights("alex"), tmp_path / "w.pth")
     monkeypatch.setenv("NEURAL_LPIPS_WEIGHTS", str(tmp_path / "w.pth"))
     image, target = images()

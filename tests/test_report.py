@@ -57,9 +57,7 @@ def checked(text: str) -> Checker:
     return checker
 
 
-def view(
-    name: str = "r_1.png", seed: int = 0, height: int = 24, width: int = 30, **scores: float
-) -> report.View:
+def view(name: str = "r_1.png", seed: int = 0, height: int = 24, width: int = 30, **scores: float) -> report.View:
     rng = np.random.default_rng(seed)
     image, target = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
     return report.View(name, image, target, **{"psnr": 30.0 + seed, "ssim": 0.9, **scores})
@@ -75,9 +73,7 @@ def plot() -> report.CameraPlot:
 
 
 def full(**changes: object) -> report.Report:
-    history = [
-        {"step": s, "loss": 1.0 / s, "psnr": 20 + s / 50, "rays_per_second": 5e4} for s in range(1, 200)
-    ]
+    history = [{"step": s, "loss": 1.0 / s, "psnr": 20 + s / 50, "rays_per_second": 5e4} for s in range(1, 200)]
     history[100]["test_psnr"] = 24.0
     contents = report.Report(
         title="fox",
@@ -115,9 +111,7 @@ def test_the_page_holds_everything_and_fetches_nothing(tmp_path: Path) -> None:
 
 
 def test_a_bare_report_is_a_page_too(tmp_path: Path) -> None:
-    bare = full(
-        views=[], curves=[], cameras=None, scene={}, settings={}, environment={}, warnings=[], headline={}
-    )
+    bare = full(views=[], curves=[], cameras=None, scene={}, settings={}, environment={}, warnings=[], headline={})
     checker = checked(page.render(bare))
     assert "Held-out views" not in checker.text
     assert "Do it again" in checker.text
@@ -193,11 +187,7 @@ def chart_paths(curve: report.Curve) -> tuple[ElementTree.Element, list[np.ndarr
 def test_a_chart_puts_values_where_its_axes_say() -> None:
     curve = report.Curve("PSNR", "dB", {"training": [(0, 10.0), (50, 25.0), (100, 40.0)]})
     tree, (path,) = chart_paths(curve)
-    at = {
-        float(t.text or ""): float(t.get("y", "")) - 4
-        for t in tree.iter("text")
-        if t.get("text-anchor") == "end"
-    }
+    at = {float(t.text or ""): float(t.get("y", "")) - 4 for t in tree.iter("text") if t.get("text-anchor") == "end"}
     assert at[10] == pytest.approx(path[0, 1], abs=0.2)
     assert at[40] == pytest.approx(path[2, 1], abs=0.2)
     assert path[1, 1] == pytest.approx((path[0, 1] + path[2, 1]) / 2, abs=0.2)
@@ -205,9 +195,7 @@ def test_a_chart_puts_values_where_its_axes_say() -> None:
 
 
 def test_a_logarithmic_chart_is_even_in_ratios() -> None:
-    _, (path,) = chart_paths(
-        report.Curve("Loss", "", {"training": [(1, 1.0), (2, 0.1), (3, 0.01)]}, log=True)
-    )
+    _, (path,) = chart_paths(report.Curve("Loss", "", {"training": [(1, 1.0), (2, 0.1), (3, 0.01)]}, log=True))
     assert path[1, 1] - path[0, 1] == pytest.approx(path[2, 1] - path[1, 1], abs=0.2)
 
 
@@ -254,9 +242,7 @@ def test_camera_plot_takes_up_and_direction_from_the_poses() -> None:
 
 
 @given(st.floats(-180, 180), st.floats(-90, 90), st.integers(0, 1000))
-def test_view_axes_are_a_right_handed_frame_with_up_upright(
-    azimuth: float, elevation: float, seed: int
-) -> None:
+def test_view_axes_are_a_right_handed_frame_with_up_upright(azimuth: float, elevation: float, seed: int) -> None:
     up = np.random.default_rng(seed).normal(size=3)
     axes = stage.view_axes(up, azimuth, elevation)
     assert np.allclose(axes @ axes.T, np.eye(3), atol=1e-9)
@@ -272,9 +258,7 @@ def test_cameras_on_the_stage_open_towards_what_they_see() -> None:
     shown = [part for part in stage.stage(cameras).split("<path") if "camera" in part][4:]  # from above
     forward = (cameras.forwards[0] @ axes.T)[:2] * [1, -1]
     for part in shown:
-        numbers = np.array(re.findall(r"-?[\d.]+", part.split('d="')[1].split('"')[0]), dtype=float).reshape(
-            -1, 2
-        )
+        numbers = np.array(re.findall(r"-?[\d.]+", part.split('d="')[1].split('"')[0]), dtype=float).reshape(-1, 2)
         square, tip = numbers[:4], numbers[4]
         assert (square.mean(axis=0) - tip) @ forward > 1.0
 

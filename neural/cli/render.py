@@ -35,16 +35,10 @@ class Render:
 def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Render, prog="neural render", args=list(arguments))
     if given.frames < 1 or not 0 < given.fps <= 1000 or given.downscale < 1:
-        raise UsageError(
-            "neural render: --frames and --downscale must be 1 or more, --fps between 0 and 1000"
-        )
+        raise UsageError("neural render: --frames and --downscale must be 1 or more, --fps between 0 and 1000")
     if given.path not in ("orbit", "train") and not Path(given.path).is_file():
-        raise UsageError(
-            f"neural render: --path must be orbit, train or a file with poses, got {given.path!r}"
-        )
+        raise UsageError(f"neural render: --path must be orbit, train or a file with poses, got {given.path!r}")
     run = neural.load_run(given.run, device=given.device)
-    written = run.render(
-        path=given.path, out=given.out, frames=given.frames, fps=given.fps, downscale=given.downscale
-    )
+    written = run.render(path=given.path, out=given.out, frames=given.frames, fps=given.fps, downscale=given.downscale)
     print(written)
     return EXIT_DONE

@@ -60,9 +60,7 @@ def parse_radiance(arguments: Sequence[str]) -> Radiance:
     """The command's arguments, over the values of `--config`, over the defaults."""
     path = _value_of("--config", arguments)
     base = _usage(lambda: settings.read_toml(RadianceConfig, path)) if path is not None else RadianceConfig()
-    default = Radiance(
-        scene=tyro.MISSING, model=base.model, sampling=base.sampling, optim=base.optim, run=base.run
-    )
+    default = Radiance(scene=tyro.MISSING, model=base.model, sampling=base.sampling, optim=base.optim, run=base.run)
     return tyro.cli(Radiance, prog="neural train radiance", args=list(arguments), default=default)
 
 

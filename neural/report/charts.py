@@ -32,14 +32,10 @@ def chart(curve: Curve) -> str:
     for tick in y_ticks:
         _, y = place(0, tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>'
-        )
+        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{number(tick)}</text>')
     for tick in [t for t in _ticks(x_low, x_high, 5) if t <= x_high]:
         x, _ = place(tick, y_ticks[0])
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{number(tick)}</text>'
-        )
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 8}" text-anchor="middle">{number(tick)}</text>')
     for index, points in enumerate(lines.values()):
         bold = smoothed(points)
         if len(points) == 1:
@@ -53,9 +49,7 @@ def chart(curve: Curve) -> str:
         "x": [x_low, x_high],
         "frame": [LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM],
         "unit": curve.unit,
-        "lines": [
-            [name, [[_round(x), _round(y)] for x, y in smoothed(points)]] for name, points in lines.items()
-        ],
+        "lines": [[name, [[_round(x), _round(y)] for x, y in smoothed(points)]] for name, points in lines.items()],
     }
     legend = "".join(f'<span class="key s{i}">{html.escape(name)}</span>' for i, name in enumerate(lines))
     unit = f" <small>{html.escape(curve.unit)}</small>" if curve.unit else ""

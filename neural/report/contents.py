@@ -112,9 +112,7 @@ def curves_from_history(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
     for title, unit, log, columns in _CHARTS:
         lines = {}
         for column, name in columns.items():
-            values = [
-                (line["step"], line[column]) for line in history if isinstance(line.get(column), int | float)
-            ]
+            values = [(line["step"], line[column]) for line in history if isinstance(line.get(column), int | float)]
             if log:
                 values = [(step, value) for step, value in values if value > 0]
             if values:

@@ -89,9 +89,7 @@ def _views(views: Sequence[View]) -> str:
         'right. Error, mean of the channels: <span class="scale">'
         f'0<i class="ramp"></i>{pictures.ERROR_AT_FULL:g}</span></p>'
     )
-    more = f"<p class=note>{len(shown)} of {len(views)} views, evenly chosen by score.</p>" * (
-        len(shown) < len(views)
-    )
+    more = f"<p class=note>{len(shown)} of {len(views)} views, evenly chosen by score.</p>" * (len(shown) < len(views))
     return legend + '<div class="views">' + "".join(map(_view, shown)) + "</div>" + more
 
 
@@ -197,9 +195,7 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
     return (
-        {None: "–", True: "yes", False: "no"}.get(value, f"{value}")
-        if not isinstance(value, float)
-        else f"{value:g}"
+        {None: "–", True: "yes", False: "no"}.get(value, f"{value}") if not isinstance(value, float) else f"{value:g}"
     )
 
 

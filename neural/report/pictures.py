@@ -30,9 +30,7 @@ def embedded(data: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def error_map(
-    image: UInt8[np.ndarray, "H W 3"], target: UInt8[np.ndarray, "H W 3"]
-) -> UInt8[np.ndarray, "H W 3"]:
+def error_map(image: UInt8[np.ndarray, "H W 3"], target: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
     """Mean absolute difference of the channels, in false colour."""
     difference = np.abs(image.astype(np.float64) - target.astype(np.float64)).mean(axis=2) / 255.0
     return false_color(difference / ERROR_AT_FULL)

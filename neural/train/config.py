@@ -211,9 +211,7 @@ def resolve(
             steps=steps,
             device=device,
             background=(background or "white") if config.run.background == "auto" else config.run.background,
-            eval_every=config.run.eval_every
-            if steps is None
-            else _or(config.run.eval_every, max(1, steps // 10)),
+            eval_every=config.run.eval_every if steps is None else _or(config.run.eval_every, max(1, steps // 10)),
         ),
     )
 
