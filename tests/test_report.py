@@ -133,6 +133,30 @@ def test_names_from_files_cannot_become_markup() -> None:
     assert text.count("<script>") == 1  # ours
 
 
+def test_settings_are_shown_as_what_they_are() -> None:
+    values = {
+        "one": 1,
+        "zero": 0,
+        "on": True,
+        "off": False,
+        "open": None,
+        "rate": 1e-15,
+        "list": [1, 0.5],
+        "name": "exp",
+    }
+    cells = re.findall(r"<th>(\w+)</th><td>([^<]*)</td>", page.render(full(settings={"group": values})))
+    shown = {key: value for key, value in cells if key in values}
+    assert shown == {
+        "one": "1", "zero": "0", "on": "yes", "off": "no", "open": "–",
+        "rate": "1e-15", "list": "1, 0.5", "name": "exp",
+    }  # fmt: skip
+
+
+def test_the_bars_of_the_scores_start_at_zero() -> None:
+    text = page.render(full(views=[view(psnr=20.0), view(psnr=40.0)]))
+    assert re.findall(r"--share:([\d.]+)", text) == ["0.5000", "1.0000"]
+
+
 def test_lpips_is_a_column_only_where_it_was_measured() -> None:
     assert "<th>LPIPS</th>" not in page.render(full())
     text = page.render(full(views=[view(lpips=0.125), view(lpips=0.25, seed=1)]))

@@ -114,12 +114,12 @@ def _view(view: View) -> str:
 
 
 def _scores(views: Sequence[View]) -> str:
-    low, high = min(view.psnr for view in views), max(view.psnr for view in views)
+    high = max(view.psnr for view in views)
     with_lpips = any(view.lpips is not None for view in views)
     rows = []
     for view in views:
-        share = 100.0 if high <= low else 15 + 85 * (view.psnr - low) / (high - low)
-        bar = f'<i class="meter" style="width:{share:.0f}%"></i>' if high < float("inf") else ""
+        share = max(view.psnr, 0.0) / high if 0 < high < float("inf") else 0.0
+        bar = f'<i class="meter" style="--share:{share:.4f}"></i>'
         perceptual = f"<td>{'–' if view.lpips is None else f'{view.lpips:.4f}'}</td>" if with_lpips else ""
         rows.append(
             f'<tr><td>{_text(view.name)}</td><td class="metered">{bar}<span>{view.psnr:.2f}</span></td>'
@@ -194,9 +194,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
-    return (
-        {None: "–", True: "yes", False: "no"}.get(value, f"{value}") if not isinstance(value, float) else f"{value:g}"
-    )
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _reproduce(report: Report) -> str:

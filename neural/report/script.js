@@ -36,9 +36,9 @@ for (const heading of document.querySelectorAll(".scores th")) {
     heading.dataset.order = up ? "up" : "down";
     const body = heading.closest("table").tBodies[0];
     const text = (row) => row.children[heading.cellIndex].textContent;
-    const compare = (a, b) => text(a).localeCompare(text(b), undefined, { numeric: heading.cellIndex === 0 });
+    const compare = (a, b) => text(a).localeCompare(text(b), undefined, { numeric: true });
     const number = (row) => parseFloat(text(row)) || 0;
-    const order = heading.cellIndex === 0 ? (a, b) => -compare(a, b) : (a, b) => number(b) - number(a);
+    const order = heading.cellIndex === 0 ? compare : (a, b) => number(b) - number(a);
     body.append(...[...body.rows].sort((a, b) => (up ? -order(a, b) : order(a, b))));
   });
 }
