@@ -9,9 +9,9 @@ from neural.cameras import Cameras
 def up_direction(cameras: Cameras) -> Float64[np.ndarray, "3"]:
     """Unit vector that points up in the world, as far as the cameras tell.
 
-    People hold cameras level, so the right axes of all images lie in the horizontal plane and up is the direction
-    they share nothing with. If they are all parallel (one camera position, or one flight line), that leaves a
-    circle of directions and the mean top of the images decides.
+    People hold cameras level, so the right axes of all images lie in the horizontal plane and up is the
+    direction they share nothing with. If they are all parallel (one camera position, or one flight line),
+    that leaves a circle of directions and the mean top of the images decides.
     """
     axes = _axes(cameras)
     right, top, forward = axes[:, :, 0], -axes[:, :, 1], axes[:, :, 2]

@@ -1,7 +1,7 @@
 """Posed cameras: what every reader returns and every renderer takes.
 
-Axes are OpenCV's (x right, y down, z forward). Pixel (column, row) covers [column, column + 1) x [row, row + 1),
-so the centre of the first pixel is (0.5, 0.5) and the image spans [0, width] x [0, height].
+Axes are OpenCV's (x right, y down, z forward). Pixel (column, row) covers [column, column + 1) x [row, row
++ 1), so the centre of the first pixel is (0.5, 0.5) and the image spans [0, width] x [0, height].
 """
 
 from dataclasses import dataclass, replace

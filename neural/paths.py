@@ -1,6 +1,7 @@
 """Camera paths for videos: an orbit, a flight along the photographs, or a path kept in a JSON file.
 
-A path is plain `Cameras`: one pinhole camera per frame, with the lens of the first photograph unless told otherwise.
+A path is plain `Cameras`: one pinhole camera per frame, with the lens of the first photograph unless told
+otherwise.
 """
 
 import json
@@ -30,9 +31,9 @@ def orbit(
 ) -> Cameras:
     """A closed ellipse through the viewpoints of the photographs, looking at the scene's focus.
 
-    Around an object the ellipse encircles it with the mean radii and height of the cameras. Cameras that see it
-    from one side only (a gap of more than 150 degrees) are not left for views that no photograph supports: the
-    path is then an ellipse inside their range of azimuth and elevation.
+    Around an object the ellipse encircles it with the mean radii and height of the cameras. Cameras that
+    see it from one side only (a gap of more than 150 degrees) are not left for views that no photograph
+    supports: the path is then an ellipse inside their range of azimuth and elevation.
 
     Args:
         cameras: The photographs' cameras.
@@ -71,7 +72,8 @@ def along_cameras(
     Args:
         cameras: The viewpoints, at least two.
         n_frames: Frames from the first viewpoint to the last.
-        order: "nearest" goes on to the nearest viewpoint not yet visited, "given" keeps the order of the cameras.
+        order: "nearest" goes on to the nearest viewpoint not yet visited, "given" keeps the order of the
+            cameras.
     """
     if len(cameras) < 2:
         raise ValueError("along_cameras needs at least two cameras; use orbit for one")

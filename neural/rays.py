@@ -62,8 +62,8 @@ def image_rays(cameras: Cameras, index: int) -> Rays:
 def intersect_aabb(rays: Rays, aabb: Float[Tensor, "2 3"]) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:
     """Distances at which rays enter and leave a box; `t_max < t_min` where they miss it.
 
-    A ray that starts inside enters at 0; a box behind the origin is missed. A ray parallel to a face is inside
-    that slab or misses, never NaN.
+    A ray that starts inside enters at 0; a box behind the origin is missed. A ray parallel to a face is
+    inside that slab or misses, never NaN.
 
     Source: Kay and Kajiya 1986, "Ray Tracing Complex Scenes", section 3 (slabs).
     """
