@@ -134,12 +134,8 @@ def keep_existing(
         return present, ()
     first = next(path for path in paths if not path.is_file())
     if not present or missing == "refuse":
-        remedy = (
-            "restore them, or load with missing='skip' to go on without" if present else "is the folder
-            complete?"
-        )
+        remedy = "restore them, or load with missing='skip' to go on without"
         raise SceneFormatError(
             source, f"{absent} of {len(paths)} images are missing, the first is {first}; {remedy}"
         )
-    return present, (f"{absent} of {len(paths)} listed images are missing and were skipped (first:
-    {first}).",)
+    return present, (f"{absent} of {len(paths)} listed images are missing and were skipped ({first} ...).",)

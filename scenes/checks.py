@@ -15,9 +15,7 @@ _LARGEST_SIDE = 200_000  # pixels
 _SCALE_TOLERANCE = 1e-3  # rounding; a larger common scale of the axes is worth a warning
 
 
-def checked_cameras(
-    source: Path, cameras: Cameras, names: Sequence[str]
-) -> tuple[Cameras, tuple[str, ...]]:
+def checked_cameras(source: Path, cameras: Cameras, names: Sequence[str]) -> tuple[Cameras, tuple[str, ...]]:
     """Cameras with exactly rigid poses, and warnings.
 
     Raises:
@@ -55,8 +53,7 @@ def _lens_fault(lens: list[float], size: list[int], distortion: list[float]) -> 
     if not (np.isfinite([fx, fy]).all() and fx > 0 and fy > 0):
         return f"focal lengths fx fy are {fx:g} {fy:g}; they must be positive, so correct the calibration"
     if not np.isfinite([cx, cy]).all():
-        return f"principal point cx cy is {cx:g} {cy:g}; correct the calibration or leave it out for the
-        centre"
+        return f"principal point cx cy is {cx:g} {cy:g}; correct it, or leave it out for the centre"
     if not np.isfinite(distortion).all():
         return f"lens coefficients {distortion} are not all finite; correct the calibration"
     return None

@@ -157,7 +157,7 @@ class _Files:
         return self.cache / f"{kind}-{hashlib.sha256(recipe.encode()).hexdigest()[:20]}.u8"
 
     def fill(self, flat: UInt8[np.ndarray, "P C"]) -> None:
-        """Decode every file into its rows of `flat`; threads, since Pillow decodes without the interpreter lock."""
+        """Decode every file into its rows of `flat`; in threads, since Pillow decodes without the lock."""
         starts = _starts(self.sizes)
 
         def one(index: int) -> None:
@@ -215,8 +215,7 @@ def _open(files: _Files) -> UInt8[np.ndarray, "P C"]:
         files.fill(flat)
         return flat
     if target is None:
-        with tempfile.TemporaryFile(prefix="neural-images-") as file:  # has no name: nothing can leave it
-        behind
+        with tempfile.TemporaryFile(prefix="neural-images-") as file:  # nameless: cannot be left behind
             return np.asarray(_write(files, file, shape))
     if not (target.is_file() and target.stat().st_size == n_bytes):
         target.parent.mkdir(parents=True, exist_ok=True)

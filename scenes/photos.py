@@ -54,8 +54,7 @@ def decode(path: Path, layout: Layout, downscale: int = 1) -> UInt8[np.ndarray, 
     if downscale > 1:
         width, height = (side // downscale * downscale for side in image.size)
         if not width or not height:
-            raise SceneFormatError(path, f"{image.width} x {image.height} pixels vanish at downscale
-            {downscale}")
+            raise SceneFormatError(path, f"{image.width} x {image.height} pixels vanish at 1/{downscale}")
         image = image.crop((0, 0, width, height))
         if layout == "rgba":
             return reduce_rgba(np.asarray(image), downscale)

@@ -125,7 +125,7 @@ class Scene:
         return self.transformed(similarity)
 
     def downscaled(self, n: int) -> "Scene":
-        """Images, masks and cameras reduced by an integer factor, in memory; `load(downscale=n)` spares that."""
+        """Images, masks and cameras reduced by an integer factor, in memory; see also `load(downscale=n)`."""
         if n < 1:
             raise ValueError(f"downscaled: the factor must be at least 1, got {n}")
         points = self.points

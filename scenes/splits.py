@@ -30,8 +30,10 @@ def named(
         SceneFormatError: An image would be both trained on and tested on.
     """
     index = {name: i for i, name in enumerate(names)}
-    splits = {split: tuple(sorted({index[m] for m in listed if m in index})) for split, listed in
-    members.items()} if not splits.get("test") and splits.get("val"):
+    splits = {
+        split: tuple(sorted({index[m] for m in listed if m in index})) for split, listed in members.items()
+    }
+    if not splits.get("test") and splits.get("val"):
         splits["test"] = splits["val"]
     both = set(splits.get("train", ())) & set(splits.get("test", ()))
     if both:
@@ -39,8 +41,10 @@ def named(
             source, f"{names[min(both)]!r} is in the train and the test split; remove it from one of them"
         )
     unknown = [m for listed in members.values() for m in listed if m not in index]
-    warnings = (f"{len(unknown)} names in the splits have no image (first: {unknown[0]}).",) if unknown else
-    () return splits, warnings
+    warnings = (
+        (f"{len(unknown)} names in the splits have no image (first: {unknown[0]}).",) if unknown else ()
+    )
+    return splits, warnings
 
 
 def check(source: Path, splits: Mapping[str, tuple[int, ...]], *, allow_empty_test: bool) -> None:
@@ -50,8 +54,7 @@ def check(source: Path, splits: Mapping[str, tuple[int, ...]], *, allow_empty_te
         SceneFormatError: Names the split and the remedy.
     """
     if not splits.get("train"):
-        raise SceneFormatError(source, "the train split is empty; a capture needs at least one training
-        image")
+        raise SceneFormatError(source, "the train split is empty; a capture needs at least one image")
     if not splits.get("test") and not allow_empty_test:
         raise SceneFormatError(
             source, "the test split is empty; name test images, or load with test_every=0 to do without"

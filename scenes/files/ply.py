@@ -25,6 +25,7 @@ _TYPES = {
     **dict.fromkeys(("double", "float64"), "f8"),
 }
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
+_CHANNELS = ("red", "green", "blue")
 _LONGEST_HEADER = 1 << 16
 _MOST_PROPERTIES = 1024
 
@@ -59,8 +60,11 @@ def read_points(path: Path) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarra
     if not {"x", "y", "z"} <= set(names):
         raise SceneFormatError(path, f"element vertex has properties {list(names)}, expected x, y and z")
     xyz = np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=-1)
-    for red, green, blue in (("red", "green", "blue"), ("r", "g", "b"), ("diffuse_red", "diffuse_green",
-    "diffuse_blue")):
+    for red, green, blue in (
+        ("red", "green", "blue"),
+        ("r", "g", "b"),
+        ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ):
         if {red, green, blue} <= set(names):
             rgb = np.stack([vertices[c] for c in (red, green, blue)], axis=-1)
             if rgb.dtype.kind == "f":  # colours as fractions
@@ -71,14 +75,14 @@ def read_points(path: Path) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarra
 
 def write_points(path: Path, xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndarray, "P 3"]) -> None:
     """Write a binary point cloud, to a temporary name first."""
-    rows = np.empty(len(xyz), dtype=[*((axis, "<f8") for axis in "xyz"), *((c, "u1") for c in ("red",
-    "green", "blue"))]) for i, axis in enumerate("xyz"):
+    rows = np.empty(len(xyz), dtype=[*((axis, "<f8") for axis in "xyz"), *((c, "u1") for c in _CHANNELS)])
+    for i, axis in enumerate("xyz"):
         rows[axis] = xyz[:, i]
-    for i, channel in enumerate(("red", "green", "blue")):
+    for i, channel in enumerate(_CHANNELS):
         rows[channel] = rgb[:, i]
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}"]
     lines += [f"property double {axis}" for axis in "xyz"]
-    lines += [f"property uchar {channel}" for channel in ("red", "green", "blue")]
+    lines += [f"property uchar {channel}" for channel in _CHANNELS]
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes("\n".join([*lines, "end_header\n"]).encode() + rows.tobytes())
     os.replace(temporary, path)
@@ -103,8 +107,7 @@ def read(path: Path, element: str) -> np.ndarray:
     for current in elements:
         wanted = current.name == element
         if wanted and any(p.count_type for p in current.properties):
-            raise SceneFormatError(path, f"element {element} has list properties; write plain numbers
-            instead")
+            raise SceneFormatError(path, f"element {element} has list properties; write plain numbers")
         rows, start = reader(path, data, start, current, form, wanted)
         if wanted:
             assert rows is not None
@@ -119,8 +122,7 @@ def _header(path: Path, data: bytes) -> tuple[str, list[_Element], int]:
     end = data.find(b"end_header", 0, _LONGEST_HEADER)
     newline = data.find(b"\n", end) if end >= 0 else -1
     if newline < 0:
-        raise SceneFormatError(path, f"no 'end_header' in the first {_LONGEST_HEADER} bytes; the file is
-        damaged")
+        raise SceneFormatError(path, f"no 'end_header' in the first {_LONGEST_HEADER} bytes; it is damaged")
     form, elements = "", []
     for line in data[:end].decode("latin-1").splitlines()[1:]:
         match line.split():
@@ -142,8 +144,8 @@ def _header(path: Path, data: bytes) -> tuple[str, list[_Element], int]:
         raise SceneFormatError(path, f"format {form!r}, expected one of {', '.join(_ORDERS)}")
     for current in elements:
         names = [p.name for p in current.properties]
-        if len(names) > _MOST_PROPERTIES or len(set(names)) < len(names):
-            raise SceneFormatError(path, f"element {current.name} repeats a property or has too many")
+        if not 0 < len(names) <= _MOST_PROPERTIES or len(set(names)) < len(names):
+            raise SceneFormatError(path, f"element {current.name} has no, too many or repeated properties")
     return form, elements, newline + 1
 
 
@@ -156,9 +158,8 @@ def _binary(
         dtype = element.dtype(order)
         end = start + element.count * dtype.itemsize
         if end > len(data):
-            raise _short(path, element, (len(data) - start) // max(dtype.itemsize, 1))
-        rows = np.frombuffer(data, dtype, element.count, start) if wanted and dtype.itemsize else None
-        return rows if rows is not None or not wanted else np.empty(0, dtype), end
+            raise _short(path, element, (len(data) - start) // dtype.itemsize)
+        return np.frombuffer(data, dtype, element.count, start) if wanted else None, end
     for row in range(element.count):
         for p in element.properties:
             length = 1
@@ -178,6 +179,9 @@ def _ascii(
     path: Path, data: bytes, start: int, element: _Element, form: str, wanted: bool
 ) -> tuple[np.ndarray | None, int]:
     """Rows of a text element, one line each; the number of lines bounds what is allocated."""
+    width = len(element.properties)
+    if element.count * 2 * width > len(data) - start + 1:  # a digit and a separator per number
+        raise _short(path, element, (len(data) - start + 1) // (2 * width))
     rows: list[bytes] = []
     while len(rows) < element.count:
         if start >= len(data):
@@ -191,7 +195,6 @@ def _ascii(
     if not wanted:
         return None, start
     dtype = element.dtype("")
-    width = len(element.properties)
     table = np.empty((len(rows), width), dtype=np.float64)
     for i, line in enumerate(rows):
         words = line.split()
