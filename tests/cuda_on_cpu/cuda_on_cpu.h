@@ -1,17 +1,17 @@
 // What NVRTC gives a kernel, for g++: index variables, vector types, intrinsics, warp collectives, atomics.
 // Included before an unmodified .cu (-include). Threads are fibers of one OS thread (runtime.cpp), so an atomic is a
-// plain read and write; `__shared__` and launches are seen to by shim.py.
+// plain read and write; `__global__`, `__shared__` are seen to by shim.py.
 #pragma once
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <type_traits>
+#include <utility>
 
 #define __CUDACC__ 1
 #define __CUDACC_RTC__ 1
 #define __CUDA_ARCH__ 750 // the lowest that is supported: later architectures' extras are not written here
-#define __global__
 #define __device__
 #define __host__
 #define __constant__
@@ -39,7 +39,7 @@ const u64* exchange(unsigned mask, u64 value, int site, unsigned* present);
 void yield(); // lets another thread go first, now and then
 unsigned lane();
 [[noreturn]] void fail(const char* message, int site);
-void* dynamic_shared();
+extern char dynamic_memory[]; // aligned to 128 bytes
 
 template <class T> u64 to_bits(T value) {
     static_assert(sizeof(T) <= 8 && std::is_arithmetic<T>::value, "shuffles move numbers of up to 8 bytes");
@@ -164,3 +164,4 @@ NEURAL_ATOMIC_CAS(unsigned long long)
 #undef NEURAL_SITE
 
 #include "intrinsics.h"
+#include "launch.h"

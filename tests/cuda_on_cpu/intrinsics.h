@@ -139,7 +139,7 @@ inline float rnorm3df(float x, float y, float z) { return 1.0f / norm3df(x, y, z
 #define NEURAL_CONVERT(name, To, round, low, high)                                     \
     inline To name(float x) {                                                          \
         const double r = round(double(x));                                             \
-        return r != r ? To(0) : r <= double(low) ? low : r >= double(high) ? high : To(r); \
+        return r != r ? 0 : r <= double(low) ? low : r >= double(high) ? high : static_cast<To>(r); \
     }
 #define NEURAL_CONVERTS(prefix, To, low, high)           \
     NEURAL_CONVERT(prefix##_rd, To, ::floor, low, high)  \
