@@ -17,6 +17,7 @@ from neural.cuda import nvrtc
 from neural.errors import BackendUnavailable
 
 Threads = int | tuple[int, int, int]
+_NO_DEVICE = -2  # torch's index of the CPU is -1
 _DEFAULT_SHARED_BYTES = 48 << 10  # dynamic shared memory above this must be asked for, per kernel
 
 
@@ -51,13 +52,13 @@ def launch(
     grid = blocks_of(threads, block)
     if 0 in grid:
         return
-    device = -1
+    device = _NO_DEVICE
     values: list[Any] = []
     for arg in args:
         if isinstance(arg, Tensor):
             index = arg.get_device()
             if index != device:
-                if device >= 0 or index < 0:
+                if device != _NO_DEVICE or index < 0:
                     raise ValueError(f"{kernel}: all tensors must be on one CUDA device, got {_devices(args)}")
                 device = index
             values.append(arg.data_ptr())
@@ -67,7 +68,7 @@ def launch(
             values.append(ctypes.c_float(arg))
         else:
             values.append(index_of(arg))
-    if device < 0:
+    if device == _NO_DEVICE:
         raise ValueError(f"{kernel}: none of its arguments is a tensor, so there is no device to run on")
     key = (device, source, kernel, tuple(defines.items()))
     handle = _kernels.get(key) or _load(key, defines)

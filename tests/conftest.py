@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,21 @@ def cuda_on_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
     Gives the shim module: `launch`, `reseed`, `KernelFault`.
     """
+    return _use_shim(request.param, monkeypatch)
+
+
+@pytest.fixture(params=[1, 2, pytest.param("gpu", marks=pytest.mark.gpu)], ids=["shim1", "shim2", "gpu"])
+def cuda_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where a test of a CUDA path puts its tensors: `cpu` under the shim, and `cuda` on a machine that has it."""
+    if request.param != "gpu":
+        _use_shim(request.param, monkeypatch)
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here; `make test-gpu` runs this on a machine that has one")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _use_shim(seed: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     from neural.cuda import checks, jit
 
     shim = _load("cuda_on_cpu_shim", Path(__file__).parent / "cuda_on_cpu" / "shim.py")
@@ -57,7 +73,7 @@ def cuda_on_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     backend = checks.backend
     monkeypatch.setattr(checks, "backend", lambda tensor: "cuda" if backend(tensor) == "cpu" else backend(tensor))
     monkeypatch.setattr(jit, "launch", shim.launch)
-    shim.reseed(1000 * request.param)
+    shim.reseed(1000 * seed)
     return shim
 
 

@@ -1,5 +1,6 @@
-"""The CUDA-on-CPU shim: what CUDA defines comes out right, and mistakes that a GPU may hide are found."""
+"""The CUDA-on-CPU shim: what CUDA defines comes out right, on a GPU too, and planted mistakes are found."""
 
+import functools
 import math
 from pathlib import Path
 from types import ModuleType
@@ -7,18 +8,27 @@ from types import ModuleType
 import pytest
 import torch
 
-from neural.cuda import nvrtc
+from neural.cuda import jit, nvrtc
 from neural.errors import BackendUnavailable
 
 SAMPLES = Path(__file__).with_name("samples")
 
 
 @pytest.fixture
-def run(cuda_on_cpu: ModuleType):
-    """`run(kernel, threads, *args)` runs a kernel of correct.cu."""
+def run(cuda_device: torch.device, monkeypatch: pytest.MonkeyPatch):
+    """`run(kernel, threads, *args)` runs a kernel of correct.cu on CPU tensors, by way of the GPU if it has one."""
+    if cuda_device.type == "cuda":
+        monkeypatch.setattr(nvrtc, "compile", functools.partial(nvrtc.compile, folder=SAMPLES))
+        options = {}
+    else:
+        options = {"folder": SAMPLES}
 
-    def run(kernel: str, threads, *args, **options) -> None:
-        cuda_on_cpu.launch("correct", kernel, {}, threads, args, folder=SAMPLES, **options)
+    def run(kernel: str, threads, *args, **more) -> None:
+        moved = [arg.to(cuda_device) if isinstance(arg, torch.Tensor) else arg for arg in args]
+        jit.launch("correct", kernel, {}, threads, moved, **options, **more)
+        for arg, result in zip(args, moved, strict=True):
+            if isinstance(arg, torch.Tensor):
+                arg.copy_(result)
 
     return run
 
