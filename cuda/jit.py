@@ -55,7 +55,9 @@ def launch(
     device = _NO_DEVICE
     values: list[Any] = []
     for arg in args:
-        if isinstance(arg, Tensor):
+        if type(arg) is int:
+            values.append(arg)
+        elif isinstance(arg, Tensor):
             index = arg.get_device()
             if index != device:
                 if device != _NO_DEVICE or index < 0:

@@ -36,7 +36,6 @@ def compile(source: str, defines: Mapping[str, int | float | str], arch: str, *,
     options = [
         "--std=c++17",
         "--device-as-default-execution-space",  # constexpr functions carry no mark
-        "--no-source-include",
         f"--gpu-architecture={arch}",
         *(f"--define-macro={name}={value}" for name, value in sorted(defines.items())),
     ]
@@ -45,7 +44,7 @@ def compile(source: str, defines: Mapping[str, int | float | str], arch: str, *,
     cubin = cache.get(key)
     if cubin is None:
         includes = [f"--include-path={path}" for path in dict.fromkeys((folder, FOLDER))]
-        cubin = _compile(f"{source}.cu", files[f"{source}.cu"], options + includes)
+        cubin = _compile(str(folder / f"{source}.cu"), files[f"{source}.cu"], options + includes)
         cache.put(key, cubin)
     return cubin
 

@@ -17,7 +17,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "kernels"
     (folder / "common").mkdir(parents=True)
     (folder / "set.cu").write_text(SOURCE)
-    (folder / "common" / "value.cuh").write_text("#pragma once\n#define VALUE 1\n")
+    (folder / "common" / "value.cuh").write_text('#pragma once\n#include "one.cuh"\n#define VALUE ONE\n')
+    (folder / "common" / "one.cuh").write_text("#pragma once\n#define ONE 1\n")
     return folder
 
 
@@ -49,6 +50,8 @@ def test_whatever_changes_the_result_compiles_anew(compiled, folder: Path) -> No
     assert compiled(arch="sm_90") == 3
     (folder / "common" / "value.cuh").write_text("#pragma once\n#define VALUE 3\n")
     assert compiled() == 4
+    (folder / "common" / "one.cuh").write_text("#pragma once\n#define ONE 3\n")
+    assert compiled() == 4  # no longer included
     (folder / "set.cu").write_text(SOURCE + "// more\n")
     assert compiled() == 5
     assert compiled({"OFFSET": 2}) == 6

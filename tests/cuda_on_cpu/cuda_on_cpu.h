@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#define NEURAL_CUDA_ON_CPU 1 // for what only a GPU can do: inline PTX
 #define __CUDACC__ 1
 #define __CUDACC_RTC__ 1
 #define __CUDA_ARCH__ 750 // the lowest that is supported: later architectures' extras are not written here
