@@ -12,6 +12,7 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include "composite.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -88,6 +89,9 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, packed_info_check);
+    NEURAL_BIND(m, composite_forward);
+    NEURAL_BIND(m, composite_backward);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }

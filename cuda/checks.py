@@ -75,3 +75,8 @@ def rows(matrix: Tensor) -> tuple[Tensor, int, int]:
 def empty_features(n: int, k: int, like: Tensor) -> Tensor:
     """An uninitialised fp32 [n, k] view of a [k, n] buffer, the order in which ops hand out features."""
     return torch.empty((k, n), dtype=torch.float32, device=like.device).t()
+
+
+def pointer(tensor: Tensor | None) -> int:
+    """The address that a CPU kernel takes; 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()
