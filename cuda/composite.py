@@ -59,14 +59,15 @@ def composite(
     n = densities.shape[0] if densities.ndim else 0
     checks.require("composite", "densities", densities, ("S",))
     checks.require("composite", "colors", colors, (n, "C"), device=densities.device)
-    checks.require("composite", "t_starts", t_starts, (n,), device=densities.device)
-    checks.require("composite", "t_ends", t_ends, (n,), device=densities.device)
+    checks.require_like("composite", "t_starts", t_starts, densities)
+    checks.require_like("composite", "t_ends", t_ends, densities)
     if torch.compiler.is_compiling():
         return CompositeResult(
             *torch.ops.neural.composite(densities, colors, t_starts, t_ends, packed_info, early_stop)
         )
-    packed.require("composite", packed_info, n, densities)
-    return CompositeResult(*_Composite.apply(densities, colors, t_starts, t_ends, packed_info, early_stop))
+    if torch.is_grad_enabled() and (densities.requires_grad or colors.requires_grad):
+        return CompositeResult(*_Composite.apply(densities, colors, t_starts, t_ends, packed_info, early_stop))
+    return CompositeResult(*_forward(densities, colors, t_starts, t_ends, packed_info, early_stop))
 
 
 class _Composite(torch.autograd.Function):
@@ -92,12 +93,13 @@ def _forward(
     densities: Tensor, colors: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor, early_stop: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     backend = checks.backend(densities)
+    owned = packed.require("composite", packed_info, densities.shape[0], densities)
     if backend == "reference":
         return reference.forward(densities, colors, t_starts, t_ends, packed_info, early_stop)
     n_rays, channels = packed_info.shape[0], colors.shape[1]
     rgb = colors.new_empty(n_rays, channels)
     alpha, depth = colors.new_empty(n_rays), colors.new_empty(n_rays)
-    weights = packed.per_sample(densities, packed_info)
+    weights = packed.per_sample(densities, owned)
     if n_rays == 0:
         return rgb, alpha, depth, weights
     densities, t_starts, t_ends = densities.contiguous(), t_starts.contiguous(), t_ends.contiguous()
@@ -134,11 +136,12 @@ def _backward(
     grads = (grad_rgb, grad_alpha, grad_depth, grad_weights)
     if backend == "reference":
         return reference.backward(densities, colors, t_starts, t_ends, packed_info, early_stop, grads)
+    owned = packed.require("composite", packed_info, densities.shape[0], densities)
     n_rays, (n, channels) = packed_info.shape[0], colors.shape
-    grad_densities = packed.per_sample(densities, packed_info) if needs[0] else None
+    grad_densities = packed.per_sample(densities, owned) if needs[0] else None
     grad_colors = None
     if needs[1]:
-        make = torch.empty if packed.owns_all(packed_info, n) else torch.zeros
+        make = torch.empty if owned else torch.zeros
         grad_colors = make((channels, n), dtype=torch.float32, device=colors.device).t()
     if n_rays == 0:
         return grad_densities, grad_colors

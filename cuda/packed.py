@@ -7,7 +7,7 @@ from neural.cuda import checks
 from neural.cuda.native import lib
 
 
-def require(op: str, packed_info: Tensor, n_samples: int, like: Tensor) -> None:
+def require(op: str, packed_info: Tensor, n_samples: int, like: Tensor) -> bool:
     """Raises unless `packed_info` is [R, 2] int64, contiguous, on the device of `like`, with ranges inside [0, S).
 
     Args:
@@ -15,6 +15,9 @@ def require(op: str, packed_info: Tensor, n_samples: int, like: Tensor) -> None:
         packed_info: (start, count) per ray.
         n_samples: S.
         like: A tensor on the right device.
+
+    Returns:
+        Whether the rays own every sample, so that outputs per sample need no clearing; False where that is unknown.
 
     Raises:
         TypeError, ValueError: A wrong dtype, shape, device or order; on the CPU also a range outside the samples
@@ -24,9 +27,8 @@ def require(op: str, packed_info: Tensor, n_samples: int, like: Tensor) -> None:
     if not packed_info.is_contiguous():
         raise ValueError(f"{op}: packed_info must be contiguous; call .contiguous()")
     if packed_info.device.type != "cpu":
-        return
-    n_rays = packed_info.shape[0]
-    covered = lib.packed_info_check(packed_info.data_ptr(), n_rays, n_samples)
+        return False
+    covered = lib.packed_info_check(packed_info.data_ptr(), packed_info.shape[0], n_samples)
     if covered < 0:
         start, count = packed_info[-covered - 1].tolist()
         raise ValueError(
@@ -38,16 +40,9 @@ def require(op: str, packed_info: Tensor, n_samples: int, like: Tensor) -> None:
             f"{op}: packed_info counts {covered} samples in all but there are {n_samples}; rays must not share samples"
         )
 
-
-def owns_all(packed_info: Tensor, n_samples: int) -> bool:
-    """Whether the rays own every sample, so that outputs per sample need no clearing; False where that is unknown."""
-    if packed_info.device.type != "cpu":
-        return False
-    return lib.packed_info_check(packed_info.data_ptr(), packed_info.shape[0], n_samples) == n_samples
+    return covered == n_samples
 
 
-def per_sample(samples: Tensor, packed_info: Tensor) -> Tensor:
-    """A contiguous fp32 [S] output: uninitialised where kernels write all of it, else zero."""
-    n = samples.shape[0]
-    make = torch.empty if owns_all(packed_info, n) else torch.zeros
-    return make(n, dtype=torch.float32, device=samples.device)
+def per_sample(like: Tensor, owned: bool) -> Tensor:
+    """A contiguous fp32 [S] output for S = len(like): uninitialised if kernels write all of it, else zero."""
+    return torch.empty_like(like, memory_format=torch.contiguous_format) if owned else torch.zeros_like(like)

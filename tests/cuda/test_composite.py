@@ -80,12 +80,10 @@ def test_the_gradient_agrees_with_finite_differences_of_the_reference() -> None:
 
 
 def test_samples_behind_the_stop_have_no_weight_and_no_gradient(isa: str) -> None:
-    counts = (50,)
     densities = torch.full((50,), 40.0, requires_grad=True)  # T falls by e^-0.8 a sample: below 0.1 behind three
     t_starts = torch.arange(50) * 0.02
     result = composite(densities, torch.ones(50, 3), t_starts, t_starts + 0.02, torch.tensor([[0, 50]]), early_stop=0.1)
     assert int((result.weights > 0).sum()) == 3
-    assert sum(counts) == 50
     (result.weights.sum() + result.rgb.sum()).backward()
     assert densities.grad is not None
     assert torch.equal(densities.grad[3:], torch.zeros(47))
