@@ -12,7 +12,9 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include "compact.h"
 #include "composite.h"
+#include "frequency.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -90,8 +92,17 @@ NB_MODULE(_native, m) {
     m.def("retain_heap", &retain_heap);
 
     NEURAL_BIND(m, packed_info_check);
+    NEURAL_BIND(m, visible_mark);
+    NEURAL_BIND(m, visible_fill);
+    NEURAL_BIND(m, compact_check);
+    NEURAL_BIND(m, compact_samples);
+    NEURAL_BIND(m, compact_gather);
+    NEURAL_BIND(m, compact_scatter);
     NEURAL_BIND(m, composite_forward);
     NEURAL_BIND(m, composite_backward);
+    NEURAL_BIND(m, frequency_forward);
+    NEURAL_BIND(m, frequency_backward);
+    NEURAL_BIND(m, frequency_backward_backward);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }
