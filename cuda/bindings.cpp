@@ -12,6 +12,7 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include "adam.h"
 #include "compact.h"
 #include "composite.h"
 #include "frequency.h"
@@ -91,6 +92,7 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, adam_step);
     NEURAL_BIND(m, packed_info_check);
     NEURAL_BIND(m, visible_mark);
     NEURAL_BIND(m, visible_fill);
