@@ -89,61 +89,93 @@ i32 dense(const State& state, const Settings& s, i64 begin, i64 end) {
     return ones(bad);
 }
 
-// F > 0 is the number of features of a row, at most 8; F = 0 takes any number, one row after the other.
+NEURAL_HD vint load_rows(const i32* p, i64 count) {
+    vint v{};
+    if (count >= kWidth) __builtin_memcpy(&v, p, sizeof(v));
+    else
+        for (i64 i = 0; i < count; ++i) v[i] = p[i];
+    return v;
+}
+NEURAL_HD void store_rows(i32* p, vint v, i64 count) {
+    if (count >= kWidth) __builtin_memcpy(p, &v, sizeof(v));
+    else
+        for (i64 i = 0; i < count; ++i) p[i] = v[i];
+}
+
+// Lane l takes rows[l / F]; reads kWidth of them.
+template <int F> NEURAL_HD vfloat spread(const float* rows) {
+    if constexpr (F == 1) return load(rows);
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_permutexvar_ps((__m512i)(lane_indices() / F), (__m512)load(rows));
+#elif defined(__AVX2__)
+    return (vfloat)_mm256_permutevar8x32_ps((__m256)load(rows), (__m256i)(lane_indices() / F));
+#else
+    vfloat v;
+    for (int i = 0; i < kWidth; ++i) v[i] = rows[i / F];
+    return v;
+#endif
+}
+
+// What each row of a block steps by; padded so that whole vectors can be read at its end.
+struct BlockScales {
+    alignas(64) float rate[kBlockRows + kWidth], inv_root[kBlockRows + kWidth]; // inv_root 0: no gradient
+    alignas(64) float catch_up[kBlockRows + kWidth];
+};
+
+// Counts the step of the rows that have a gradient (has != 0) and works out their scales.
+NEURAL_HD void count_rows(const Settings& s, const i32* has, i64 rows, i64 step, i32* row_steps, i32* ema_steps,
+                          BlockScales& scales) {
+    for (i64 r = 0; r < rows; r += kWidth) {
+        const vint live = load_rows(has + r, rows - r) != 0;
+        const vint t = load_rows(row_steps + r, rows - r) - live;
+        store_rows(row_steps + r, t, rows - r);
+        vfloat rate, inv_root;
+        adam::row_scales(s, to_float(t > 0 ? t : splat(1)), rate, inv_root, Expm1{}, Sqrt{});
+        store(scales.rate + r, rate);
+        store(scales.inv_root + r, live ? inv_root : splat(0.0f));
+        if (ema_steps) {
+            const vint at = load_rows(ema_steps + r, rows - r);
+            const vint since = i32(step) - 1 - at;
+            store(scales.catch_up + r, exp(to_float(since) * s.log_ema)); // rows without gradient do not use it
+            store_rows(ema_steps + r, live ? splat(i32(step)) : at, rows - r);
+        } else {
+            store(scales.catch_up + r, splat(1.0f));
+        }
+    }
+}
+
+typedef u32 __attribute__((may_alias)) Bits; // of a float
+
+// F > 0 is the number of features of a row (1, 2, 4, 8); F = 0 takes any number, one row after the other.
 template <int F>
 i32 lazy_block(const State& state, const Settings& s, i64 row, i64 rows, i64 n_features, i64 step, i32* row_steps,
                i32* ema_steps) {
     const i64 features = F > 0 ? F : n_features;
-    alignas(64) i32 has[kBlockRows] = {};
-    i32 any = 0;
+    const Bits* grad = (const Bits*)state.grad + row * features;
+    alignas(64) i32 has[kBlockRows]; // not 0 where a row has a gradient: its bits without the signs
+    u32 any = 0;
     for (i64 r = 0; r < rows; ++r) {
-        i32 found = 0;
-        for (i64 f = 0; f < features; ++f) found |= state.grad[(row + r) * features + f] != 0.0f;
-        has[r] = found;
-        any |= found;
+        u32 bits = 0;
+        for (i64 f = 0; f < features; ++f) bits |= grad[r * features + f] << 1;
+        has[r] = i32(bits);
+        any |= bits;
     }
     if (!any) return 0;
-
-    alignas(64) float rate[kBlockRows], root[kBlockRows], late[kBlockRows]; // root 0 marks a row without gradient
-    for (i64 r = 0; r < kBlockRows; r += kWidth) {
-        alignas(64) i32 counts[kWidth] = {}, since[kWidth] = {};
-        for (i64 i = 0; i < kWidth && r + i < rows; ++i) {
-            counts[i] = row_steps[row + r + i] += has[r + i];
-            if (ema_steps && has[r + i]) {
-                since[i] = i32(step) - 1 - ema_steps[row + r + i];
-                ema_steps[row + r + i] = i32(step);
-            }
-        }
-        vint t, gap, live;
-        __builtin_memcpy(&t, counts, sizeof(t));
-        __builtin_memcpy(&gap, since, sizeof(gap));
-        __builtin_memcpy(&live, has + r, sizeof(live));
-        vfloat a, b;
-        adam::row_scales(s, to_float(t > 0 ? t : splat(1)), a, b, Expm1{}, Sqrt{});
-        store(rate + r, a);
-        store(root + r, live != 0 ? b : splat(0.0f));
-        store(late + r, gap > 0 ? exp(to_float(gap) * s.log_ema) : splat(1.0f));
-    }
+    BlockScales scales;
+    count_rows(s, has, rows, step, row_steps + row, ema_steps ? ema_steps + row : nullptr, scales);
 
     vint bad{};
     if constexpr (F > 0) {
-        alignas(64) float rates[kBlockRows * F], roots[kBlockRows * F], lates[kBlockRows * F];
-        for (int r = 0; r < kBlockRows; ++r)
-            for (int f = 0; f < F; ++f) {
-                rates[r * F + f] = rate[r];
-                roots[r * F + f] = root[r];
-                lates[r * F + f] = late[r];
-            }
         for (i64 i = 0; i < rows * F; i += kWidth) {
-            const vfloat inv_root = load(roots + i);
-            bad += elements(state, s, row * F + i, rows * F - i, load(rates + i), inv_root, inv_root > 0.0f,
-                            ema_steps ? load(lates + i) : splat(1.0f));
+            const vfloat inv_root = spread<F>(scales.inv_root + i / F);
+            bad += elements(state, s, row * F + i, rows * F - i, spread<F>(scales.rate + i / F), inv_root,
+                            inv_root > 0.0f, spread<F>(scales.catch_up + i / F));
         }
     } else {
         for (i64 r = 0; r < rows; ++r)
             for (i64 i = 0; i < features && has[r]; i += kWidth)
-                bad += elements(state, s, (row + r) * features + i, features - i, splat(rate[r]), splat(root[r]), ~vint{},
-                                splat(late[r]));
+                bad += elements(state, s, (row + r) * features + i, features - i, splat(scales.rate[r]),
+                                splat(scales.inv_root[r]), ~vint{}, splat(scales.catch_up[r]));
     }
     return ones(bad);
 }

@@ -174,7 +174,7 @@ def test_wrong_arguments_say_what_to_do() -> None:
     param = torch.zeros(10, 2)
     with pytest.raises(ValueError, match=r"grad must be \[10, 2\], got \[20\]"):
         adam(param, torch.zeros(20), _dense_state(param), RULE, 1)
-    with pytest.raises(ValueError, match=r"grad must be contiguous .* call \.contiguous"):
+    with pytest.raises(ValueError, match=r"grad must be contiguous.* call \.contiguous"):
         adam(param, torch.zeros(2, 10).T, _dense_state(param), RULE, 1)
     with pytest.raises(TypeError, match="row_steps must be int32"):
         adam(param, param.clone(), _dense_state(param, row_steps=torch.zeros(10, dtype=torch.int64)), RULE, 1)
