@@ -13,6 +13,10 @@
 #include <malloc.h>
 #endif
 #include "hash_grid.h"
+#include "adam.h"
+#include "compact.h"
+#include "composite.h"
+#include "frequency.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -94,6 +98,19 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, hash_grid_backward_positions);
     NEURAL_BIND(m, hash_grid_backward_backward);
 
+    NEURAL_BIND(m, adam_step);
+    NEURAL_BIND(m, packed_info_check);
+    NEURAL_BIND(m, visible_mark);
+    NEURAL_BIND(m, visible_fill);
+    NEURAL_BIND(m, compact_check);
+    NEURAL_BIND(m, compact_samples);
+    NEURAL_BIND(m, compact_gather);
+    NEURAL_BIND(m, compact_scatter);
+    NEURAL_BIND(m, composite_forward);
+    NEURAL_BIND(m, composite_backward);
+    NEURAL_BIND(m, frequency_forward);
+    NEURAL_BIND(m, frequency_backward);
+    NEURAL_BIND(m, frequency_backward_backward);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }

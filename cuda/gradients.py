@@ -1,4 +1,4 @@
-"""A preallocated gradient that backward passes add into, with a mark of what they touched."""
+"""Gradients that are kept between steps: kernels add into them and mark what they touched, Adam consumes both."""
 
 from dataclasses import dataclass
 
@@ -6,35 +6,45 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-ENTRIES_PER_BIT = 64
+BLOCK_ROWS = 64  # rows (entries of a table) per touched bit
+WORD_ROWS = 64 * BLOCK_ROWS  # rows per int64 word
 
 
 @dataclass(frozen=True)
 class GradientBuffer:
-    """Gradient of a table [E, F] for the training loop.
+    """The preallocated gradient of one parameter [N, F].
 
-    `hash_grid(..., accumulate=buffer)` adds here instead of giving autograd a new tensor each step, and sets one bit
-    per 64 entries that it wrote to; `adam` consumes both, clears them and skips what was not touched.
+    A backward pass that is given the buffer adds to `grad`, sets the bit of every block of 64 rows that it adds to,
+    and returns no gradient to autograd. Where no bit is set the gradient is zero. `neural.cuda.adam` uses it up:
+    after a step gradient and bits are clear again.
+
+    Attributes:
+        grad: fp32, zero where nothing was added.
+        touched: Bit b of word w stands for the rows (64 w + b) 64 .. (64 w + b) 64 + 63.
     """
 
-    grad: Float[Tensor, "E F"]
-    touched: Int[Tensor, " W"]  # int64 words; bit b of word w stands for entries 64 (64 w + b) .. + 63
+    grad: Float[Tensor, "N F"]
+    touched: Int[Tensor, "W"]
 
-    @staticmethod
-    def like(table: Float[Tensor, "E F"]) -> "GradientBuffer":
-        """A cleared buffer for `table`."""
-        words = -(-table.shape[0] // (64 * ENTRIES_PER_BIT))
-        return GradientBuffer(
-            torch.zeros_like(table, dtype=torch.float32, requires_grad=False),
-            torch.zeros(words, dtype=torch.int64, device=table.device),
+    @classmethod
+    def like(cls, param: Float[Tensor, "N F"]) -> "GradientBuffer":
+        """An empty buffer for `param`, on its device."""
+        n_words = -(-param.shape[0] // WORD_ROWS)
+        return cls(
+            torch.zeros_like(param, memory_format=torch.contiguous_format, requires_grad=False),
+            torch.zeros(n_words, dtype=torch.int64, device=param.device),
         )
 
-    def add(self, grad: Float[Tensor, "E F"]) -> None:
-        """Adds a whole gradient and marks every entry."""
+    def add(self, grad: Float[Tensor, "N F"]) -> None:
+        """Adds a whole gradient and marks the blocks where it is not zero (for passes without marks of their own)."""
         self.grad.add_(grad)
-        self.touched.fill_(-1)
+        rows = (grad != 0).flatten(1).any(1)
+        padded = torch.zeros(len(self.touched) * WORD_ROWS, dtype=torch.bool, device=rows.device)
+        padded[: len(rows)] = rows
+        bits = padded.reshape(-1, 64, BLOCK_ROWS).any(2).long()
+        self.touched.bitwise_or_((bits << torch.arange(64, device=rows.device)).sum(1))
 
     def clear(self) -> None:
-        """Sets the gradient to zero and takes all marks away."""
+        """Forgets everything that was added."""
         self.grad.zero_()
         self.touched.zero_()
