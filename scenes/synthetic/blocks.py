@@ -105,7 +105,7 @@ def _towers(builder: Builder, block: Block, config: CityConfig) -> None:
     rng = builder.rng
     x0, x1, y0, y1 = block.lot
     _ground(builder, block.lot, COURT)
-    columns, rows = max(1, int((x1 - x0) / 26.0)), max(1, int((y1 - y0) / 26.0))
+    columns, rows = max(1, round((x1 - x0) / 24.0)), max(1, round((y1 - y0) / 24.0))
     px, py = (x1 - x0) / columns, (y1 - y0) / rows
     for i in range(columns):
         for j in range(rows):

@@ -19,8 +19,8 @@ _PLASTER: tuple[Colour, ...] = (
     (0.75, 0.78, 0.66),
     (0.86, 0.66, 0.62),
 )
-_BRICK: tuple[Colour, ...] = ((0.60, 0.33, 0.26), (0.66, 0.42, 0.32), (0.52, 0.36, 0.30), (0.72, 0.58, 0.46))
-_TILES: tuple[Colour, ...] = ((0.66, 0.33, 0.22), (0.58, 0.28, 0.20), (0.40, 0.27, 0.23), (0.34, 0.36, 0.40))
+_BRICK: tuple[Colour, ...] = ((0.58, 0.38, 0.31), (0.64, 0.46, 0.37), (0.52, 0.39, 0.34), (0.72, 0.60, 0.49))
+_TILES: tuple[Colour, ...] = ((0.62, 0.37, 0.27), (0.55, 0.32, 0.25), (0.42, 0.31, 0.27), (0.37, 0.39, 0.42))
 _CURTAIN: tuple[Colour, ...] = ((0.62, 0.66, 0.68), (0.36, 0.46, 0.52), (0.70, 0.64, 0.54), (0.30, 0.34, 0.38))
 _TRIM: Colour = (0.93, 0.91, 0.87)
 _GRAVEL: Colour = (0.60, 0.58, 0.56)
@@ -36,7 +36,7 @@ def house(builder: Builder, x: float, y: float, z: float, yaw: float, width: flo
     tiles = _pick(rng, _TILES)
     builder.begin(classes.FACADE, "house", x, y, z, yaw)
     hx, hy = width / 2, depth / 2
-    style = (2.9, 2.9, 0.44, 0.46, 0.0, DOORS)
+    style = (2.9, 2.9, 0.44, 0.46, -0.3, DOORS)
     builder.box((-hx, -hy, -0.3), (hx, hy, height), PLASTER, wall, accent=_TRIM, params=style)
     if rng.random() < 0.45:  # a wing or a garage
         side, reach = rng.choice([-1.0, 1.0]), rng.uniform(2.6, 3.4)
@@ -65,7 +65,7 @@ def terrace(
     tiles = _pick(rng, _TILES)
     hx, hy = width / 2, depth / 2
     ground = SHOPS if rng.random() < 0.55 else DOORS
-    style = (rng.uniform(2.3, 3.2), _STOREY, rng.uniform(0.40, 0.55), rng.uniform(0.46, 0.58), 0.0, ground)
+    style = (rng.uniform(2.3, 3.2), _STOREY, rng.uniform(0.40, 0.55), rng.uniform(0.46, 0.58), -0.3, ground)
     builder.begin(classes.FACADE, "terrace", x, y, z, yaw)
     builder.box((-hx, -hy, -0.3), (hx, hy, height), PLASTER, wall, accent=_TRIM, params=style)
     builder.box((-hx + 0.02, -hy - 0.35, height - 0.25), (hx - 0.02, -hy, height + 0.05), STONE, _TRIM)
@@ -106,16 +106,16 @@ def tower(
     hx, hy = width / 2, depth / 2
     if podium:
         top = 2 * storey
-        style = (bay * 1.5, storey, 0.6, 0.5, 0.0, SHOPS)
+        style = (bay * 1.5, storey, 0.6, 0.5, -0.3, SHOPS)
         builder.box((-hx, -hy, -0.3), (hx, hy, top), PLASTER, (0.72, 0.70, 0.67), accent=_TRIM, params=style)
         _parapet(builder, hx, hy, top, (0.72, 0.70, 0.67))
         foot, hx, hy = top, hx * 0.82, hy * 0.82
     for tier in range(tiers):
-        storeys = max(2, round((height - foot) / (tiers - tier) / storey))
-        top = min(foot + storeys * storey, height)
+        storeys = max(1, int((height - foot) / (tiers - tier) / storey))
+        top = foot + storeys * storey
         low = foot - 0.3 if foot == 0.0 else foot
         kind = UPPER if foot > 0.0 else DOORS
-        style = (bay, storey, *shares, foot, kind)
+        style = (bay, storey, *shares, low, kind)
         builder.box((-hx, -hy, low), (hx, hy, top), material, wall, accent=accent, params=style)
         last = tier == tiers - 1
         _parapet(builder, hx, hy, top, accent)

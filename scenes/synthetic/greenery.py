@@ -74,7 +74,7 @@ def car(builder: Builder, x: float, y: float, z: float, yaw: float) -> None:
     length, height = rng.uniform(3.9, 4.7), rng.uniform(0.55, 0.8)
     hx, hy = length / 2, 0.88
     builder.begin(classes.CAR, "car", x, y, z, yaw)
-    builder.box((-hx, -hy, 0.18), (hx, hy, 0.85), PAINTWORK, colour, params=(0.0,))
+    builder.box((-hx, -hy, 0.12), (hx, hy, 0.85), PAINTWORK, colour, params=(0.0,))
     half = height / 2
     slope_x, slope_y = height / 0.75, height / 0.18
     profile = (slope_x, half + slope_x * (0.55 * hx - 0.75), slope_y, half + slope_y * (hy - 0.06 - 0.18))

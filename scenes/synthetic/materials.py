@@ -191,13 +191,18 @@ def _paintwork(s: Surface) -> Paint:
     """A car's body (params[0] = 0) or its cabin (1), which is glass on the sides."""
     cabin: Bool[np.ndarray, "N"] = (s.params[:, 0] > 0.5) & (s.normal[:, 2] < 0.9)
     pane = cabin & (np.abs(s.local[:, 2]) < 0.8 * s.half[:, 2])
-    wheel = (s.params[:, 0] < 0.5) & (s.local[:, 2] < -0.3 * s.half[:, 2]) & (s.normal[:, 2] < 0.5)
-    wheel &= np.abs(np.abs(s.local[:, 0]) - 0.62 * s.half[:, 0]) < 0.34
-    lamp = (s.params[:, 0] < 0.5) & (np.abs(s.normal[:, 0]) > 0.7) & (np.abs(s.local[:, 1]) > 0.55 * s.half[:, 1])
+    body = s.params[:, 0] < 0.5
+    from_axle = np.hypot(np.abs(s.local[:, 0]) - 0.62 * s.half[:, 0], s.local[:, 2] + 0.75 * s.half[:, 2])
+    flank = body & (np.abs(s.normal[:, 1]) > 0.7)
+    wheel, hub = flank & (from_axle < 0.33), flank & (from_axle < 0.17)
+    end = body & (np.abs(s.normal[:, 0]) > 0.7)
+    lamp = end & (np.abs(s.local[:, 1]) > 0.6 * s.half[:, 1]) & (np.abs(s.local[:, 2] - 0.06) < 0.1)
+    skirt = body & ~wheel & (s.normal[:, 2] < 0.5) & (s.local[:, 2] < -0.7 * s.half[:, 2])
     albedo = np.where(pane[:, None], np.float32(0.02), s.colour)
-    albedo = np.where(wheel[:, None], np.float32(0.012), albedo)
+    albedo = np.where((wheel | skirt)[:, None], np.float32(0.012), albedo)
+    albedo = np.where(hub[:, None], np.float32(0.35), albedo)
     lamp_colour = np.where(s.local[:, :1] > 0.0, np.float32([0.75, 0.73, 0.65]), np.float32([0.4, 0.02, 0.02]))
-    albedo = np.where(lamp[:, None] & ~wheel[:, None], lamp_colour, albedo)
+    albedo = np.where(lamp[:, None], lamp_colour, albedo)
     return Paint(albedo.astype(np.float32), np.where(pane, 0.8, 0.35).astype(np.float32), None)
 
 

@@ -93,7 +93,7 @@ def orbit(
         margin: Factor on the distance at which the city just fits.
     """
     x0, x1, y0, y1 = city.ground
-    middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2, 0.25 * city.tracer.high[2]])
+    middle = np.array([(x0 + x1) / 2, (y0 + y1) / 2, 0.1 * city.tracer.high[2]])
     radius = 0.5 * np.hypot(x1 - x0, y1 - y0)
     distance = margin * radius / np.tan(np.radians(fov) / 2)
     eyes = []
