@@ -17,11 +17,16 @@ _PLASTER: tuple[Colour, ...] = (
     (0.90, 0.88, 0.84),
     (0.68, 0.74, 0.78),
     (0.75, 0.78, 0.66),
-    (0.86, 0.66, 0.62),
+    (0.84, 0.71, 0.65),
 )
 _BRICK: tuple[Colour, ...] = ((0.58, 0.38, 0.31), (0.64, 0.46, 0.37), (0.52, 0.39, 0.34), (0.72, 0.60, 0.49))
 _TILES: tuple[Colour, ...] = ((0.62, 0.37, 0.27), (0.55, 0.32, 0.25), (0.42, 0.31, 0.27), (0.37, 0.39, 0.42))
-_CURTAIN: tuple[Colour, ...] = ((0.62, 0.66, 0.68), (0.36, 0.46, 0.52), (0.70, 0.64, 0.54), (0.30, 0.34, 0.38))
+_CURTAIN: tuple[Colour, ...] = (
+    (0.62, 0.66, 0.68),
+    (0.36, 0.46, 0.52),
+    (0.70, 0.64, 0.54),
+    (0.30, 0.34, 0.38),
+)
 _TRIM: Colour = (0.93, 0.91, 0.87)
 _GRAVEL: Colour = (0.60, 0.58, 0.56)
 _STOREY = 3.1
@@ -47,7 +52,9 @@ def house(builder: Builder, x: float, y: float, z: float, yaw: float, width: flo
     hip = rng.random() < 0.4
     _pitched_roof(builder, hx + 0.45, hy + 0.45, height - 0.15, rise, tiles, wall, hip=hip)
     cx, cy = rng.uniform(-0.5, 0.5) * hx, rng.choice([-1.0, 1.0]) * hy * 0.3
-    builder.box((cx - 0.35, cy - 0.35, height), (cx + 0.35, cy + 0.35, height + rise + 0.7), WALL, (0.5, 0.3, 0.25))
+    builder.box(
+        (cx - 0.35, cy - 0.35, height), (cx + 0.35, cy + 0.35, height + rise + 0.7), WALL, (0.5, 0.3, 0.25)
+    )
     builder.box((-1.1, -hy - 1.3, -0.1), (1.1, -hy, 0.22), STONE, (0.7, 0.68, 0.64))
     builder.box((-1.3, -hy - 1.3, 2.35), (1.3, -hy, 2.5), DECK, tiles)
     for side in (-1.0, 1.0):
@@ -124,7 +131,9 @@ def tower(
             foot, hx, hy = top, hx * shrink, hy * shrink
     _plant(builder, hx, hy, top)
     if height > 30.0 and rng.random() < 0.6:
-        builder.add(FRUSTUM, (0.0, 0.0, top + 4.5), (0.28, 0.28, 4.5), METAL, (0.8, 0.8, 0.8), profile=(0.25,))
+        builder.add(
+            FRUSTUM, (0.0, 0.0, top + 4.5), (0.28, 0.28, 4.5), METAL, (0.8, 0.8, 0.8), profile=(0.25,)
+        )
     builder.end()
 
 
@@ -147,7 +156,13 @@ def _dormer(builder: Builder, x: float, hy: float, z: float, rise: float, tiles:
     builder.box((x - 0.75, front, z), (x + 0.75, 0.0, sill + 1.5), PLASTER, _TRIM, accent=_TRIM, params=style)
     profile = (0.6, 0.3, 0.0, np.inf)
     builder.add(
-        ROOF, (x, front / 2, sill + 1.8), (1.0, -front / 2 + 0.2, 0.3), TILE, tiles, accent=_TRIM, profile=profile
+        ROOF,
+        (x, front / 2, sill + 1.8),
+        (1.0, -front / 2 + 0.2, 0.3),
+        TILE,
+        tiles,
+        accent=_TRIM,
+        profile=profile,
     )
 
 
@@ -155,7 +170,12 @@ def _chimney(builder: Builder, x: float, y: float, z: float, rise: float) -> Non
     builder.box((x - 0.5, y - 0.3, z), (x + 0.5, y + 0.3, z + rise + 0.6), WALL, (0.55, 0.36, 0.29))
     for shift in (-0.25, 0.25):
         builder.add(
-            FRUSTUM, (x + shift, y, z + rise + 0.85), (0.15, 0.15, 0.25), STONE, (0.62, 0.36, 0.26), profile=(0.8,)
+            FRUSTUM,
+            (x + shift, y, z + rise + 0.85),
+            (0.15, 0.15, 0.25),
+            STONE,
+            (0.62, 0.36, 0.26),
+            profile=(0.8,),
         )
 
 
@@ -199,7 +219,9 @@ def _plant(builder: Builder, hx: float, hy: float, z: float) -> None:
         at = (0.68 * hx, -0.62 * hy)
         builder.add(FRUSTUM, (*at, z + 2.2), (1.3, 1.3, 1.2), STONE, (0.50, 0.36, 0.26), profile=(1.0,))
         builder.add(FRUSTUM, (*at, z + 3.9), (1.4, 1.4, 0.5), DECK, (0.35, 0.30, 0.27), profile=(0.05,))
-        builder.box((at[0] - 0.9, at[1] - 0.9, z), (at[0] + 0.9, at[1] + 0.9, z + 1.0), METAL, (0.3, 0.3, 0.3))
+        builder.box(
+            (at[0] - 0.9, at[1] - 0.9, z), (at[0] + 0.9, at[1] + 0.9, z + 1.0), METAL, (0.3, 0.3, 0.3)
+        )
 
 
 def _vents(builder: Builder, hx: float, hy: float, z: float, count: int) -> None:

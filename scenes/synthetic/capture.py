@@ -1,10 +1,10 @@
 """Writes a city as a capture: pictures, `transforms.json`, and on request exact maps and the layout.
 
-    images/<name>.png     sRGB with straight alpha; alpha 0 is sky
-    transforms.json       nerfstudio's form: OpenGL c2w (x right, y up, z back), one pinhole, named splits,
-                          `aabb` [[x, y, z], [x, y, z]] in the file's world (metres), `synthetic`: the recipe
-    maps/<name>.npz       depth, distance, normal, class_id, instance_id; see `render.Maps`
-    layout.json, .npz     see `layout.Layout`
+images/<name>.png     sRGB with straight alpha; alpha 0 is sky
+transforms.json       nerfstudio's form: OpenGL c2w (x right, y up, z back), one pinhole, named splits,
+                      `aabb` [[x, y, z], [x, y, z]] in the file's world (metres), `synthetic`: the recipe
+maps/<name>.npz       depth, distance, normal, class_id, instance_id; see `render.Maps`
+layout.json, .npz     see `layout.Layout`
 """
 
 import json
@@ -52,7 +52,7 @@ class Recipe:
 
     city: CityConfig = CityConfig(seed=149, blocks=(2, 2), tallest=44.0, pitch=(46.0, 60.0))
     light: Daylight = Daylight()
-    orbit: int = 40
+    orbit: int = 44
     elevations: tuple[float, ...] = (24.0, 42.0, 62.0)
     margin: float = 0.92
     drone: float = 45.0
@@ -79,7 +79,9 @@ class Recipe:
         """The recipe stored under `synthetic` in a transforms.json."""
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
         for name, kind in (("city", CityConfig), ("light", Daylight)):
-            values[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()})
+            values[name] = kind(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
+            )
         return Recipe(**values)
 
     def rig(self, city: City) -> tuple[Rig, list[str]]:
@@ -91,7 +93,9 @@ class Recipe:
             ring = rigs.orbit(city, self.orbit, elevations=self.elevations, margin=self.margin, **camera)
             parts.append(("orbit", ring))
         if self.drone > 0.0:
-            parts.append(("drone", rigs.drone_grid(city, self.drone, self.altitude, tilt=self.tilt, **camera)))
+            parts.append(
+                ("drone", rigs.drone_grid(city, self.drone, self.altitude, tilt=self.tilt, **camera))
+            )
         if self.street > 0.0:
             parts.append(("street", rigs.street(city, self.street, **camera)))
         names = [f"{label}_{k:03d}" for label, part in parts for k in range(len(part))]

@@ -145,9 +145,7 @@ class City:
         lit = self.lit(points, world_normal)
         return self.light.shade(paint, world_normal, directions, lit, self._openness(points, world_normal))
 
-    def lit(
-        self, points: Float64[np.ndarray, "N 3"], normals: Float64[np.ndarray, "N 3"]
-    ) -> np.ndarray:
+    def lit(self, points: Float64[np.ndarray, "N 3"], normals: Float64[np.ndarray, "N 3"]) -> np.ndarray:
         """Whether surface points with these outward normals see the sun."""
         towards_sun = self.light.towards_sun
         lit = normals @ towards_sun > 0.0
@@ -179,7 +177,9 @@ class City:
         nx, ny = np.maximum(np.ceil((high - low) / _OPENNESS_CELL).astype(int), 2)
         x, y = np.meshgrid(np.arange(nx) + 0.5, np.arange(ny) + 0.5, indexing="ij")
         top = self.tracer.high[2] + 1.0
-        origins = np.stack([low[0] + _OPENNESS_CELL * x, low[1] + _OPENNESS_CELL * y, np.full_like(x, top)], -1)
+        origins = np.stack(
+            [low[0] + _OPENNESS_CELL * x, low[1] + _OPENNESS_CELL * y, np.full_like(x, top)], -1
+        )
         origins = origins.reshape(-1, 3)
         t, _ = self.tracer.nearest(origins, np.broadcast_to([0.0, 0.0, -1.0], origins.shape))
         heights = np.where(np.isfinite(t), top - t, 0.0).reshape(nx, ny)

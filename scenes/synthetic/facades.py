@@ -150,7 +150,10 @@ def roof_gravel(s: Surface) -> Paint:
 
 def _with_roof(s: Surface, albedo: np.ndarray, gloss: np.ndarray) -> Paint:
     top = np.abs(s.normal[:, 2]) > 0.5
-    pale = np.float32([0.30, 0.29, 0.28]) * (0.6 + 0.8 * hash_unit(s.seed, np.zeros(len(top), np.int64)))[:, None]
+    pale = (
+        np.float32([0.30, 0.29, 0.28])
+        * (0.6 + 0.8 * hash_unit(s.seed, np.zeros(len(top), np.int64)))[:, None]
+    )
     gravel = roof_gravel(Surface(s.local, s.half, s.normal, s.world, pale, s.accent, s.params, s.seed)).albedo
     return Paint(
         np.where(top[:, None], gravel, albedo).astype(np.float32),
@@ -196,6 +199,13 @@ def _grid(r: _Raster, length: float, height: float) -> tuple[np.ndarray, np.ndar
 
 def _sign_colour(chance: Float32[np.ndarray, "N"]) -> Float32[np.ndarray, "N 3"]:
     palette = np.float32(
-        [[0.45, 0.03, 0.03], [0.02, 0.18, 0.08], [0.02, 0.08, 0.30], [0.55, 0.35, 0.03], [0.04, 0.04, 0.05], [0.5, 0.5, 0.46]]
+        [
+            [0.45, 0.03, 0.03],
+            [0.02, 0.18, 0.08],
+            [0.02, 0.08, 0.30],
+            [0.55, 0.35, 0.03],
+            [0.04, 0.04, 0.05],
+            [0.5, 0.5, 0.46],
+        ]
     )
     return palette[(chance * len(palette)).astype(np.int64)]

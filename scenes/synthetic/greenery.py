@@ -32,7 +32,9 @@ def broadleaf(builder: Builder, x: float, y: float, z: float, height: float) -> 
     crown = height * rng.uniform(0.30, 0.36)
     trunk = height - 1.7 * crown
     girth = 0.03 * height
-    builder.add(FRUSTUM, (0, 0, (trunk + crown) / 2), (girth, girth, (trunk + crown) / 2), BARK, _BARK, profile=(0.6,))
+    builder.add(
+        FRUSTUM, (0, 0, (trunk + crown) / 2), (girth, girth, (trunk + crown) / 2), BARK, _BARK, profile=(0.6,)
+    )
     core = (crown, crown * 0.95, crown * 0.85)
     builder.add(ELLIPSOID, (0, 0, height - crown * 0.85), core, FOLIAGE, dark, accent=light)
     n_lobes = 5
@@ -79,7 +81,13 @@ def car(builder: Builder, x: float, y: float, z: float, yaw: float) -> None:
     slope_x, slope_y = height / 0.75, height / 0.18
     profile = (slope_x, half + slope_x * (0.55 * hx - 0.75), slope_y, half + slope_y * (hy - 0.06 - 0.18))
     builder.add(
-        ROOF, (-0.12 * hx, 0, 0.85 + half), (0.62 * hx, hy - 0.06, half), PAINTWORK, colour, profile=profile, params=(1.0,)
+        ROOF,
+        (-0.12 * hx, 0, 0.85 + half),
+        (0.62 * hx, hy - 0.06, half),
+        PAINTWORK,
+        colour,
+        profile=profile,
+        params=(1.0,),
     )
     builder.end()
 

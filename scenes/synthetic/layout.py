@@ -62,10 +62,14 @@ class Layout:
         x0, x1, y0, y1 = city.ground
         width, height = (max(1, int((high - low) / resolution)) for low, high in ((x0, x1), (y0, y1)))
         if width * height > _MAX_CELLS:
-            raise ValueError(f"Layout.of: {width} x {height} cells are too many; raise resolution above {resolution}")
+            raise ValueError(
+                f"Layout.of: {width} x {height} cells are too many; raise resolution above {resolution}"
+            )
         y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
         top = city.tracer.high[2] + 1.0
-        origins = np.stack([x0 + resolution * x, y0 + resolution * y, np.full_like(x, top)], -1).reshape(-1, 3)
+        origins = np.stack([x0 + resolution * x, y0 + resolution * y, np.full_like(x, top)], -1).reshape(
+            -1, 3
+        )
         down = np.broadcast_to([0.0, 0.0, -1.0], origins.shape)
         seen = city.cast(origins, down, colour=False)
         shape = (height, width)
@@ -99,7 +103,9 @@ class Layout:
         temporary.write_text(json.dumps(text, indent=None, separators=(",", ":")) + "\n")
         temporary.replace(folder / "layout.json")
         temporary = folder / "layout.tmp.npz"
-        np.savez_compressed(temporary, **{f.name: np.asarray(getattr(self.maps, f.name)) for f in fields(self.maps)})
+        np.savez_compressed(
+            temporary, **{f.name: np.asarray(getattr(self.maps, f.name)) for f in fields(self.maps)}
+        )
         temporary.replace(folder / "layout.npz")
 
     @staticmethod
@@ -113,7 +119,9 @@ class Layout:
         try:
             text = json.loads(path.read_text())
             if text["format"] != FORMAT:
-                raise SceneFormatError(path, f"format {FORMAT} expected, got {text['format']}; write the layout anew")
+                raise SceneFormatError(
+                    path, f"format {FORMAT} expected, got {text['format']}; write the layout anew"
+                )
             instances = tuple(Instance(**_tuples(entry)) for entry in text["instances"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SceneFormatError(path, f"not a layout ({error}); write it anew with Layout.save") from error
@@ -122,9 +130,13 @@ class Layout:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {field.name: stored[field.name] for field in fields(GroundMaps)}
         except (OSError, ValueError, KeyError) as error:
-            raise SceneFormatError(path, f"not a layout's maps ({error}); write them with Layout.save") from error
+            raise SceneFormatError(
+                path, f"not a layout's maps ({error}); write them with Layout.save"
+            ) from error
         origin, resolution = arrays.pop("origin"), arrays.pop("resolution")
-        return Layout(instances, GroundMaps((float(origin[0]), float(origin[1])), float(resolution), **arrays))
+        return Layout(
+            instances, GroundMaps((float(origin[0]), float(origin[1])), float(resolution), **arrays)
+        )
 
 
 def _tuples(entry: dict) -> dict:

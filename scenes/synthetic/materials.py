@@ -201,7 +201,9 @@ def _paintwork(s: Surface) -> Paint:
     albedo = np.where(pane[:, None], np.float32(0.02), s.colour)
     albedo = np.where((wheel | skirt)[:, None], np.float32(0.012), albedo)
     albedo = np.where(hub[:, None], np.float32(0.35), albedo)
-    lamp_colour = np.where(s.local[:, :1] > 0.0, np.float32([0.75, 0.73, 0.65]), np.float32([0.4, 0.02, 0.02]))
+    lamp_colour = np.where(
+        s.local[:, :1] > 0.0, np.float32([0.75, 0.73, 0.65]), np.float32([0.4, 0.02, 0.02])
+    )
     albedo = np.where(lamp[:, None], lamp_colour, albedo)
     return Paint(albedo.astype(np.float32), np.where(pane, 0.8, 0.35).astype(np.float32), None)
 

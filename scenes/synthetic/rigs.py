@@ -31,7 +31,9 @@ class Rig:
 
     def __add__(self, other: "Rig") -> "Rig":
         if self.intrinsics != other.intrinsics:
-            raise ValueError(f"rigs with different cameras do not add: {self.intrinsics} and {other.intrinsics}")
+            raise ValueError(
+                f"rigs with different cameras do not add: {self.intrinsics} and {other.intrinsics}"
+            )
         return Rig(np.concatenate([self.c2w, other.c2w]), *self.intrinsics)
 
     @property
@@ -59,19 +61,28 @@ def pinhole(c2w: Float64[np.ndarray, "C 4 4"], width: int, height: int, fov: flo
 
 
 def look_at(
-    eyes: Float[np.ndarray, "C 3"], targets: Float[np.ndarray, "C 3"], up: Float[np.ndarray, "3"] | None = None
+    eyes: Float[np.ndarray, "C 3"],
+    targets: Float[np.ndarray, "C 3"],
+    up: Float[np.ndarray, "3"] | None = None,
 ) -> Float64[np.ndarray, "C 4 4"]:
     """Poses at `eyes` that look at `targets`, upright; straight down or up, north is at the image's top."""
     eyes, targets = np.broadcast_arrays(np.asarray(eyes, float), np.asarray(targets, float))
     forward = targets - eyes
     forward = forward / np.linalg.norm(forward, axis=1, keepdims=True)
-    upward = np.broadcast_to(np.array([0.0, 0.0, 1.0]) if up is None else np.asarray(up, float), forward.shape)
+    upward = np.broadcast_to(
+        np.array([0.0, 0.0, 1.0]) if up is None else np.asarray(up, float), forward.shape
+    )
     vertical = np.abs((forward * upward).sum(1)) > 1.0 - 1e-9
     upward = np.where(vertical[:, None], np.array([0.0, 1.0, 0.0]), upward)
     right = np.cross(forward, upward)
     right = right / np.linalg.norm(right, axis=1, keepdims=True)
     c2w = np.tile(np.eye(4), (len(eyes), 1, 1))
-    c2w[:, :3, 0], c2w[:, :3, 1], c2w[:, :3, 2], c2w[:, :3, 3] = right, np.cross(forward, right), forward, eyes
+    c2w[:, :3, 0], c2w[:, :3, 1], c2w[:, :3, 2], c2w[:, :3, 3] = (
+        right,
+        np.cross(forward, right),
+        forward,
+        eyes,
+    )
     return c2w
 
 
@@ -101,7 +112,9 @@ def orbit(
         own = count // len(elevations) + (ring < count % len(elevations))
         angle = 2 * np.pi * (np.arange(own) + ring / len(elevations)) / max(own, 1)
         e = np.radians(elevation)
-        ring_eyes = np.stack([np.cos(e) * np.cos(angle), np.cos(e) * np.sin(angle), np.full(own, np.sin(e))], 1)
+        ring_eyes = np.stack(
+            [np.cos(e) * np.cos(angle), np.cos(e) * np.sin(angle), np.full(own, np.sin(e))], 1
+        )
         eyes.append(middle + distance * ring_eyes)
     return pinhole(look_at(np.concatenate(eyes), middle[None]), width, height, fov)
 

@@ -16,7 +16,9 @@ from neural.scenes.synthetic.intersect import enter, normal, pack, to_local, to_
 from neural.scenes.synthetic.primitives import Primitives
 
 _CHUNK = 1 << 15
-_SLACK = 1e-6  # metres by which a solid may lie outside the height range of a ray in a cell and still be tested
+_SLACK = (
+    1e-6  # metres by which a solid may lie outside the height range of a ray in a cell and still be tested
+)
 
 
 @dataclass(frozen=True)
