@@ -1,8 +1,10 @@
-"""Fills one block of the plan: ground, lots, buildings, trees, cars. Only the block and its own generator decide.
+"""Fills one block of the plan: ground, lots, buildings, trees, cars; from the block and its own generator.
 
 Heights: carriageways lie at z = 0 on slabs that reach down to -3; pavements at 0.15, lots at 0.18; canal
 water at -1.6. Slabs overlap in depth but never share a visible plane, so no point has two surfaces.
 """
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -75,6 +77,7 @@ def _perimeter(builder: Builder, block: Block, config: CityConfig) -> None:
     """Closed street fronts around a green court."""
     rng = builder.rng
     x0, x1, y0, y1 = block.lot
+    x0, x1, y0, y1 = x0 + 0.06, x1 - 0.06, y0 + 0.06, y1 - 0.06  # off the edge of the slab
     _ground(builder, block.lot, COURT)
     depth = min(11.0, 0.3 * (y1 - y0), 0.3 * (x1 - x0))
     court = (x0 + depth + 1.5, x1 - depth - 1.5, y0 + depth + 1.5, y1 - depth - 1.5)
@@ -162,7 +165,11 @@ def _canal(builder: Builder, block: Block) -> None:
     for low, high, rail in ((x0, x0 + west, 1.0), (x1 - east, x1, -1.0)):
         crossing = (west, -far, -far, -far) if rail > 0 else (-far, east, -far, -far)
         builder.box(
-            (low, y0 + south, -0.7), (high, y1 - north, KERB + 0.02), STREET, _ASPHALT, params=crossing
+            (low, y0 + south + 0.02, -0.7),
+            (high, y1 - north - 0.02, KERB + 0.02),
+            STREET,
+            _ASPHALT,
+            params=crossing,
         )
         edge = high if rail > 0 else low
         walk = sorted((edge, edge + rail * 1.6))
@@ -232,7 +239,7 @@ def _split(
     count = max(1, round(length / rng.uniform(shortest, longest)))
     weights = rng.uniform(0.8, 1.2, count)
     ends = np.concatenate([[0.0], np.cumsum(weights) / weights.sum()]) * length
-    return [(float(a), float(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [(float(a), float(b)) for a, b in pairwise(ends)]
 
 
 def _scatter(

@@ -1,6 +1,6 @@
 """Buildings, each an object of a few solids: houses, terraces around a court, towers.
 
-Every function opens one object at a place, adds its solids in local metres (z = 0 at the ground) and closes it.
+Every function opens one object at a place, adds its solids in local metres (ground: z = 0), closes it.
 """
 
 import numpy as np
@@ -65,7 +65,7 @@ def house(builder: Builder, x: float, y: float, z: float, yaw: float, width: flo
 def terrace(
     builder: Builder, x: float, y: float, z: float, yaw: float, width: float, depth: float, storeys: int
 ) -> None:
-    """One house of a closed street front: shops or doors below, flat or pitched roof; front along local -y."""
+    """A house of a closed street front: shops or doors below, flat or pitched roof; front along -y."""
     rng = builder.rng
     height = storeys * _STOREY + rng.uniform(0.2, 0.7)
     wall = _pick(rng, _PLASTER + _BRICK)

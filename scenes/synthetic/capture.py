@@ -28,6 +28,10 @@ OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 """Turns OpenCV camera axes into OpenGL ones and back: c2w @ OPENGL. Exact: it only flips signs."""
 
 
+_DEMO_CITY = CityConfig(seed=149, blocks=(2, 2), tallest=44.0, pitch=(46.0, 60.0))
+_DEMO_LIGHT = Daylight()
+
+
 @dataclass(frozen=True)
 class Recipe:
     """Everything a capture follows from; its defaults are the scene of the demo in `data/city`.
@@ -50,8 +54,8 @@ class Recipe:
         layout: Also write the layout, with maps of so many metres per cell; 0 for none.
     """
 
-    city: CityConfig = CityConfig(seed=149, blocks=(2, 2), tallest=44.0, pitch=(46.0, 60.0))
-    light: Daylight = Daylight()
+    city: CityConfig = _DEMO_CITY
+    light: Daylight = _DEMO_LIGHT
     orbit: int = 44
     elevations: tuple[float, ...] = (24.0, 42.0, 62.0)
     margin: float = 0.92

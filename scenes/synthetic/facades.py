@@ -36,7 +36,7 @@ class Surface:
 
 @dataclass
 class Paint:
-    """How N points look: diffuse albedo (linear), share of mirror reflection, tilt added to the shading normal."""
+    """How N points look: linear diffuse albedo, share of mirror reflection, tilt of the shading normal."""
 
     albedo: Float32[np.ndarray, "N 3"]
     gloss: Float32[np.ndarray, "N"]
@@ -121,7 +121,7 @@ def windows(s: Surface) -> Paint:
 
 
 def curtain_wall(s: Surface) -> Paint:
-    """Glass between slabs: panes, mullions and spandrels. params as for `windows`; the share heights are unused."""
+    """Glass between slabs: panes, mullions, spandrels. params as for `windows`; the shares are unused."""
     r = _raster(s)
     spandrel = r.up < 0.24
     mullion = (r.pitch * 0.5 - np.abs(r.across) < 0.07) | (np.abs(r.up - 0.24) * s.params[:, 1] < 0.06)

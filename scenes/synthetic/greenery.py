@@ -96,7 +96,7 @@ def lamp(builder: Builder, x: float, y: float, z: float, yaw: float) -> None:
     """A street lamp whose arm reaches along local +x."""
     builder.begin(classes.FURNITURE, "lamp", x, y, z, yaw)
     steel: Colour = (0.30, 0.32, 0.33)
-    builder.add(FRUSTUM, (0, 0, 3.0), (0.11, 0.11, 3.0), METAL, steel, profile=(0.6,))
+    builder.add(FRUSTUM, (0, 0, 2.97), (0.11, 0.11, 2.97), METAL, steel, profile=(0.6,))
     builder.box((-0.05, -0.05, 5.9), (1.5, 0.05, 6.0), METAL, steel)
     builder.box((0.9, -0.16, 5.78), (1.6, 0.16, 5.9), METAL, (0.85, 0.85, 0.80))
     builder.end()

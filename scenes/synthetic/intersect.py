@@ -47,7 +47,7 @@ def enter(
 
 
 def normal(kind: int, packed: Float[np.ndarray, "12 N"], points: Pairs, directions: Pairs) -> Pairs:
-    """Unit outward local normal at local points on the surface; of the faces that look at the ray, the tightest."""
+    """Unit outward local normal at local surface points: of the faces that look at the ray, the tightest."""
     return _NORMAL[kind](packed, points, directions)
 
 
@@ -108,7 +108,7 @@ def _frustum(packed, o, d):
     t0, t1 = (-b - root) / a, (-b + root) / a
     t0, t1 = np.minimum(t0, t1), np.maximum(t0, t1)
     low, high = _slab(o[2], d[2], hz)
-    # a > 0: inside between the roots. a < 0: inside before the first and after the second; only one meets the slab
+    # a > 0: inside between the roots. a < 0: inside before the first and after the second; one meets the slab
     open_near = np.where(low <= t0, low, np.maximum(low, t1))
     open_far = np.where(low <= t0, np.minimum(high, t0), high)
     wide = (a < 0.0) & (square >= 0.0)
@@ -130,7 +130,7 @@ def _faces(planes: list[tuple[Pairs, Float[np.ndarray, "N"]]], points: Pairs, di
     result = np.zeros_like(points)
     for n, limit in planes:
         gap = np.where((n * directions).sum(0) < 0.0, (n * points).sum(0) - limit, -np.inf)
-        better: Bool[np.ndarray, "N"] = gap > best
+        better: Bool[np.ndarray, N] = gap > best
         best = np.where(better, gap, best)
         result = np.where(better, n, result)
     return result

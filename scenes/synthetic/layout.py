@@ -1,8 +1,8 @@
 """The layout of a city: every object with its oriented box, and maps of the ground seen from above.
 
-On disk two files: `layout.json` (classes, objects; for people and other tools) and `layout.npz` (the maps).
-Maps are indexed [row, column]: row 0 is the southern edge, column 0 the western one; the centre of cell (r, c)
-lies at origin + ((c + 0.5), (r + 0.5)) * resolution.
+On disk: `layout.json` (classes, objects; for people and other tools) and `layout.npz` (the maps).
+Maps are indexed [row, column]: row 0 is the southern edge, column 0 the western one; the centre of cell
+(r, c) lies at origin + ((c + 0.5), (r + 0.5)) * resolution.
 """
 
 import json
@@ -57,7 +57,7 @@ class Layout:
         """The layout of a city; maps by rays straight down through the centres of the cells.
 
         Args:
-            resolution: Edge of a map cell in metres; the map covers whole cells, from the south-western corner.
+            resolution: Edge of a map cell in metres; the map holds whole cells from the south-western corner.
         """
         x0, x1, y0, y1 = city.ground
         width, height = (max(1, int((high - low) / resolution)) for low, high in ((x0, x1), (y0, y1)))

@@ -5,7 +5,6 @@ camera, so any number of views agree. Sizes inside painters are metres; colours 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
@@ -66,7 +65,7 @@ def paint(material: Int64[np.ndarray, "N"], surface: Surface) -> Paint:
 
 
 def _grain(surface: Surface, size: float, depth: float, dims: int = 2) -> Float32[np.ndarray, "N 1"]:
-    """A factor around 1 that varies over `size` metres by +-depth, in the world so that it runs on across solids."""
+    """A factor 1 +- depth that varies over `size` metres, in the world so that it runs on across solids."""
     noise = value_noise(surface.world[:, :dims] / size, np.zeros(len(surface.seed), dtype=np.uint32))
     return (1.0 + depth * (2.0 * noise - 1.0))[:, None]
 
@@ -189,7 +188,7 @@ def _metal(s: Surface) -> Paint:
 
 def _paintwork(s: Surface) -> Paint:
     """A car's body (params[0] = 0) or its cabin (1), which is glass on the sides."""
-    cabin: Bool[np.ndarray, "N"] = (s.params[:, 0] > 0.5) & (s.normal[:, 2] < 0.9)
+    cabin: Bool[np.ndarray, N] = (s.params[:, 0] > 0.5) & (s.normal[:, 2] < 0.9)
     pane = cabin & (np.abs(s.local[:, 2]) < 0.8 * s.half[:, 2])
     body = s.params[:, 0] < 0.5
     from_axle = np.hypot(np.abs(s.local[:, 0]) - 0.62 * s.half[:, 0], s.local[:, 2] + 0.75 * s.half[:, 2])

@@ -1,7 +1,7 @@
 """The solids a city is made of, as one table of arrays, and the builder that fills it block by block.
 
-Four convex solids suffice. All stand upright and are turned about z by a yaw; in the local frame the centre is
-the origin and `half` the half-size:
+Four convex solids suffice. All stand upright and are turned about z by a yaw; in the local frame the centre
+is the origin and `half` the half-size:
 
     BOX        |x| <= hx, |y| <= hy, |z| <= hz
     ROOF       the box, cut by  z + a |x| <= p  and  z + b |y| <= q        (profile = a, p, b, q)

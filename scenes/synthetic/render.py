@@ -32,7 +32,7 @@ def image(city: "City", rig: Rig, index: int, *, samples: int = 3) -> UInt8[np.n
     """An sRGB picture with straight alpha, 0 where the sky is.
 
     Args:
-        samples: Rays per pixel along each axis, on a regular grid; box filter over the pixel, in linear light.
+        samples: Rays per pixel along each axis, on a regular grid; box filter in linear light.
 
     A pixel without any solid holds the colour of the sky under its alpha of 0.
     """

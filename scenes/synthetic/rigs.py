@@ -1,6 +1,6 @@
 """Camera rigs around a city: orbit, drone grid, street walk, straight down.
 
-A rig is plain arrays: `c2w` with OpenCV axes (x right, y down, z forward) and one pinhole for all its cameras.
+A rig is plain arrays: `c2w` with OpenCV axes (x right, y down, z forward), and one pinhole for all.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Rig:
     def rays(
         self, index: int, pixels: Float[np.ndarray, "R 2"]
     ) -> tuple[Float64[np.ndarray, "R 3"], Float64[np.ndarray, "R 3"]]:
-        """World origins and directions through pixel positions; directions have length 1 along the camera's z."""
+        """World origins and directions through pixels; directions have length 1 along the camera's z."""
         c2w = self.c2w[index]
         x = (pixels[:, 0] - self.cx) / self.fx
         y = (pixels[:, 1] - self.cy) / self.fy

@@ -165,7 +165,7 @@ class Tracer:
         return ray, state, np.concatenate([cell, np.where(forward, 1, -1)])
 
     def _test_cell(self, bins, cell, z_low, z_high, ray, origins, directions, best, row) -> None:
-        """Test each ray against the solids of its cell and keep what is nearer; of equals the first found stays."""
+        """Test each ray against its cell's solids and keep what is nearer; of equals, the first found."""
         start = bins.start[cell]
         owner, rank = _expand(bins.start[cell + 1] - start)
         if not owner.size:

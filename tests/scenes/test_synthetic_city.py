@@ -37,7 +37,7 @@ def _random_rays(city: City, count: int, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def _inside(solids: Primitives, row: int, points: np.ndarray) -> np.ndarray:
-    """How far inside solid `row` points lie: >= 0 inside. Straight from the definitions, one point at a time."""
+    """How far inside solid `row` points lie, from the definitions: >= 0 inside."""
     turn = -solids.yaw[row]
     rotate = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     p = (points - solids.centre[row]) @ rotate.T
@@ -178,11 +178,11 @@ class TestCity:
         index = [block.index for block in large.blocks].index((0, 0))
         assert large.blocks[index] == small.blocks[0]
         assert [i for i in large.instances if i.block == (0, 0)] == small.instances
-        inside = np.isin(large.solids.centre[:, 0], small.solids.centre[:, 0])
+        x0, x1, y0, y1 = small.blocks[0].edges
+        x, y, _ = large.solids.centre.T
+        same = large.solids[(x > x0) & (x < x1) & (y > y0) & (y < y1)]
         for field in fields(Primitives):
-            rows = getattr(large.solids[inside], field.name)
-            for value in np.unique(getattr(small.solids, field.name)):
-                assert (rows == value).any(), field.name
+            assert np.array_equal(getattr(same, field.name), getattr(small.solids, field.name)), field.name
 
     def test_instance_ids_are_unique(self, city: City) -> None:
         ids = [instance.id for instance in city.instances]
@@ -259,7 +259,7 @@ class TestCity:
 
 class TestLight:
     def test_shadow_of_a_box_lies_where_geometry_says(self, city: City) -> None:
-        """A 2 x 2 x 5 m box on a floor; the sun 45 degrees high in the west throws a 5 m shadow to the east."""
+        """A 2 x 2 x 5 m box on a floor; the sun, 45 degrees high in the west, throws 5 m of shadow east."""
         builder = Builder((0, 0), np.random.default_rng(0))
         builder.box((-40, -40, -1), (40, 40, 0), STONE, (0.5, 0.5, 0.5))
         builder.box((-1, -1, -0.5), (1, 1, 5), STONE, (0.5, 0.5, 0.5))
@@ -273,7 +273,7 @@ class TestLight:
         dark = (points[:, 0] > 1.0) & (points[:, 0] < 6.0) & (np.abs(points[:, 1]) < 1.0)
         assert dark.sum() > 20
         assert np.array_equal(lit, ~dark)
-        origins = points + [0.0, 0.0, 20.0]
+        origins = points + np.array([0.0, 0.0, 20.0])
         rgb = scene.cast(origins, np.broadcast_to([0.0, 0.0, -1.0], origins.shape)).rgb
         clear = points[:, 0] < -3.0
         seen = np.abs(points[:, :2]).max(1) > 1.0
@@ -330,7 +330,7 @@ class TestRigsAndMaps:
 
     def test_depth_of_one_view_reprojects_into_another(self, city: City) -> None:
         rig = rigs.orbit(city, 12, elevations=(50.0,), width=120, height=90)
-        first, second = render.maps(city, rig, 0), render.maps(city, rig, 1)
+        first = render.maps(city, rig, 0)
         rows, columns = np.nonzero(np.isfinite(first.depth))
         origins, directions = rig.rays(0, np.stack([columns + 0.5, rows + 0.5], 1))
         points = origins + first.depth[rows, columns, None] * directions
@@ -341,14 +341,11 @@ class TestRigsAndMaps:
         # the second camera's own ray to each point ends there, or earlier on something that hides it
         hits = city.cast(*rig.rays(1, np.stack([u, v], 1)[inside]), colour=False)
         z = local[inside, 2]
-        visible = np.abs(hits.t - z) < 1e-3 * z
+        visible = np.abs(hits.t - z) < 1e-5 * z
         assert ((hits.t < z) | visible).all()
         assert visible.mean() > 0.6
         ids = first.instance_id[rows, columns][inside]
-        assert np.array_equal(hits.instance_id[visible], ids[visible]) or (
-            (hits.instance_id[visible] == ids[visible]).mean() > 0.999
-        )
-        assert second.depth.shape == first.depth.shape
+        assert (hits.instance_id[visible] == ids[visible]).mean() > 0.9995  # but for meeting edges
 
     def test_alpha_is_the_share_of_a_pixel_that_is_solid(self, city: City) -> None:
         rig = rigs.orbit(city, 3, elevations=(20.0,), width=64, height=48)
@@ -360,7 +357,7 @@ class TestRigsAndMaps:
 
     def test_rigs_with_different_cameras_do_not_add(self, city: City) -> None:
         with pytest.raises(ValueError, match="do not add"):
-            _ = rigs.nadir(city, 60.0, 60.0) + rigs.orbit(city, 3)
+            _ = rigs.nadir(city, 60.0, 60.0) + rigs.street(city, 60.0)
 
 
 class TestLayout:
@@ -420,7 +417,7 @@ class TestLayout:
 class TestCapture:
     def test_a_capture_is_complete_and_its_poses_are_exact(self, tmp_path: Path) -> None:
         folder = tmp_path / "small"
-        arguments = ["--out", str(folder), "--city.seed", "5", "--city.blocks", "1", "1", "--orbit", "4"]
+        arguments = ["--out", str(folder), "--seed", "5", "--blocks", "1", "1", "--orbit", "4"]
         arguments += ["--drone", "0", "--size", "24", "16", "--samples", "1", "--maps", "--layout", "2.0"]
         arguments += ["--test-every", "2"]
         assert main(arguments) == 0
