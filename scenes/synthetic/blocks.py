@@ -162,15 +162,11 @@ def _canal(builder: Builder, block: Block) -> None:
     builder.box((x0, y0 + south, GROUND_DEPTH), (x1, shores[0], KERB), PAVING, _SLABS, accent=_STONE)
     builder.box((x0, shores[1], GROUND_DEPTH), (x1, y1 - north, KERB), PAVING, _SLABS, accent=_STONE)
     builder.box((x0, shores[0], GROUND_DEPTH), (x1, shores[1], WATER_LEVEL), WATER, _WATER)
+    beyond = (y0 + south + 0.02, y1 - north - 0.02)
     for low, high, rail in ((x0, x0 + west, 1.0), (x1 - east, x1, -1.0)):
         crossing = (west, -far, -far, -far) if rail > 0 else (-far, east, -far, -far)
-        builder.box(
-            (low, y0 + south + 0.02, -0.7),
-            (high, y1 - north - 0.02, KERB + 0.02),
-            STREET,
-            _ASPHALT,
-            params=crossing,
-        )
+        deck = ((low, beyond[0], -0.7), (high, beyond[1], KERB + 0.02))
+        builder.box(*deck, STREET, _ASPHALT, params=crossing)
         edge = high if rail > 0 else low
         walk = sorted((edge, edge + rail * 1.6))
         builder.box(

@@ -11,6 +11,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -79,19 +80,19 @@ class Recipe:
             raise ValueError("no cameras: set orbit, drone or street")
 
     @staticmethod
-    def from_json(entry: dict) -> "Recipe":
+    def from_json(entry: dict[str, Any]) -> "Recipe":
         """The recipe stored under `synthetic` in a transforms.json."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-        for name, kind in (("city", CityConfig), ("light", Daylight)):
-            values[name] = kind(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
-            )
+        values = _tuples(entry)
+        values["city"], values["light"] = (
+            CityConfig(**_tuples(entry["city"])),
+            Daylight(**_tuples(entry["light"])),
+        )
         return Recipe(**values)
 
     def rig(self, city: City) -> tuple[Rig, list[str]]:
         """All cameras, and a name for each."""
         width, height = self.size
-        camera = {"width": width, "height": height, "fov": self.fov}
+        camera: dict[str, Any] = {"width": width, "height": height, "fov": self.fov}
         parts: list[tuple[str, Rig]] = []
         if self.orbit > 0:
             ring = rigs.orbit(city, self.orbit, elevations=self.elevations, margin=self.margin, **camera)
@@ -129,7 +130,7 @@ def write(recipe: Recipe, folder: Path, *, overwrite: bool = False) -> None:
         if recipe.maps:
             (temporary / "maps").mkdir(exist_ok=True)
             found = render.maps(city, rig, index)
-            arrays = {entry.name: getattr(found, entry.name) for entry in fields(found)}
+            arrays: dict[str, Any] = {entry.name: getattr(found, entry.name) for entry in fields(found)}
             np.savez_compressed(temporary / "maps" / f"{name}.npz", **arrays)
     if recipe.layout > 0.0:
         Layout.of(city, recipe.layout).save(temporary)
@@ -140,12 +141,12 @@ def write(recipe: Recipe, folder: Path, *, overwrite: bool = False) -> None:
     temporary.replace(folder)
 
 
-def transforms(recipe: Recipe, city: City, rig: Rig, names: list[str]) -> dict:
+def transforms(recipe: Recipe, city: City, rig: Rig, names: list[str]) -> dict[str, Any]:
     """The content of transforms.json."""
     paths = [f"images/{name}.png" for name in names]
     frames = []
     for path, name, c2w in zip(paths, names, rig.c2w, strict=True):
-        frame = {"file_path": path, "transform_matrix": to_opengl(c2w).tolist()}
+        frame: dict[str, Any] = {"file_path": path, "transform_matrix": to_opengl(c2w).tolist()}
         if recipe.maps:
             frame["maps_file_path"] = f"maps/{name}.npz"
         frames.append(frame)
@@ -169,3 +170,7 @@ def transforms(recipe: Recipe, city: City, rig: Rig, names: list[str]) -> dict:
 def to_opengl(c2w: Float64[np.ndarray, "*C 4 4"]) -> Float64[np.ndarray, "*C 4 4"]:
     """OpenCV camera axes to OpenGL ones, or back."""
     return c2w @ OPENGL + 0.0  # + 0.0: no negative zeros in the file
+
+
+def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}

@@ -93,18 +93,17 @@ def windows(s: Surface) -> Paint:
     albedo = np.where(plinth[:, None], albedo * 0.6, albedo)
 
     half_width = 0.5 * s.params[:, 2] * r.pitch
-    sill, head = 0.30, 0.30 + s.params[:, 3]
     half_width = np.where(shops, 0.43 * r.pitch, half_width)
-    sill, head = np.where(shops, 0.14, sill), np.where(shops, 0.70, head)
+    sill, head = np.where(shops, 0.14, 0.30), np.where(shops, 0.70, 0.30 + s.params[:, 3])
     inside = np.minimum(half_width - np.abs(r.across), np.minimum(r.up - sill, head - r.up) * s.params[:, 1])
     ledge = (r.up < sill) & (r.up > sill - 0.05) & (np.abs(r.across) < half_width + 0.12) & ~shops & r.whole
     albedo = np.where(ledge[:, None], s.accent, albedo)
     opening = (inside > 0.0) & r.whole
     frame = opening & ((inside < 0.09) | ((np.abs(r.across) < 0.04) & ~shops))
     pane = opening & ~frame
-    glass = (0.03 + 0.05 * r.chance)[:, None] * np.float32([0.75, 0.95, 1.15])
+    glass = (0.03 + 0.05 * r.chance)[:, None] * np.array([0.75, 0.95, 1.15], np.float32)
     curtain = (hash_unit(s.seed, side, r.bay, r.storey + 977) < 0.3) & ~shops & (r.up > 0.5 * (sill + head))
-    glass = np.where(curtain[:, None], np.float32([0.42, 0.37, 0.29]), glass)
+    glass = np.where(curtain[:, None], np.array([0.42, 0.37, 0.29], np.float32), glass)
     shade = np.where((head - r.up) * s.params[:, 1] < 0.28, 0.45, 1.0)  # the lintel's shadow on the pane
     albedo = np.where(pane[:, None], glass * shade[:, None], albedo)
     albedo = np.where(frame[:, None], s.accent, albedo)
@@ -114,7 +113,7 @@ def windows(s: Surface) -> Paint:
     door = ground & (hash_unit(s.seed, side, r.bay, r.bay * 0 + 31) < 0.34) & (np.abs(r.across) < 0.62)
     door &= r.height < 2.25
     door_colour = (0.35 + 0.65 * hash_unit(s.seed, side, r.bay, r.bay * 0 + 37))[:, None]
-    albedo = np.where(door[:, None], door_colour * np.float32([0.20, 0.09, 0.05]), albedo)
+    albedo = np.where(door[:, None], door_colour * np.array([0.20, 0.09, 0.05], np.float32), albedo)
 
     gloss = np.where(pane & ~curtain & ~door, 0.55, 0.0)
     return _with_roof(s, albedo, gloss)
@@ -127,7 +126,7 @@ def curtain_wall(s: Surface) -> Paint:
     mullion = (r.pitch * 0.5 - np.abs(r.across) < 0.07) | (np.abs(r.up - 0.24) * s.params[:, 1] < 0.06)
     lobby = (r.storey == 0) & (s.params[:, 5] > 0.5)
     tone = (0.35 + 0.65 * r.chance)[:, None]
-    glass = np.float32([0.05, 0.075, 0.095]) * tone + 0.10 * s.colour
+    glass = np.array([0.05, 0.075, 0.095], np.float32) * tone + 0.10 * s.colour
     blind = (hash_unit(s.seed, _side(s), r.bay, r.storey + 411) < 0.18) & (r.up > 0.55)
     glass = np.where(blind[:, None], np.float32(0.30), glass)
     albedo = np.where((spandrel & ~lobby)[:, None], s.colour, glass)
@@ -151,7 +150,7 @@ def roof_gravel(s: Surface) -> Paint:
 def _with_roof(s: Surface, albedo: np.ndarray, gloss: np.ndarray) -> Paint:
     top = np.abs(s.normal[:, 2]) > 0.5
     pale = (
-        np.float32([0.30, 0.29, 0.28])
+        np.array([0.30, 0.29, 0.28], np.float32)
         * (0.6 + 0.8 * hash_unit(s.seed, np.zeros(len(top), np.int64)))[:, None]
     )
     gravel = roof_gravel(Surface(s.local, s.half, s.normal, s.world, pale, s.accent, s.params, s.seed)).albedo
@@ -198,7 +197,7 @@ def _grid(r: _Raster, length: float, height: float) -> tuple[np.ndarray, np.ndar
 
 
 def _sign_colour(chance: Float32[np.ndarray, "N"]) -> Float32[np.ndarray, "N 3"]:
-    palette = np.float32(
+    palette = np.array(
         [
             [0.45, 0.03, 0.03],
             [0.02, 0.18, 0.08],
@@ -206,6 +205,7 @@ def _sign_colour(chance: Float32[np.ndarray, "N"]) -> Float32[np.ndarray, "N 3"]
             [0.55, 0.35, 0.03],
             [0.04, 0.04, 0.05],
             [0.5, 0.5, 0.46],
-        ]
+        ],
+        np.float32,
     )
     return palette[(chance * len(palette)).astype(np.int64)]

@@ -8,7 +8,7 @@ Maps are indexed [row, column]: row 0 is the southern edge, column 0 the western
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -103,9 +103,8 @@ class Layout:
         temporary.write_text(json.dumps(text, indent=None, separators=(",", ":")) + "\n")
         temporary.replace(folder / "layout.json")
         temporary = folder / "layout.tmp.npz"
-        np.savez_compressed(
-            temporary, **{f.name: np.asarray(getattr(self.maps, f.name)) for f in fields(self.maps)}
-        )
+        maps: dict[str, Any] = {f.name: np.asarray(getattr(self.maps, f.name)) for f in fields(self.maps)}
+        np.savez_compressed(temporary, **maps)
         temporary.replace(folder / "layout.npz")
 
     @staticmethod

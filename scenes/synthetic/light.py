@@ -42,12 +42,12 @@ class Daylight:
         """Linear colour of the sky in unit directions; below the horizon a grey ground."""
         z = directions[:, 2:].astype(np.float32)
         height = np.clip(z, 0.0, 1.0) ** 0.55
-        horizon, zenith = np.float32([0.86, 0.93, 1.0]), np.float32([0.20, 0.38, 0.80])
+        horizon, zenith = np.array([0.86, 0.93, 1.0], np.float32), np.array([0.20, 0.38, 0.80], np.float32)
         colour = horizon + (zenith - horizon) * height
         near_sun = np.clip(directions @ self.towards_sun, 0.0, 1.0).astype(np.float32)[:, None]
-        colour = colour + np.float32([0.5, 0.42, 0.3]) * near_sun**12
+        colour = colour + np.array([0.5, 0.42, 0.3], np.float32) * near_sun**12
         fade = np.clip(-z / 0.15, 0.0, 1.0)
-        return colour + (np.float32([0.26, 0.25, 0.23]) - colour) * fade
+        return colour + (np.array([0.26, 0.25, 0.23], np.float32) - colour) * fade
 
     def shade(
         self,
@@ -72,8 +72,8 @@ class Daylight:
             n = n / np.linalg.norm(n, axis=1, keepdims=True)
         facing = np.clip(n @ self.towards_sun.astype(np.float32), 0.0, None) * lit
         upward = 0.5 + 0.5 * n[:, 2]
-        sun, sky = np.float32(self.sun), np.float32(self.sky)
-        bounce = np.float32(0.22) * (0.55 * sun + sky) * np.float32([1.0, 0.95, 0.88])
+        sun, sky = np.array(self.sun, np.float32), np.array(self.sky, np.float32)
+        bounce = np.float32(0.22) * (0.55 * sun + sky) * np.array([1.0, 0.95, 0.88], np.float32)
         light = facing[:, None] * sun
         light = light + (upward * openness)[:, None] * sky + ((1.0 - upward) * openness)[:, None] * bounce
         colour = paint.albedo * light

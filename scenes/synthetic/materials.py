@@ -166,16 +166,17 @@ def _tile(s: Surface) -> Paint:
 def _foliage(s: Surface) -> Paint:
     """Leaves: clumps that are light and dark and lean every way."""
     seed = np.full(len(s.seed), 23, np.uint32)
-    clump = value_noise(s.world / 0.9, seed)
-    leaf = value_noise(s.world / 0.35, seed + np.uint32(1))
-    # lower parts of a crown stand in their own shade
+    clump = value_noise(s.world / 0.8, seed)
+    twig = value_noise(s.world / 0.3, seed + np.uint32(1))
+    leaf = hash_unit(seed, *np.floor(s.world.T / 0.09).astype(np.int64))
+    # lower parts of a crown stand in their own shade, and gaps between leaves are dark
     lift = 0.5 + 0.5 * np.clip(s.local[:, 2] / s.half[:, 2], -1.0, 1.0).astype(np.float32)
-    mix = np.clip(0.55 * clump + 0.45 * leaf, 0.0, 1.0)[:, None]
-    albedo = ((1.0 - mix) * s.colour + mix * s.accent) * (0.55 + 0.55 * lift)[:, None]
-    bump = np.stack(
-        [value_noise(s.world / 0.7 + offset, seed + np.uint32(2)) for offset in (0.0, 31.7, 77.3)], axis=1
-    )
-    return Paint(albedo, np.zeros(len(mix), np.float32), (1.8 * (bump - 0.5)).astype(np.float32))
+    mix = np.clip(0.45 * clump + 0.35 * twig + 0.2 * leaf, 0.0, 1.0)[:, None]
+    gaps = np.clip(0.35 + 1.3 * (0.6 * twig + 0.4 * leaf), 0.35, 1.15)[:, None]
+    albedo = ((1.0 - mix) * s.colour + mix * s.accent) * gaps * (0.6 + 0.5 * lift)[:, None]
+    lean = [value_noise(s.world / 0.45 + offset, seed + np.uint32(2)) for offset in (0.0, 31.7, 77.3)]
+    bump = 2.2 * (np.stack(lean, axis=1) - 0.5)
+    return Paint(albedo.astype(np.float32), np.zeros(len(mix), np.float32), bump.astype(np.float32))
 
 
 def _plain(s: Surface) -> Paint:
@@ -201,7 +202,9 @@ def _paintwork(s: Surface) -> Paint:
     albedo = np.where((wheel | skirt)[:, None], np.float32(0.012), albedo)
     albedo = np.where(hub[:, None], np.float32(0.35), albedo)
     lamp_colour = np.where(
-        s.local[:, :1] > 0.0, np.float32([0.75, 0.73, 0.65]), np.float32([0.4, 0.02, 0.02])
+        s.local[:, :1] > 0.0,
+        np.array([0.75, 0.73, 0.65], np.float32),
+        np.array([0.4, 0.02, 0.02], np.float32),
     )
     albedo = np.where(lamp[:, None], lamp_colour, albedo)
     return Paint(albedo.astype(np.float32), np.where(pane, 0.8, 0.35).astype(np.float32), None)
@@ -209,10 +212,10 @@ def _paintwork(s: Surface) -> Paint:
 
 def _panel(s: Surface) -> Paint:
     """Solar panels: dark cells between light lines."""
-    line = ((s.local[:, :2] / 0.8) % 1.0 < 0.07).any(1)
+    line = np.any((s.local[:, :2] / 0.8) % 1.0 < 0.07, axis=1)
     return Paint(
         np.where(line[:, None], s.accent, s.colour).astype(np.float32),
-        np.full(len(line), 0.6, np.float32),
+        np.full(len(s.seed), 0.6, np.float32),
         None,
     )
 

@@ -175,8 +175,8 @@ class Builder:
 
     def box(self, low: Sequence[float], high: Sequence[float], material: int, colour: Colour, **more) -> None:
         """Add a box by its two corners, in the frame of the open object."""
-        low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-        self.add(BOX, (low + high) / 2, (high - low) / 2, material, colour, **more)
+        a, b = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+        self.add(BOX, (a + b) / 2, (b - a) / 2, material, colour, **more)
 
     def primitives(self) -> Primitives:
         """All solids so far, as a table."""

@@ -129,7 +129,7 @@ def drone_grid(
     height: int = 240,
     fov: float = 60.0,
 ) -> Rig:
-    """A survey flight: at every grid point one camera straight down and four tilted to the compass points.
+    """A survey flight: every grid point seen from straight above and, tilted, from the four compass points.
 
     Args:
         spacing: Metres between grid points.
@@ -145,8 +145,8 @@ def drone_grid(
     for row, y in enumerate(ys):
         for x in xs if row % 2 == 0 else xs[::-1]:
             for dx, dy in views:
-                eyes.append((x, y, altitude))
-                targets.append((x + dx, y + dy, 0.0))
+                eyes.append((x + dx, y + dy, altitude))
+                targets.append((x, y, 0.0))
     return pinhole(look_at(np.array(eyes), np.array(targets)), width, height, fov)
 
 
