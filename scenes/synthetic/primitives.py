@@ -20,6 +20,7 @@ from neural.scenes.synthetic.noise import zigzag
 BOX, ROOF, ELLIPSOID, FRUSTUM = range(4)
 INSTANCES_PER_BLOCK = 4096
 
+Numbers = Sequence[float | int]
 Colour = tuple[float, float, float]
 """sRGB in [0, 1], as one would pick it on a screen."""
 
@@ -133,7 +134,9 @@ class Builder:
         identity = number + len(self.instances) + 1
         assert len(self.instances) + 1 < INSTANCES_PER_BLOCK
         self.instances.append(
-            Instance(identity, class_id, kind, self.block, _floats(centre), _floats(half), float(yaw))
+            Instance(
+                identity, class_id, kind, self.block, _floats(centre), _floats(half.tolist()), float(yaw)
+            )
         )
         self._rows[first:] = [(*row[:-2], identity, class_id) for row in self._rows[first:]]
         self._place, self._open = (0.0, 0.0, 0.0, 0.0), None
@@ -141,15 +144,15 @@ class Builder:
     def add(
         self,
         kind: int,
-        centre: Sequence[float],
-        half: Sequence[float],
+        centre: Numbers,
+        half: Numbers,
         material: int,
         colour: Colour,
         *,
         accent: Colour | None = None,
         yaw: float = 0.0,
-        profile: Sequence[float] = (),
-        params: Sequence[float] = (),
+        profile: Numbers = (),
+        params: Numbers = (),
     ) -> None:
         """Add one solid; centre and yaw are local to the open object, if any."""
         x, y, z, turn = self._place
@@ -173,10 +176,10 @@ class Builder:
             )
         )
 
-    def box(self, low: Sequence[float], high: Sequence[float], material: int, colour: Colour, **more) -> None:
+    def box(self, low: Numbers, high: Numbers, material: int, colour: Colour, **more) -> None:
         """Add a box by its two corners, in the frame of the open object."""
         a, b = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-        self.add(BOX, (a + b) / 2, (b - a) / 2, material, colour, **more)
+        self.add(BOX, ((a + b) / 2).tolist(), ((b - a) / 2).tolist(), material, colour, **more)
 
     def primitives(self) -> Primitives:
         """All solids so far, as a table."""
@@ -213,6 +216,6 @@ def _pair(a: int, b: int) -> int:
     return a * a + a + b if a >= b else b * b + a
 
 
-def _floats(values: Sequence[float]) -> tuple[float, float, float]:
+def _floats(values: Numbers) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in values)
     return x, y, z

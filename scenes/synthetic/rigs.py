@@ -61,8 +61,8 @@ def pinhole(c2w: Float64[np.ndarray, "C 4 4"], width: int, height: int, fov: flo
 
 
 def look_at(
-    eyes: Float[np.ndarray, "C 3"],
-    targets: Float[np.ndarray, "C 3"],
+    eyes: Float[np.ndarray, "#C 3"],
+    targets: Float[np.ndarray, "#C 3"],
     up: Float[np.ndarray, "3"] | None = None,
 ) -> Float64[np.ndarray, "C 4 4"]:
     """Poses at `eyes` that look at `targets`, upright; straight down or up, north is at the image's top."""

@@ -47,7 +47,7 @@ class Tracer:
         self._packed = pack(solids)
         self._z_low, self._z_high = low[:, 2] - _SLACK, high[:, 2] + _SLACK
         self._top = np.full(self._shape.prod(), -np.inf)
-        self._bins = [self._bin(kind, low, high) for kind in np.unique(solids.kind)]
+        self._bins = [self._bin(int(kind), low, high) for kind in np.unique(solids.kind)]
 
     def _bin(self, kind: int, low: np.ndarray, high: np.ndarray) -> _Bins:
         members = np.flatnonzero(self.solids.kind == kind)
@@ -61,7 +61,7 @@ class Tracer:
         order = np.argsort(cells, kind="stable")
         start = np.zeros(self._shape.prod() + 1, dtype=np.int64)
         np.cumsum(np.bincount(cells, minlength=self._shape.prod()), out=start[1:])
-        return _Bins(int(kind), start, members[owner[order]])
+        return _Bins(kind, start, members[owner[order]])
 
     def _cell_of(self, points: Float[np.ndarray, "N 2"]) -> Int64[np.ndarray, "N 2"]:
         return np.clip(np.floor((points - self.low[:2]) / self._cell).astype(np.int64), 0, self._shape - 1)
