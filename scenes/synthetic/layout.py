@@ -6,6 +6,8 @@ Maps are indexed [row, column]: row 0 is the southern edge, column 0 the western
 """
 
 import json
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _MAX_CELLS = 1 << 28
+_STORED = {
+    # array of layout.npz: (type, number of axes)
+    "origin": ("float64", 1),
+    "resolution": ("float64", 0),
+    "class_id": ("uint8", 2),
+    "instance_id": ("int64", 2),
+    "height": ("float32", 2),
+    "footprint_id": ("int64", 2),
+    "building_height": ("float32", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -121,14 +133,15 @@ class Layout:
                 raise SceneFormatError(
                     path, f"format {FORMAT} expected, got {text['format']}; write the layout anew"
                 )
-            instances = tuple(Instance(**_tuples(entry)) for entry in text["instances"])
+            instances = tuple(_instance(entry) for entry in text["instances"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SceneFormatError(path, f"not a layout ({error}); write it anew with Layout.save") from error
         path = folder / "layout.npz"
         try:
+            _check_headers(path)
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {field.name: stored[field.name] for field in fields(GroundMaps)}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise SceneFormatError(
                 path, f"not a layout's maps ({error}); write them with Layout.save"
             ) from error
@@ -138,5 +151,38 @@ class Layout:
         )
 
 
-def _tuples(entry: dict) -> dict:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+def _instance(entry: dict[str, Any]) -> Instance:
+    """An object as read, checked."""
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
+    instance = Instance(**values)
+    box = [*instance.centre, *instance.half, instance.yaw]
+    if len(box) != 7 or not np.isfinite(box).all() or min(instance.half) < 0.0:
+        raise ValueError(
+            f"object {instance.id}: centre, half and yaw must be finite, 3 + 3 + 1 numbers, half >= 0"
+        )
+    if not 0 < instance.class_id < len(classes.CLASS_NAMES):
+        raise ValueError(f"object {instance.id}: class_id {instance.class_id} is no class")
+    return instance
+
+
+def _check_headers(path: Path) -> None:
+    """Refuse maps of the wrong type or an absurd or uneven shape before anything is allocated."""
+    shapes = set()
+    with zipfile.ZipFile(path) as archive:
+        for name, (dtype, dims) in _STORED.items():
+            with archive.open(f"{name}.npy") as member:
+                version = np.lib.format.read_magic(member)
+                if version != (1, 0):
+                    raise ValueError(f"{name}: npy version 1.0 expected, got {version}")
+                shape, _, found = np.lib.format.read_array_header_1_0(member)
+            if found != np.dtype(dtype) or len(shape) != dims or (dims == 1 and shape != (2,)):
+                raise ValueError(f"{name}: {dims}-d {dtype} expected, got {found} {shape}")
+            if dims == 2:
+                shapes.add(shape)
+    if len(shapes) != 1:
+        raise ValueError(f"maps of one shape expected, got {sorted(shapes)}")
+    height, width = shapes.pop()
+    if not 0 < height * width <= _MAX_CELLS:
+        raise ValueError(f"1 to {_MAX_CELLS} cells expected, got {height} x {width}")

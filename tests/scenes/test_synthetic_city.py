@@ -1,6 +1,9 @@
 """The synthetic city against an independent brute-force ray caster, analytic scenes and its own layout."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -413,6 +416,44 @@ class TestLayout:
         with pytest.raises(SceneFormatError, match="format 1 expected, got 99"):
             Layout.load(tmp_path)
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"height": np.zeros((2, 2), np.float32)}, "one shape"),
+            ({"class_id": np.zeros((9, 9), np.float64)}, "class_id: 2-d uint8 expected"),
+            ({"origin": np.zeros(3)}, "origin"),
+        ],
+    )
+    def test_maps_that_disagree_are_refused(
+        self, city: City, tmp_path: Path, change: dict, message: str
+    ) -> None:
+        Layout.of(city, 4.0).save(tmp_path)
+        with np.load(tmp_path / "layout.npz") as stored:
+            arrays = {**stored, **change}
+        np.savez_compressed(tmp_path / "layout.npz", **arrays)
+        with pytest.raises(SceneFormatError, match=message):
+            Layout.load(tmp_path)
+
+    def test_truncated_maps_are_refused(self, city: City, tmp_path: Path) -> None:
+        Layout.of(city, 4.0).save(tmp_path)
+        whole = (tmp_path / "layout.npz").read_bytes()
+        rng = np.random.default_rng(0)
+        for cut in rng.integers(0, len(whole), 20):
+            (tmp_path / "layout.npz").write_bytes(whole[:cut])
+            with pytest.raises(SceneFormatError, match=r"layout\.npz"):
+                Layout.load(tmp_path)
+
+    @pytest.mark.parametrize(
+        "change", [{"class_id": 99}, {"half": [1.0, 1.0]}, {"yaw": float("nan")}, {"colour": "red"}]
+    )
+    def test_broken_objects_are_refused(self, city: City, tmp_path: Path, change: dict) -> None:
+        Layout.of(city, 4.0).save(tmp_path)
+        text = json.loads((tmp_path / "layout.json").read_text())
+        text["instances"][3].update(change)
+        (tmp_path / "layout.json").write_text(json.dumps(text))
+        with pytest.raises(SceneFormatError, match=r"layout\.json"):
+            Layout.load(tmp_path)
+
 
 class TestCapture:
     def test_a_capture_is_complete_and_its_poses_are_exact(self, tmp_path: Path) -> None:
@@ -446,6 +487,11 @@ class TestCapture:
         assert main(["--out", str(tmp_path)]) == 2
         assert "exists" in capsys.readouterr().err
         assert (tmp_path / "keep").read_text() == "mine"
+
+    def test_writing_needs_no_torch(self) -> None:
+        code = "import sys, neural.scenes.synthetic.__main__; sys.exit('torch' in sys.modules)"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
     def test_a_recipe_without_cameras_is_refused(self) -> None:
         with pytest.raises(ValueError, match="no cameras"):
