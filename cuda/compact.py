@@ -1,9 +1,9 @@
 """Which samples can be seen, and gathering them, so that the colour network runs on those alone.
 
-    seen = visible_samples(densities, t_starts, t_ends, packed_info)
-    kept = compact(seen.indices, t_starts, t_ends, ray_indices, features)
-    ... colours of kept.features ...
-    composite(..., seen.packed_info)
+seen = visible_samples(densities, t_starts, t_ends, packed_info)
+kept = compact(seen.indices, t_starts, t_ends, ray_indices, features)
+... colours of kept.features ...
+composite(..., seen.packed_info)
 """
 
 from typing import Any, NamedTuple
@@ -167,9 +167,7 @@ def _visible(
     return compacted, indices
 
 
-def _samples(
-    indices: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _samples(indices: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     indices = _require_ascending(indices, t_starts.shape[0])
     backend, kept = checks.backend(indices), indices.shape[0]
     if backend == "reference":

@@ -107,9 +107,7 @@ def _backward(grad: Tensor, positions: Tensor, n_frequencies: int) -> Tensor:
     return result
 
 
-def _backward_backward(
-    second: Tensor, grad: Tensor, positions: Tensor, n_frequencies: int
-) -> tuple[Tensor, Tensor]:
+def _backward_backward(second: Tensor, grad: Tensor, positions: Tensor, n_frequencies: int) -> tuple[Tensor, Tensor]:
     n, dims = positions.shape
     backend = checks.backend(positions)
     if backend == "reference":

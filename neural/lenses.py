@@ -42,9 +42,7 @@ def project(points: Float[Tensor, "P 3"], distortion: Float[Tensor, "8"], model:
     return torch.where(visible, plane, math.nan)
 
 
-def unproject(
-    plane: Float[Tensor, "R 2"], distortion: Float[Tensor, "R 8"], model: int
-) -> Float[Tensor, "R 3"]:
+def unproject(plane: Float[Tensor, "R 2"], distortion: Float[Tensor, "R 8"], model: int) -> Float[Tensor, "R 3"]:
     """Directions of the rays that reach `plane` through the lens; unit length for fisheye, z = 1 otherwise.
 
     A plane position outside the image of the lens (no such ray exists) yields the nearest ray that does.

@@ -64,9 +64,7 @@ def orbit(
     return _with_lens(cameras, np.stack([look_at(focus + offset, focus, up) for offset in path]))
 
 
-def along_cameras(
-    cameras: Cameras, n_frames: int = 120, *, order: Literal["nearest", "given"] = "nearest"
-) -> Cameras:
+def along_cameras(cameras: Cameras, n_frames: int = 120, *, order: Literal["nearest", "given"] = "nearest") -> Cameras:
     """A flight that passes every photograph's viewpoint: cubic spline of positions, slerp of rotations.
 
     Args:

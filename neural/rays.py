@@ -51,9 +51,7 @@ def image_rays(cameras: Cameras, index: int) -> Rays:
     """The rays through all pixel centres of one camera, row by row."""
     width, height = cameras.sizes[index].tolist()
     device = cameras.c2w.device
-    rows, cols = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-    )
+    rows, cols = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     pixels = torch.stack([cols.flatten(), rows.flatten()], dim=-1) + 0.5
     indices = torch.full((width * height,), index, dtype=torch.int64, device=device)
     return generate(cameras, indices, pixels)

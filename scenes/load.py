@@ -64,9 +64,7 @@ def load(
         raise ValueError(f"images are already reduced by {capture.image_scale}, cannot reduce by {downscale}")
     factor = downscale // capture.image_scale
     if min(cameras.sizes.min().tolist(), factor) < factor:
-        raise SceneFormatError(
-            capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor"
-        )
+        raise SceneFormatError(capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor")
     sizes = cameras.sizes.numpy()
     scene = Scene(
         name=path.absolute().name if path.is_dir() else path.absolute().parent.name,
@@ -159,6 +157,4 @@ def _finite(points: Points | None) -> tuple[Points | None, tuple[str, ...]]:
 def _scaled(points: Points | None, factor: int) -> Points | None:
     if points is None or points.observations is None:
         return points
-    return replace(
-        points, observations=replace(points.observations, pixels=points.observations.pixels / factor)
-    )
+    return replace(points, observations=replace(points.observations, pixels=points.observations.pixels / factor))

@@ -136,4 +136,3 @@ class _TruncatedExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
         return grad * ctx.saved_tensors[0].clamp(max=MAX_LOG_DENSITY).exp()
-

@@ -134,7 +134,9 @@ def test_the_dense_average_follows_in_the_same_pass(isa: str) -> None:
 def test_the_working_copy_is_the_rounded_parameter(dtype: torch.dtype, lazy: bool, isa: str) -> None:
     torch.manual_seed(0)
     param = torch.randn(333, 2) * torch.logspace(-9, 5, 333)[:, None]  # subnormal halves, overflow and ties
-    param[:4] = torch.tensor([[1 + 2**-11, 1 + 3 * 2**-11], [65519.0, 65520.0], [2**-25, 3 * 2**-25], [-0.0, 1 + 2**-8]])
+    param[:4] = torch.tensor(
+        [[1 + 2**-11, 1 + 3 * 2**-11], [65519.0, 65520.0], [2**-25, 3 * 2**-25], [-0.0, 1 + 2**-8]]
+    )
     copy = torch.zeros(333, 2, dtype=dtype)
     make = _lazy_state if lazy else _dense_state
     adam(param, torch.randn(333, 2) + 3, make(param, working_copy=copy), AdamRule(lr=0.0), 1)
