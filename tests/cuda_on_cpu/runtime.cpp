@@ -6,12 +6,14 @@
 // linker can find and all dynamic shared memory hold 0xff (NaN, -1) when a block begins.
 //
 // Stopped with a message: a barrier that some threads do not reach, or reach elsewhere; a warp collective whose lanes
-// wait in different ones, that the caller is not part of, or whose shuffle reads a lane that is not.
+// wait in different ones, that the caller is not part of, or whose shuffle reads a lane that is not; an access past
+// the end of a tensor (fence.h) or of dynamic shared memory.
 #include "cuda_on_cpu.h"
 #undef printf
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <vector>
+#include "fence.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -332,32 +334,68 @@ void fail(const char* what, int site) {
     abort(); // not resumed after a failure
 }
 
-// Returns null, or what went wrong. `args` holds the address of each argument.
-const char* run(void (*kernel)(void* const*), void* const* args, const unsigned* grid, const unsigned* block,
-                size_t shared_bytes, u64 seed) {
+namespace {
+
+std::vector<u64> random_block_order(u64 n) {
+    std::vector<u64> order(n);
+    for (u64 i = 0; i < n; ++i) {
+        const u64 j = draw(unsigned(i + 1));
+        order[i] = order[j];
+        order[j] = i;
+    }
+    return order;
+}
+
+void report_fault(const std::vector<Fence>& fences, const char* address) {
+    char what[160];
+    for (const Fence& fence : fences) {
+        if (!fence.holds(address)) continue;
+        if (address < fence.copy())
+            snprintf(what, sizeof(what), "touches memory %lld bytes before the tensor of argument %ld",
+                     static_cast<long long>(fence.copy() - address), fence.argument());
+        else
+            snprintf(what, sizeof(what), "touches memory %lld bytes past the end of the tensor of argument %ld",
+                     static_cast<long long>(address - fence.end()), fence.argument());
+        return report(what, 0);
+    }
+    report("touches memory that belongs to no argument, or uses more than 256 KiB of stack", 0);
+}
+
+} // namespace
+
+// Returns null, or what went wrong. `args` holds the address of each argument; argument i points into
+// spans[span_of[i]], or to no tensor where that is negative.
+const char* run(void (*kernel)(void* const*), void* const* args, const long* span_of, long n_args, const Span* spans,
+                long n_spans, const unsigned* grid, const unsigned* block, size_t shared_bytes, u64 seed) {
+    if (shared_bytes > kDynamicBytes) return "asks for more dynamic shared memory than any GPU has";
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
     body = kernel;
     arguments = args;
     random_state = seed * 0x9e3779b97f4a7c15ull + 0x632be59bd9b4e019ull;
     message[0] = 0;
-    if (shared_bytes > kDynamicBytes) return "asks for more dynamic shared memory than any GPU has";
-    const unsigned n_threads = block[0] * block[1] * block[2];
-    stacks.reserve(int(n_threads));
-    std::vector<u64> order(size_t(grid[0]) * grid[1] * grid[2]);
-    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    for (size_t i = order.size(); i > 1; --i) {
-        const size_t j = draw(unsigned(i));
-        const u64 swap = order[i - 1];
-        order[i - 1] = order[j];
-        order[j] = swap;
+    const int n_threads = int(block[0] * block[1] * block[2]);
+    stacks.reserve(n_threads);
+    const std::vector<u64> order = random_block_order(u64(grid[0]) * grid[1] * grid[2]);
+    std::vector<Fence> fences(spans, spans + n_spans);
+    for (long i = 0; i < n_args; ++i) {
+        if (span_of[i] < 0) continue;
+        char*& pointer = *static_cast<char**>(args[i]);
+        pointer = fences[span_of[i]].copy() + (pointer - spans[span_of[i]].data);
     }
-    for (u64 b : order) {
-        blockIdx = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
-        run_block(int(n_threads), shared_bytes);
-        if (message[0]) return message;
+    FaultCatcher catcher;
+    if (sigsetjmp(FaultCatcher::where, 1)) {
+        report_fault(fences, FaultCatcher::address);
+    } else {
+        for (size_t i = 0; i < order.size() && !message[0]; ++i) {
+            const u64 b = order[i];
+            blockIdx = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
+            run_block(n_threads, shared_bytes);
+        }
     }
-    return nullptr;
+    for (Fence& fence : fences)
+        if (!fence.close()) report("a thread of this launch writes just past the end of a tensor", 0);
+    return message[0] ? message : nullptr;
 }
 
 } // namespace cuda_on_cpu
