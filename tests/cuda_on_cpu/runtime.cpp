@@ -2,14 +2,18 @@
 //
 // A fiber runs until it waits (barrier, warp collective) or yields (now and then, at an atomic or a fence); then a
 // random one of those that can run goes on. So between two synchronisation points every order of threads can come
-// up, and a missing barrier shows in some of them. Blocks run in random order too. Static shared memory that the
-// linker can find and all dynamic shared memory hold 0xff (NaN, -1) when a block begins.
+// up, and a missing barrier shows in some of them. Blocks run in random order too. Shared memory holds 0xff (NaN, -1)
+// when a block begins; static shared memory is this library's thread-local storage (shim.py makes it so), of which the
+// loader knows the place.
 //
 // Stopped with a message: a barrier that some threads do not reach, or reach elsewhere; a warp collective whose lanes
 // wait in different ones, that the caller is not part of, or whose shuffle reads a lane that is not; an access past
 // the end of a tensor (fence.h) or of dynamic shared memory.
 #include "cuda_on_cpu.h"
 #undef printf
+#if defined(__linux__)
+#include <link.h>
+#endif
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <vector>
@@ -17,10 +21,6 @@
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
-
-// linker-made bounds of the section that shim.py puts static shared memory in
-extern "C" __attribute__((weak, visibility("hidden"))) char __start_cuda_shared[];
-extern "C" __attribute__((weak, visibility("hidden"))) char __stop_cuda_shared[];
 
 // ---- switching stacks
 #if defined(__x86_64__) && defined(__linux__)
@@ -114,6 +114,34 @@ struct Fiber {
     ucontext_t context;
 #endif
 };
+
+struct StaticShared {
+    void* memory;
+    size_t bytes;
+} static_shared;
+
+thread_local volatile char anchor; // one thread-local of our own: with it the block exists on every thread
+
+void find_static_shared() {
+    anchor = 1;
+    static_shared = {};
+#if defined(__linux__)
+    dl_iterate_phdr(
+        [](dl_phdr_info* library, size_t, void*) {
+            bool ours = false;
+            size_t bytes = 0;
+            for (int i = 0; i < library->dlpi_phnum; ++i) {
+                const auto& part = library->dlpi_phdr[i];
+                const auto start = library->dlpi_addr + part.p_vaddr, here = reinterpret_cast<uintptr_t>(&dynamic_memory);
+                if (part.p_type == PT_LOAD && here >= start && here < start + part.p_memsz) ours = true;
+                if (part.p_type == PT_TLS) bytes = part.p_memsz;
+            }
+            if (ours) static_shared = {library->dlpi_tls_data, bytes};
+            return int(ours); // stop there
+        },
+        nullptr);
+#endif
+}
 
 struct Stacks { // kept from launch to launch
     char* memory = nullptr;
@@ -271,7 +299,7 @@ bool release() {
 }
 
 void run_block(int n_threads, size_t shared_bytes) {
-    if (__start_cuda_shared) memset(__start_cuda_shared, 0xff, size_t(__stop_cuda_shared - __start_cuda_shared));
+    if (static_shared.memory) memset(static_shared.memory, 0xff, static_shared.bytes);
     memset(dynamic_memory, 0xff, shared_bytes + kPastBytes);
     fibers.resize(n_threads);
     ready.clear();
@@ -376,6 +404,7 @@ const char* run(void (*kernel)(void* const*), void* const* args, const long* spa
     message[0] = 0;
     const int n_threads = int(block[0] * block[1] * block[2]);
     stacks.reserve(n_threads);
+    find_static_shared();
     const std::vector<u64> order = random_block_order(u64(grid[0]) * grid[1] * grid[2]);
     std::vector<Fence> fences(spans, spans + n_spans);
     for (long i = 0; i < n_args; ++i) {

@@ -152,7 +152,7 @@ def _library(source: str, defines: tuple[tuple[str, int | float | str], ...], fo
         text = _compiler("-E", *_FLAGS, *macros, *includes, "-x", "c++", str(folder / f"{source}.cu"))
         kernels = _KERNEL.findall(text)
         text = _DYNAMIC.sub(r"static \2* const \3 = reinterpret_cast<\2*>(cuda_on_cpu::dynamic_memory);", text)
-        text = _STATIC.sub('static __attribute__((section("cuda_shared")))', text)
+        text = _STATIC.sub("static __thread", text)  # runtime.cpp finds it there
         text = re.sub(r"\b__global__\b", "", text) + "".join(_LAUNCHER.format(name) for name in kernels)
         _build(path, "-shared", "-x", "c++-cpp-output", "-", "-x", "none", str(_runtime()), text=text)
     return ctypes.CDLL(str(path))

@@ -65,6 +65,15 @@ def test_dynamic_shared_memory(run) -> None:
     assert torch.equal(out, values.view(10, 96).flip(1).flatten())
 
 
+def test_shared_memory_wherever_it_is_declared(run, cuda_device: torch.device) -> None:
+    values = torch.rand(64, generator=torch.Generator().manual_seed(0))
+    out, unset = torch.zeros(64), torch.zeros(64)
+    run("declarations", 64, values, out, unset, block=64, shared_bytes=256)
+    assert torch.equal(out, 2 * values.flip(0))
+    if cuda_device.type == "cpu":
+        assert unset.isnan().all()
+
+
 def test_collectives_follow_the_definition(run) -> None:
     v = [int(x) for x in torch.randint(0, 50, (32,), generator=torch.Generator().manual_seed(1))]
     out = torch.full((12, 32), -1, dtype=torch.int64)
