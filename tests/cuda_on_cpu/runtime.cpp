@@ -15,81 +15,12 @@
 #include <link.h>
 #endif
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <vector>
 #include "fence.h"
+#include "stacks.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
-
-// ---- switching stacks
-#if defined(__x86_64__) && defined(__linux__)
-// Saves the callee-saved registers on the old stack, its top in *from, and takes those on the stack `to`.
-asm(R"(
-.text
-.type cuda_on_cpu_switch, @function
-cuda_on_cpu_switch:
-    pushq %rbp
-    pushq %rbx
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
-    movq %rsp, (%rdi)
-    movq %rsi, %rsp
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbx
-    popq %rbp
-    ret
-.size cuda_on_cpu_switch, .-cuda_on_cpu_switch
-)");
-#define NEURAL_OWN_SWITCH 1
-constexpr int kSavedWords = 6, kEntryWord = 6, kFrameWords = 8; // registers, return address, padding
-#elif defined(__aarch64__) && defined(__linux__)
-asm(R"(
-.text
-.type cuda_on_cpu_switch, %function
-cuda_on_cpu_switch:
-    sub sp, sp, #160
-    stp x19, x20, [sp, #0]
-    stp x21, x22, [sp, #16]
-    stp x23, x24, [sp, #32]
-    stp x25, x26, [sp, #48]
-    stp x27, x28, [sp, #64]
-    stp x29, x30, [sp, #80]
-    stp d8, d9, [sp, #96]
-    stp d10, d11, [sp, #112]
-    stp d12, d13, [sp, #128]
-    stp d14, d15, [sp, #144]
-    mov x9, sp
-    str x9, [x0]
-    mov sp, x1
-    ldp x19, x20, [sp, #0]
-    ldp x21, x22, [sp, #16]
-    ldp x23, x24, [sp, #32]
-    ldp x25, x26, [sp, #48]
-    ldp x27, x28, [sp, #64]
-    ldp x29, x30, [sp, #80]
-    ldp d8, d9, [sp, #96]
-    ldp d10, d11, [sp, #112]
-    ldp d12, d13, [sp, #128]
-    ldp d14, d15, [sp, #144]
-    add sp, sp, #160
-    ret
-.size cuda_on_cpu_switch, .-cuda_on_cpu_switch
-)");
-#define NEURAL_OWN_SWITCH 1
-constexpr int kEntryWord = 11, kFrameWords = 20; // x30 is the return address
-#else
-#include <ucontext.h>
-#define NEURAL_OWN_SWITCH 0
-#endif
-#if NEURAL_OWN_SWITCH
-extern "C" void cuda_on_cpu_switch(void** from, void* to);
-#endif
 
 namespace cuda_on_cpu {
 
@@ -97,8 +28,6 @@ constexpr size_t kDynamicBytes = 227 << 10, kPastBytes = 4 << 10; // a GPU's mos
 alignas(128) char dynamic_memory[kDynamicBytes + kPastBytes];
 
 namespace {
-
-constexpr size_t kStackBytes = 256 << 10, kGuardBytes = 64 << 10; // the guard turns an overflow into a fault
 
 struct Fiber {
     enum State { kReady, kBarrier, kWarp, kDone } state;
@@ -108,11 +37,7 @@ struct Fiber {
     u64 value;           // what it brings there
     unsigned present;    // what it takes away
     u64 values[32];
-#if NEURAL_OWN_SWITCH
-    void* top;
-#else
-    ucontext_t context;
-#endif
+    Context context;
 };
 
 struct StaticShared {
@@ -143,24 +68,6 @@ void find_static_shared() {
 #endif
 }
 
-struct Stacks { // kept from launch to launch
-    char* memory = nullptr;
-    int count = 0;
-
-    char* of(int i) { return memory + size_t(i) * (kStackBytes + kGuardBytes) + kGuardBytes; }
-
-    void reserve(int n) {
-        if (n <= count) return;
-        if (memory) munmap(memory, size_t(count) * (kStackBytes + kGuardBytes));
-        const size_t bytes = size_t(n) * (kStackBytes + kGuardBytes);
-        memory = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-        if (memory == MAP_FAILED) abort();
-        for (int i = 0; i < n; ++i) mprotect(of(i) - kGuardBytes, kGuardBytes, PROT_NONE);
-        count = n;
-    }
-};
-
 Stacks stacks;
 std::vector<Fiber> fibers;
 std::vector<int> ready; // indices of fibers that can run, in no order
@@ -170,11 +77,7 @@ void (*body)(void* const*);
 void* const* arguments;
 char message[512]; // of what went wrong; empty while nothing has
 int barrier_total;
-#if NEURAL_OWN_SWITCH
-void* scheduler_top;
-#else
-ucontext_t scheduler_context;
-#endif
+Context scheduler;
 
 unsigned draw(unsigned n) { // xorshift64*
     random_state ^= random_state >> 12;
@@ -184,21 +87,13 @@ unsigned draw(unsigned n) { // xorshift64*
 }
 
 void to_scheduler() {
-#if NEURAL_OWN_SWITCH
-    cuda_on_cpu_switch(&fibers[current].top, scheduler_top);
-#else
-    swapcontext(&fibers[current].context, &scheduler_context);
-#endif
+    switch_context(fibers[current].context, scheduler);
 }
 
 void to_fiber(int i) {
     current = i;
     threadIdx = fibers[i].index;
-#if NEURAL_OWN_SWITCH
-    cuda_on_cpu_switch(&scheduler_top, fibers[i].top);
-#else
-    swapcontext(&scheduler_context, &fibers[i].context);
-#endif
+    switch_context(scheduler, fibers[i].context);
 }
 
 // Lets a warp's collective go on once every live lane of its mask has come to it.
@@ -242,18 +137,7 @@ void prepare(int i) {
     Fiber& fiber = fibers[i];
     fiber.state = Fiber::kReady;
     fiber.index = {unsigned(i) % blockDim.x, unsigned(i) / blockDim.x % blockDim.y, unsigned(i) / (blockDim.x * blockDim.y)};
-#if NEURAL_OWN_SWITCH
-    void** frame = reinterpret_cast<void**>(stacks.of(i) + kStackBytes) - kFrameWords;
-    memset(frame, 0, kFrameWords * sizeof(void*));
-    frame[kEntryWord] = reinterpret_cast<void*>(&enter);
-    fiber.top = frame;
-#else
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stacks.of(i);
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, &enter, 0);
-#endif
+    fiber.context = new_context(stacks.of(i), &enter);
 }
 
 void report(const char* what, int site) {
