@@ -29,14 +29,14 @@ struct Lanes {
 // Calls visit(at, count, lanes) along one ray.
 template <class Visit> NEURAL_HD void along(const Intervals& in, i64 start, i64 total, const Visit& visit) {
     if (total == 0) return;
-    const float origin = 0.5f * (in.t_starts[start] + in.t_ends[start]);
+    const float origin = in.t_starts[start];
     vfloat before_w{}, before_m{};
     for (i64 i = 0; i < total; i += kWidth) {
         const i64 at = start + i, count = total - i < kWidth ? total - i : kWidth;
         const vfloat a = load_first(in.t_starts + at, count), b = load_first(in.t_ends + at, count);
         Lanes lanes;
         lanes.w = load_first(in.weights + at, count);
-        lanes.m = 0.5f * (a + b) - origin;
+        lanes.m = 0.5f * ((a - origin) + (b - origin));
         lanes.length = b - a;
         lanes.sum_w = before_w + scan_sum(lanes.w);
         lanes.sum_m = before_m + scan_sum(lanes.w * lanes.m);

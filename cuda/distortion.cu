@@ -8,10 +8,10 @@ extern "C" __global__ void distortion_forward(const float* weights, const float*
     const i64 ray = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (ray >= n_rays) return;
     const i64 start = packed_info[2 * ray], end = start + packed_info[2 * ray + 1];
-    const float origin = start < end ? 0.5f * (t_starts[start] + t_ends[start]) : 0.0f;
+    const float origin = start < end ? t_starts[start] : 0.0f;
     float front_w = 0.0f, front_m = 0.0f, total = 0.0f;
     for (i64 i = start; i < end; ++i) {
-        const float w = weights[i], m = 0.5f * (t_starts[i] + t_ends[i]) - origin;
+        const float w = weights[i], m = 0.5f * ((t_starts[i] - origin) + (t_ends[i] - origin));
         total += distortion::term(w, m, t_ends[i] - t_starts[i], front_w, front_m);
         front_w += w;
         front_m += w * m;
@@ -25,14 +25,14 @@ extern "C" __global__ void distortion_backward(const float* weights, const float
     const i64 ray = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (ray >= n_rays) return;
     const i64 start = packed_info[2 * ray], end = start + packed_info[2 * ray + 1];
-    const float origin = start < end ? 0.5f * (t_starts[start] + t_ends[start]) : 0.0f, g = grad_loss[ray];
+    const float origin = start < end ? t_starts[start] : 0.0f, g = grad_loss[ray];
     float total_w = 0.0f, total_m = 0.0f, front_w = 0.0f, front_m = 0.0f;
     for (i64 i = start; i < end; ++i) {
         total_w += weights[i];
-        total_m += weights[i] * (0.5f * (t_starts[i] + t_ends[i]) - origin);
+        total_m += weights[i] * 0.5f * ((t_starts[i] - origin) + (t_ends[i] - origin));
     }
     for (i64 i = start; i < end; ++i) {
-        const float w = weights[i], m = 0.5f * (t_starts[i] + t_ends[i]) - origin;
+        const float w = weights[i], m = 0.5f * ((t_starts[i] - origin) + (t_ends[i] - origin));
         const float behind_w = total_w - front_w - w;
         grad_weights[i] = g * distortion::grad_weight(w, m, t_ends[i] - t_starts[i], front_w, front_m, behind_w,
                                                       total_m - front_m - w * m);

@@ -3,7 +3,7 @@
 // where W_i, M_i are the sums of w and w m over the samples in front of i (samples ascend). With W'_i, M'_i those
 // behind i,
 //   dL/dw_i = 2 (m_i W_i - M_i) + 2 (M'_i - m_i W'_i) + 2/3 w_i D_i,   dL/dm_i = 2 w_i (W_i - W'_i),   dL/dD_i = w_i^2/3.
-// Middles are taken from the ray's first, which changes nothing but keeps the differences' digits.
+// Middles are measured from the ray's first t_start, which changes nothing but keeps the differences' digits.
 // Source: J. Barron et al. 2022, arXiv:2111.12077, eq. 15; sums as in C. Sun et al. 2022, arXiv:2206.05085.
 // V is float on a GPU and a vector of lanes on a CPU.
 #pragma once
