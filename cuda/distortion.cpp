@@ -1,21 +1,12 @@
 // Distortion loss on the CPU: lanes are consecutive samples of one ray, chunks of rays over threads.
 #include "distortion.h"
 #include "common/scan.h"
-#include "common/threads.h"
+#include "common/rays.h"
 #include "distortion.cuh"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
-
-constexpr i64 kRaysPerTask = 64;
-
-template <class Task> void for_each_ray(const i64* packed_info, i64 n_rays, int n_threads, const Task& task) {
-    parallel_for((n_rays + kRaysPerTask - 1) / kRaysPerTask, n_threads, [&](i64 chunk) {
-        const i64 end = n_rays < (chunk + 1) * kRaysPerTask ? n_rays : (chunk + 1) * kRaysPerTask;
-        for (i64 ray = chunk * kRaysPerTask; ray < end; ++ray) task(ray, packed_info[2 * ray], packed_info[2 * ray + 1]);
-    });
-}
 
 struct Intervals {
     const float *weights, *t_starts, *t_ends;

@@ -54,7 +54,9 @@ class _Distortion(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *_backward(grad, *ctx.saved_tensors, any(ctx.needs_input_grad[1:3])), None
+        weights, t_starts, t_ends, packed_info = ctx.saved_tensors
+        ends = any(ctx.needs_input_grad[1:3])
+        return *_backward(grad, weights, t_starts, t_ends, packed_info, ends), None
 
 
 def _forward(weights: Tensor, t_starts: Tensor, t_ends: Tensor, packed_info: Tensor) -> Tensor:

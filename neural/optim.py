@@ -1,10 +1,10 @@
 """Adam over named parameters: one fused pass each, gradient buffers consumed, state as flat named tensors.
 
-    optimiser = Adam([
-        Group({"table": grid.table}, lr=1e-2, eps=1e-15, lazy=True, buffers={"table": buffer}),
-        Group(dict(mlp.named_parameters()), lr=1e-2, l2=1e-6, ema=0.95),
-    ])
-    loss.backward(); optimiser.step(lr_scale=schedule(step)); optimiser.zero_grad()
+optimiser = Adam([
+    Group({"table": grid.table}, lr=1e-2, eps=1e-15, lazy=True, buffers={"table": buffer}),
+    Group(dict(mlp.named_parameters()), lr=1e-2, l2=1e-6, ema=0.95),
+])
+loss.backward(); optimiser.step(lr_scale=schedule(step)); optimiser.zero_grad()
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -8,7 +8,10 @@ from neural.cuda.reference.composite import padded, pick
 
 
 def forward(
-    weights: Float[Tensor, "S"], t_starts: Float[Tensor, "S"], t_ends: Float[Tensor, "S"], packed_info: Int[Tensor, "R 2"]
+    weights: Float[Tensor, "S"],
+    t_starts: Float[Tensor, "S"],
+    t_ends: Float[Tensor, "S"],
+    packed_info: Int[Tensor, "R 2"],
 ) -> Float[Tensor, "R"]:
     """sum_ij w_i w_j |m_i - m_j| + 1/3 sum_i w_i^2 (t_end_i - t_start_i) of every ray."""
     index, valid = padded(packed_info)
@@ -23,6 +26,6 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients to weights, t_starts and t_ends, by autograd through `forward`."""
     with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in (weights, t_starts, t_ends)]
-        found = torch.autograd.grad(forward(*leaves, packed_info), leaves, grad)
+        w, starts, ends = (x.detach().requires_grad_() for x in (weights, t_starts, t_ends))
+        found = torch.autograd.grad(forward(w, starts, ends, packed_info), (w, starts, ends), grad)
     return found[0], found[1], found[2]

@@ -91,16 +91,17 @@ def test_distortion(cuda_device: torch.device) -> None:
 def test_frequency(cuda_device: torch.device) -> None:
     generator = torch.Generator().manual_seed(0)
     positions = torch.rand(300, 3, generator=generator).double()
-    upstream, above = torch.randn(300, 24, generator=generator).double(), torch.randn(300, 3, generator=generator).double()
+    upstream, above = (
+        torch.randn(300, 24, generator=generator).double(),
+        torch.randn(300, 3, generator=generator).double(),
+    )
     leaf, grad = (x.requires_grad_() for x in _single((positions, upstream), cuda_device))
     features = frequency(leaf, 4)
     _close(features, frequency_reference.forward(positions, 4))
     (first,) = torch.autograd.grad(features, leaf, grad, create_graph=True)
     _close(first, frequency_reference.backward(upstream, positions, 4), atol=5e-4)
     second = torch.autograd.grad(first, (grad, leaf), above.float().to(cuda_device))
-    for got, wanted in zip(
-        second, frequency_reference.backward_backward(above, upstream, positions, 4), strict=True
-    ):
+    for got, wanted in zip(second, frequency_reference.backward_backward(above, upstream, positions, 4), strict=True):
         _close(got, wanted, atol=1e-2)
 
 
@@ -119,7 +120,11 @@ def test_adam(form: str, features: int, cuda_device: torch.device) -> None:
         counter = torch.zeros(1, dtype=torch.int32, device=device)
         return AdamState(*zeros, steps[0], copy, start.to(device, dtype, copy=True), steps[1], counter)
 
-    ours, state, expected = start.to(cuda_device, copy=True), make(torch.float32, cuda_device), make(torch.float64, "cpu")
+    ours, state, expected = (
+        start.to(cuda_device, copy=True),
+        make(torch.float32, cuda_device),
+        make(torch.float64, "cpu"),
+    )
     oracle, buffer = start.double(), GradientBuffer.like(ours)
     for step in range(1, 4):
         grad = torch.randn(rows, features, generator=generator)

@@ -10,9 +10,7 @@ from neural.cuda.reference import distortion as reference
 
 def _scene(counts: tuple[int, ...], offset: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    weights = torch.cat(
-        [torch.rand(c, generator=generator, dtype=torch.float64) / max(c, 1) * 2 for c in counts]
-    )
+    weights = torch.cat([torch.rand(c, generator=generator, dtype=torch.float64) / max(c, 1) * 2 for c in counts])
     sizes = torch.tensor(counts)
     t_starts = offset + torch.cat([torch.arange(c, dtype=torch.float64) * 0.0625 for c in counts])
     lengths = 0.03125 + 0.03125 * torch.rand(len(t_starts), generator=generator, dtype=torch.float64)
