@@ -2,21 +2,12 @@
 // Each ray is summed by one thread in the order of its samples, so results do not depend on the thread count.
 #include "composite.h"
 #include "common/features.h"
-#include "common/threads.h"
+#include "common/rays.h"
 #include "common/transmittance.h"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
-
-constexpr i64 kRaysPerTask = 64;
-
-template <class Task> void for_each_ray(const i64* packed_info, i64 n_rays, int n_threads, const Task& task) {
-    parallel_for((n_rays + kRaysPerTask - 1) / kRaysPerTask, n_threads, [&](i64 chunk) {
-        const i64 end = n_rays < (chunk + 1) * kRaysPerTask ? n_rays : (chunk + 1) * kRaysPerTask;
-        for (i64 ray = chunk * kRaysPerTask; ray < end; ++ray) task(ray, packed_info[2 * ray], packed_info[2 * ray + 1]);
-    });
-}
 
 NEURAL_HD vfloat lanes_of(const Rows& rows, i64 n, i64 k, i64 count) {
     const float* p = rows.data + n * rows.stride_n + k * rows.stride_k;

@@ -77,7 +77,8 @@ def test_lazy_steps_match_the_reference(features: int, marked: bool, isa: str) -
         else:
             adam(ours, grad, state, rule, step, grad_scale=0.5)
     for got, wanted in (
-        (ours, oracle), (state.exp_avg, expected.exp_avg), (state.exp_avg_sq, expected.exp_avg_sq), (state.ema, expected.ema),
+        (ours, oracle), (state.exp_avg, expected.exp_avg), (state.exp_avg_sq, expected.exp_avg_sq),
+        (state.ema, expected.ema),
     ):  # fmt: skip
         torch.testing.assert_close(got.double(), wanted, atol=1e-6, rtol=1e-5)
     assert torch.equal(state.row_steps, expected.row_steps)
