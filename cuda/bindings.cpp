@@ -18,6 +18,10 @@
 #include "composite.h"
 #include "distortion.h"
 #include "frequency.h"
+#include "occupancy.h"
+#include "philox.h"
+#include "ray_march.h"
+#include "ray_points.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -114,6 +118,15 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, occupancy_points);
+    NEURAL_BIND(m, occupancy_update);
+    NEURAL_BIND(m, occupancy_sums);
+    NEURAL_BIND(m, occupancy_pack);
+    NEURAL_BIND(m, philox_uniform);
+    NEURAL_BIND(m, ray_march_count);
+    NEURAL_BIND(m, ray_march_write);
+    NEURAL_BIND(m, ray_points_forward);
+    NEURAL_BIND(m, ray_points_backward);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }
