@@ -88,13 +88,13 @@ def _backward(
     backend = checks.backend(t_starts)
     if backend == "reference":
         zero = t_starts.new_zeros(t_starts.shape[0], 3)
-        gp, gd = (zero if g is None else g for g in (grad_positions, grad_sample_directions))
-        return reference.backward(gp, gd, t_starts, t_ends, ray_indices, n_rays)
+        upstream = [zero if g is None else g for g in (grad_positions, grad_sample_directions)]
+        return reference.backward(upstream[0], upstream[1], t_starts, t_ends, ray_indices, n_rays)
     grad_origins, grad_directions = _empty_rays(packed_info), _empty_rays(packed_info)
     if n_rays == 0:
         return grad_origins, grad_directions
-    gp, gpn, gpk = (None, 0, 0) if grad_positions is None else checks.rows(grad_positions)
-    gd, gdn, gdk = (None, 0, 0) if grad_sample_directions is None else checks.rows(grad_sample_directions)
+    gp, gpn, gpk = _rows(grad_positions)
+    gd, gdn, gdk = _rows(grad_sample_directions)
     if backend == "cpu":
         lib.ray_points_backward(
             0 if gp is None else gp.data_ptr(), gpn, gpk, 0 if gd is None else gd.data_ptr(), gdn, gdk,
@@ -107,6 +107,10 @@ def _backward(
             (gp, gpn, gpk, gd, gdn, gdk, t_starts, t_ends, packed_info, n_rays, grad_origins, grad_directions),
         )  # fmt: skip
     return grad_origins, grad_directions
+
+
+def _rows(matrix: Tensor | None) -> tuple[Tensor | None, int, int]:
+    return (None, 0, 0) if matrix is None else checks.rows(matrix)
 
 
 def _empty_rays(packed_info: Tensor) -> Tensor:

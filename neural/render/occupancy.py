@@ -165,8 +165,8 @@ class OccupancyGrid:
     def mark_unseen(self, cameras: Views) -> float:
         """Gives up the cells that no camera sees: they are set to -1 and never sampled again.
 
-        Blocks of 4^3 cells are tested by their bounding sphere, with a quarter of its projected radius to spare: a block
-        is given up only when it is clearly outside every image or behind every camera. Cameras must see at most half
+        Blocks of 4^3 cells are tested by their bounding sphere, with a quarter of its projected radius to spare: only
+        a block that is clearly outside every image or behind every camera is given up. Cameras must see at most half
         of space.
 
         Args:

@@ -22,6 +22,21 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ["frequency_forward", "frequency_backward", "frequency_backward_backward"],
     ),
     (
+        "occupancy",
+        {},
+        [
+            "occupancy_points",
+            "occupancy_decay",
+            "occupancy_raise",
+            "occupancy_sums",
+            "occupancy_pack",
+            "occupancy_pool",
+        ],
+    ),
+    ("philox", {}, ["philox_uniform"]),
+    ("ray_march", {"CONE": 1}, ["ray_march_count", "ray_march_write"]),
+    ("ray_points", {}, ["ray_points_forward", "ray_points_backward"]),
+    (
         "spherical_harmonics",
         {"DEGREE": 8},
         ["spherical_harmonics_forward", "spherical_harmonics_backward"],
