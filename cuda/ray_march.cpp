@@ -100,34 +100,90 @@ struct Rays {
     }
 };
 
+NEURAL_HD void put(vfloat& v, vint here, float x) { v = here ? splat(x) : v; }
+
+// Lane `from` of one group of rays into the lanes `here` of another.
+NEURAL_HD void take(march::Ray<Lanes>& ray, vint here, const march::Ray<Lanes>& other, int from) {
+    for (int i = 0; i < 3; ++i) {
+        put(ray.origin[i], here, other.origin[i][from]);
+        put(ray.direction[i], here, other.direction[i][from]);
+        put(ray.inverse[i], here, other.inverse[i][from]);
+        put(ray.inward[i], here, other.inward[i][from]);
+    }
+    put(ray.jitter, here, other.jitter[from]);
+    put(ray.t_min, here, other.t_min[from]);
+    put(ray.t_end, here, other.t_end[from]);
+}
+
+// Marches the rays which[0 .. n-1], n <= kChunk; a lane whose ray ends goes on with the next one.
+//   span(r, k, to): may narrow the lattice indices [k, to) that ray r is marched over
+//   begin(l, r), end(l, r): ray r enters and leaves lane l
+//   claim(lanes, k, next, jitter): in these lanes, [k, next) are samples
+template <bool Cone, class Span, class Begin, class Claim, class End>
+NEURAL_HD void walk(const Rays& rays, const i64* which, int n, const march::Grid& grid, const Lanes& lanes,
+                    const Span& span, const Begin& begin, const Claim& claim, const End& end) {
+    march::Ray<Lanes> waiting[kChunk / kWidth], ray{};
+    vfloat entries[kChunk / kWidth];
+    for (int j = 0; j < n; j += kWidth)
+        entries[j / kWidth] = rays.enter<Cone>(grid, which + j, n - j < kWidth ? n - j : kWidth, waiting[j / kWidth]);
+
+    vint number, alive{};
+    for (int l = 0; l < kWidth; ++l) number[l] = l;
+    i64 held[kWidth];
+    vfloat k{}, to{}, next;
+    int taken = 0;
+    auto refill = [&](int l) {
+        const vint here = number == l;
+        alive = here ? vint{} : alive;
+        if (taken == n) return;
+        const int group = taken / kWidth, from = taken % kWidth;
+        float first = entries[group][from], last = march::kMaxIndex;
+        held[l] = which[taken++];
+        span(held[l], first, last);
+        take(ray, here, waiting[group], from);
+        put(k, here, first);
+        put(to, here, last);
+        alive = here ? ~vint{} : alive;
+        begin(l, held[l]);
+    };
+    for (int l = 0; l < kWidth; ++l) refill(l);
+    while (any(alive)) {
+        vint filled;
+        const vint active = march::visit<Lanes, Cone>(grid, lanes, ray, k, next, filled) & (k < to) & alive;
+        claim(active & (filled != 0), k, next, ray.jitter);
+        k = active ? next : k;
+        const vint done = alive & ~active;
+        if (!any(done)) continue;
+        for (int l = 0; l < kWidth; ++l) {
+            if (!done[l]) continue;
+            end(l, held[l]);
+            refill(l);
+        }
+    }
+}
+
 template <bool Cone>
 void count(const Rays& rays, i64 n, const march::Grid& grid, const Lanes& lanes, i64* counts, float* spans,
            int n_threads) {
     parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        for (i64 first = chunk * kChunk; first < end; first += kWidth) {
-            const int count = end - first < kWidth ? int(end - first) : kWidth;
-            i64 which[kWidth];
-            for (int l = 0; l < kWidth; ++l) which[l] = first + l;
-            march::Ray<Lanes> ray;
-            vfloat k = rays.enter<Cone>(grid, which, count, ray);
-            vfloat total{}, from{}, to{}, next;
-            vint filled;
-            for (;;) {
-                const vint active = march::visit<Lanes, Cone>(grid, lanes, ray, k, next, filled);
-                if (!any(active)) break;
-                const vint found = active & (filled != 0);
+        const i64 first = chunk * kChunk;
+        const int size = n - first < kChunk ? int(n - first) : int(kChunk);
+        i64 which[kChunk];
+        for (int j = 0; j < size; ++j) which[j] = first + j;
+        vfloat total{}, from{}, to{};
+        walk<Cone>(
+            rays, which, size, grid, lanes, [](i64, float&, float&) {},
+            [&](int l, i64) { total[l] = from[l] = to[l] = 0.0f; },
+            [&](vint found, vfloat k, vfloat next, vfloat) {
                 from = found ? (total > 0.0f ? from : k) : from;
-                total = found ? total + (next - k) : total; // whole numbers below 2^24: exact
+                total = found ? total + (next - k) : total; // whole numbers up to 2^23: exact
                 to = found ? next : to;
-                k = active ? next : k;
-            }
-            for (int l = 0; l < count; ++l) {
-                counts[first + l] = i64(total[l]);
-                spans[first + l] = from[l];
-                spans[n + first + l] = to[l];
-            }
-        }
+            },
+            [&](int l, i64 r) {
+                counts[r] = i64(total[l]);
+                spans[r] = from[l];
+                spans[n + r] = to[l];
+            });
     });
 }
 
@@ -149,41 +205,34 @@ void write(const Rays& rays, i64 n, const march::Grid& grid, const Lanes& lanes,
            const i64* packed_info, float* t_starts, float* t_ends, i64* ray_indices, int n_threads) {
     parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
         const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        i64 hits[kChunk + kWidth];
+        i64 hits[kChunk];
         int n_hits = 0;
         for (i64 r = chunk * kChunk; r < end; ++r) {
             const i64 start = packed_info[2 * r], size = packed_info[2 * r + 1];
             for (i64 s = start; s < start + size; ++s) ray_indices[s] = r;
             if (size > 0) hits[n_hits++] = r;
         }
-        for (int first = 0; first < n_hits; first += kWidth) {
-            const int count = n_hits - first < kWidth ? n_hits - first : kWidth;
-            march::Ray<Lanes> ray;
-            rays.enter<Cone>(grid, hits + first, count, ray);
-            vfloat k, to, next;
-            i64 at[kWidth], stop[kWidth];
-            for (int l = 0; l < kWidth; ++l) {
-                const i64 r = hits[first + (l < count ? l : count - 1)];
-                k[l] = spans[r];
-                to[l] = l < count ? spans[n + r] : k[l];
+        i64 at[kWidth], stop[kWidth];
+        walk<Cone>(
+            rays, hits, n_hits, grid, lanes,
+            [&](i64 r, float& first, float& last) {
+                first = spans[r];
+                last = spans[n + r];
+            },
+            [&](int l, i64 r) {
                 at[l] = packed_info[2 * r];
                 stop[l] = at[l] + packed_info[2 * r + 1];
-            }
-            vint filled;
-            for (;;) {
-                const vint active = march::visit<Lanes, Cone>(grid, lanes, ray, k, next, filled) & (k < to);
-                if (!any(active)) break;
-                const vint found = active & (filled != 0);
-                if (any(found))
-                    for (int l = 0; l < kWidth; ++l) {
-                        if (!found[l]) continue;
-                        const i64 room = stop[l] - at[l], run = i64(next[l] - k[l]) < room ? i64(next[l] - k[l]) : room;
-                        write_run<Cone>(grid.settings, k[l], ray.jitter[l], run, room, t_starts + at[l], t_ends + at[l]);
-                        at[l] += run;
-                    }
-                k = active ? next : k;
-            }
-        }
+            },
+            [&](vint found, vfloat k, vfloat next, vfloat jitter) {
+                if (!any(found)) return;
+                for (int l = 0; l < kWidth; ++l) {
+                    if (!found[l]) continue;
+                    const i64 room = stop[l] - at[l], size = i64(next[l] - k[l]), run = size < room ? size : room;
+                    write_run<Cone>(grid.settings, k[l], jitter[l], run, room, t_starts + at[l], t_ends + at[l]);
+                    at[l] += run;
+                }
+            },
+            [](int, i64) {});
     });
 }
 
