@@ -124,6 +124,7 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, occupancy_pack);
     NEURAL_BIND(m, philox_uniform);
     NEURAL_BIND(m, ray_march_count);
+    NEURAL_BIND(m, ray_march_pack);
     NEURAL_BIND(m, ray_march_write);
     NEURAL_BIND(m, ray_points_forward);
     NEURAL_BIND(m, ray_points_backward);

@@ -57,9 +57,9 @@ struct Lanes {
     static NEURAL_HD vfloat log(vfloat v) { return NEURAL_ISA::log(v); }
     const u8* bitfield;
 
-    static NEURAL_HD vuint spread(vint cell) {
+    static NEURAL_HD vuint spread(vint cell, bool wide) { // march::spread; without its first step for 8 bits
         vuint v = (vuint)cell;
-        v = (v | (v << 16)) & 0x030000FFu;
+        if (wide) v = (v | (v << 16)) & 0x030000FFu;
         v = (v | (v << 8)) & 0x0300F00Fu;
         v = (v | (v << 4)) & 0x030C30C3u;
         return (v | (v << 2)) & 0x09249249u;
@@ -68,7 +68,8 @@ struct Lanes {
     // The uniform block around a cell: side in voxels (4, 2 or 1), and whether it is occupied. The 64 voxels of a 4^3
     // block are one word of the Morton-ordered bitfield, the 8 of a 2^3 block one of its bytes.
     NEURAL_HD void block(const march::Grid& grid, vint level, const vint (&cell)[3], vint& size, vint& occupied) const {
-        const vuint code = spread(cell[0]) | (spread(cell[1]) << 1) | (spread(cell[2]) << 2);
+        const bool wide = grid.resolution > 256;
+        const vuint code = spread(cell[0], wide) | (spread(cell[1], wide) << 1) | (spread(cell[2], wide) << 2);
         const int cascade = grid.resolution * grid.resolution * grid.resolution / 64; // words
         const vwords word = gather(bitfield, level * cascade + (vint)(code >> 6));
         const vwords bit = __builtin_convertvector(code & 63u, vwords);
@@ -247,6 +248,18 @@ void ray_march_count(const float* origins, i64 origin_stride_n, i64 origin_strid
     const march::Grid grid{settings, n_cascades, resolution};
     if (cone) count<true>(rays, n, grid, {bitfield}, counts, spans, n_threads);
     else count<false>(rays, n, grid, {bitfield}, counts, spans, n_threads);
+}
+
+i64 ray_march_pack(const i64* counts, i64 n, i64 max_samples, i64* packed_info) {
+    i64 total = 0, kept = n;
+    for (i64 r = 0; r < n; ++r) {
+        if (kept == n && counts[r] > max_samples - total) kept = r;
+        const i64 count = r < kept ? counts[r] : 0;
+        packed_info[2 * r] = total;
+        packed_info[2 * r + 1] = count;
+        total += count;
+    }
+    return kept;
 }
 
 void ray_march_write(const float* origins, i64 origin_stride_n, i64 origin_stride_k, const float* directions,

@@ -119,9 +119,17 @@ def ray_march(
 def _pack(counts: Tensor, max_samples: int | None) -> tuple[Tensor, int, int]:
     """Start and count per ray, the number of samples, and how many leading rays are kept."""
     n = counts.shape[0]
+    if n == 0:
+        return counts.new_empty((0, 2)), 0, 0
+    if checks.backend(counts) == "cpu":
+        packed_info = torch.empty((n, 2), dtype=torch.int64)
+        limit = 2**62 if max_samples is None else max_samples
+        kept = lib.ray_march_pack(counts.data_ptr(), n, limit, packed_info.data_ptr())
+        last = packed_info[n - 1].tolist()
+        return packed_info, last[0] + last[1], kept
     ends = counts.cumsum(0)
     packed_info = torch.stack((ends - counts, counts), 1)
-    total = int(ends[-1]) if n else 0
+    total = int(ends[-1])
     if max_samples is None or total <= max_samples:
         return packed_info, total, n
     kept = int(torch.searchsorted(ends, max_samples, right=True))
