@@ -107,7 +107,7 @@ def _check_sizes(capture: Capture, cameras: Cameras, infos: list[photos.PhotoInf
         if (info.width, info.height) != (width, height):
             raise SceneFormatError(
                 file,
-                f"the image is {info.width} x {info.height} but {capture.source.name} calibrates {name!r} for "
+                f"is {info.width} x {info.height}, but {capture.source.name} calibrates {name!r} for "
                 f"{width} x {height}; put the matching image there or scale the calibration",
             )
 

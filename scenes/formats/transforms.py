@@ -258,7 +258,7 @@ class _Document:
         return Points(*ply.read_points(file)), ()
 
     def world_to_scene(self) -> np.ndarray:
-        """nerfstudio's applied_transform and applied_scale: from the world before them to that of the frames."""
+        """nerfstudio's applied_transform and applied_scale: from the original world to the frames'."""
         world_to_scene = np.eye(4)
         try:
             if self.content.get("applied_transform") is not None:
