@@ -70,8 +70,8 @@ def fold(distortion: Float[Tensor, "8"], model: int) -> float:
     above = np.poly1d([k[4], k[1], k[0], 1.0])  # in u = r^2
     below = np.poly1d([k[7], k[6], k[5], 1.0])
     u = np.poly1d([1.0, 0.0])
-    slope = above * below + 2 * u * (above.deriv() * below - above * below.deriv())
-    return math.sqrt(min(_first_root(slope.coeffs), _first_root(below.coeffs)))
+    growth = above * below + 2 * u * (above.deriv() * below - above * below.deriv())
+    return math.sqrt(min(_first_root(growth.coeffs), _first_root(below.coeffs)))
 
 
 def _first_root(coefficients: np.ndarray) -> float:

@@ -38,8 +38,8 @@ def orbit(
     Args:
         cameras: The photographs' cameras.
         n_frames: Frames of one round; the first frame follows the last.
-        focus: Where to look, scene units; default: where the optical axes meet. For parallel views (drones) that
-            is a guess, so give the middle of the scene box.
+        focus: Where to look, scene units; default: where the optical axes meet. For parallel views (drones)
+            that is a guess, so give the middle of the scene box.
         up: World up; default: estimated from the cameras.
     """
     focus = _viewed(cameras) if focus is None else np.asarray(focus, dtype=np.float64)

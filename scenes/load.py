@@ -63,7 +63,7 @@ def load(
     if downscale % capture.image_scale:
         raise ValueError(f"images are already reduced by {capture.image_scale}, cannot reduce by {downscale}")
     factor = downscale // capture.image_scale
-    if min(cameras.sizes.min().tolist(), factor) < factor:
+    if int(cameras.sizes.min()) < factor:
         raise SceneFormatError(
             capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor"
         )
@@ -119,8 +119,9 @@ def _splits(capture: Capture, test_every: int) -> tuple[dict[str, tuple[int, ...
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise SceneFormatError(capture.source, f"image {twice!r} is listed twice; remove one of its frames")
     listed = capture.splits
+    warnings: tuple[str, ...] = ()
     if listed is None or set(listed) == {"train"}:
-        members, warnings = splits.every_nth(names, test_every), ()
+        members = splits.every_nth(names, test_every)
     else:
         members, warnings = splits.named(capture.source, names, listed)
     splits.check(capture.source, members, allow_empty_test=test_every == 0)
