@@ -76,7 +76,7 @@ def fold(distortion: Float[Tensor, "8"], model: int) -> float:
 
 def _first_root(coefficients: np.ndarray) -> float:
     """Smallest positive real root, inf if there is none."""
-    roots = np.roots(coefficients)
+    roots = np.roots(np.where(np.abs(coefficients) < 1e-14, 0.0, coefficients))
     real = roots.real[(np.abs(roots.imag) < 1e-9 * (1 + np.abs(roots.real))) & (roots.real > 0)]
     return float(real.min()) if real.size else math.inf
 
