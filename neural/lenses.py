@@ -22,7 +22,7 @@ CAMERA_MODELS = ("pinhole", "opencv", "fisheye")
 PINHOLE, OPENCV, FISHEYE = range(3)
 
 _MAX_ITERATIONS = 24  # on the CPU the loop leaves as soon as every point has converged
-_DEVICE_ITERATIONS = 8  # elsewhere a test for convergence would stall the queue, so the count is fixed
+_DEVICE_ITERATIONS = 9  # elsewhere a test for convergence would stall the queue, so the count is fixed
 
 
 def project(points: Float[Tensor, "P 3"], distortion: Float[Tensor, "8"], model: int) -> Float[Tensor, "P 2"]:
@@ -51,11 +51,11 @@ def unproject(
     """
     if model == FISHEYE:
         radius = plane.norm(dim=-1, keepdim=True)
-        theta = _newton(radius, radius.clamp(max=math.pi / 2), lambda t: _fisheye(t, distortion))
+        theta = _newton(radius, lambda t: _fisheye(t, distortion))
         outward = plane / radius.clamp(min=torch.finfo(plane.dtype).tiny)
         return torch.cat([torch.sin(theta) * outward, torch.cos(theta)], dim=-1)
     if model == OPENCV:
-        plane = _newton(plane, plane, lambda xy: _opencv(xy, distortion))
+        plane = _newton(plane, lambda xy: _opencv(xy, distortion))
     return torch.cat([plane, torch.ones_like(plane[:, :1])], dim=-1)
 
 
@@ -135,12 +135,16 @@ def _fisheye(theta: Tensor, k: Tensor) -> tuple[Tensor, Callable[[Tensor], Tenso
 
 
 def _newton(
-    target: Tensor, start: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, Callable[[Tensor], Tensor]]]
+    target: Tensor, evaluate: Callable[[Tensor], tuple[Tensor, Callable[[Tensor], Tensor]]]
 ) -> Tensor:
-    """Solve value(x) = target by Newton steps that are shortened where they would enlarge the residual."""
+    """Solve value(x) = target by Newton steps that are shortened where they would enlarge the residual.
+
+    The start is the optical axis, which lies on the right side of every fold and pole; all lenses have slope 1
+    there, so the first candidate is the target itself.
+    """
     on_cpu = target.device.type == "cpu"
     goal = (4 * torch.finfo(target.dtype).eps) ** 2 * (1 + target.square().sum(-1, keepdim=True))
-    x = start
+    x = torch.zeros_like(target)
     value, solve = evaluate(x)
     residual = target - value
     error, step = residual.square().sum(-1, keepdim=True), solve(residual)

@@ -1,4 +1,4 @@
-"""Every untrusted-file rule: the file, the field and the remedy are named, and nothing else is ever raised."""
+"""Every untrusted-file rule: the file, the field and the remedy are named, nothing else is raised."""
 
 import contextlib
 import json

@@ -101,7 +101,7 @@ def test_area_filter_averages_whole_blocks(files, n):
         whole = _pixels(file).astype(np.float64)
         height, width = (side // n for side in whole.shape[:2])
         mean = whole[: height * n, : width * n].reshape(height, n, width, n, 3).mean(axis=(1, 3))
-        assert np.abs(image - mean).max() <= 0.51
+        assert np.abs(image - mean).max() <= 0.6  # Pillow multiplies by a rounded reciprocal
     again = ImageStack.from_files(files, SIZES, "rgb").downscaled(n)
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(again, reduced, strict=True)) <= 1
 
