@@ -19,9 +19,8 @@ def ring(low: float, high: float, n: int = 30) -> Cameras:
     east, north = np.array([1.0, 0, 0]), np.cross(UP, [1.0, 0, 0])
     turns = np.linspace(low, high, n, endpoint=False)
     heights = 1 + 0.4 * np.sin(5 * turns)
-    origins = (
-        CENTRE + 3 * (np.cos(turns)[:, None] * east + np.sin(turns)[:, None] * north) + heights[:, None] * UP
-    )
+    around = np.cos(turns)[:, None] * east + np.sin(turns)[:, None] * north
+    origins = CENTRE + 3 * around + heights[:, None] * UP
     c2w = torch.from_numpy(np.stack([look_at(o, CENTRE, UP) for o in origins]))
     lens = torch.tensor([[50.0, 50.0, 32.0, 24.0]], dtype=torch.float64).repeat(n, 1)
     return Cameras.pinhole(c2w, lens, torch.tensor([[64, 48]]).repeat(n, 1))

@@ -77,12 +77,10 @@ def test_boxes_follow_the_focus_the_points_or_the_cameras(tiny):
     tight = Points(0.5 * np.random.default_rng(0).uniform(-1, 1, (500, 3)), np.zeros((500, 3), np.uint8))
     assert scene_box(cameras, tight, whole_object=False)[1, 0] < 0.6
     c2w = cameras.c2w.clone()
-    c2w[:, :3, :3] = torch.diag(
-        torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64)
-    )  # all look straight down
-    ground = Points(
-        np.random.default_rng(0).uniform(-1, 1, (500, 3)) * [9, 5, 0.1], np.zeros((500, 3), np.uint8)
-    )
+    # All look straight down on flat ground.
+    c2w[:, :3, :3] = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+    xyz = np.random.default_rng(0).uniform(-1, 1, (500, 3)) * [9, 5, 0.1]
+    ground = Points(xyz, np.zeros((500, 3), np.uint8))
     swept = scene_box(cameras.posed(c2w), ground, whole_object=False)
     np.testing.assert_allclose(swept[1] - swept[0], [19.8, 11.8, 2], atol=0.3)
 
