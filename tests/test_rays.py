@@ -17,7 +17,7 @@ def _one(origin, direction) -> Rays:
 
 
 @given(st.tuples(*[_coordinate] * 3), st.tuples(*[_coordinate] * 3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_inside_exactly_between_t_min_and_t_max(origin, direction):
     if sum(abs(d) for d in direction) < 1e-3:
         return

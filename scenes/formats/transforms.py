@@ -270,10 +270,10 @@ class _Document:
                 self.path, "applied_transform or applied_scale is not made of numbers"
             ) from None
         world_to_scene[:3] *= scale
-        if not (np.isfinite(world_to_scene).all() and np.linalg.det(world_to_scene) > 0):
+        if not (np.abs(world_to_scene).max() < 1e12 and np.linalg.det(world_to_scene) > 0):
             raise SceneFormatError(
                 self.path,
-                "applied_transform and applied_scale must be finite and keep handedness; remove them",
+                "applied_transform and applied_scale must be below 1e12 and keep handedness; remove them",
             )
         return world_to_scene
 
