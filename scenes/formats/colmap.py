@@ -5,6 +5,7 @@ here.
 """
 
 import itertools
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -125,6 +126,7 @@ def _check_references(source: Path, images: list[Image], cameras: dict[int, Came
     names = [image.name for image in images]
     if len(set(names)) < len(names):
         twice = next(a for a, b in itertools.pairwise(names) if a == b)
+        twice = next(a for a, b in pairwise(names) if a == b)
         raise SceneFormatError(source, f"image {twice!r} is listed twice; remove one of them")
     for image in images:
         if image.camera not in cameras:

@@ -248,7 +248,7 @@ class _Document:
         return Points(*ply.read_points(file)), ()
 
     def world_to_scene(self) -> np.ndarray:
-        """nerfstudio's applied_transform and applied_scale: from the world before them to that of the frames."""
+        """nerfstudio's applied_transform and applied_scale: from the original world to the frames'."""
         world_to_scene = np.eye(4)
         try:
             if self.content.get("applied_transform") is not None:
@@ -258,10 +258,10 @@ class _Document:
         except (TypeError, ValueError, IndexError, OverflowError):
             raise SceneFormatError(self.path, "applied_transform or applied_scale is not made of numbers") from None
         world_to_scene[:3] *= scale
-        if not (np.isfinite(world_to_scene).all() and np.linalg.det(world_to_scene) > 0):
+        if not (np.abs(world_to_scene).max() < 1e12 and np.linalg.det(world_to_scene) > 0):
             raise SceneFormatError(
                 self.path,
-                "applied_transform and applied_scale must be finite and keep handedness; remove them",
+                "applied_transform and applied_scale must be below 1e12 and keep handedness; remove them",
             )
         return world_to_scene
 
