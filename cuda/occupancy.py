@@ -37,7 +37,8 @@ def cell_points(
     _check_resolution("cell_points", resolution)
     philox.check_key("cell_points", 0, step)
     op = torch.ops.neural.occupancy_points if torch.compiler.is_compiling() else _points
-    return op(cells, philox.signed(seed), step, resolution, *(float(c) for c in centre), float(half_extent))
+    x, y, z = (float(c) for c in centre)
+    return op(cells, philox.signed(seed), step, resolution, x, y, z, float(half_extent))
 
 
 def update(

@@ -88,8 +88,8 @@ def _backward(
     backend = checks.backend(t_starts)
     if backend == "reference":
         zero = t_starts.new_zeros(t_starts.shape[0], 3)
-        upstream = (zero if g is None else g for g in (grad_positions, grad_sample_directions))
-        return reference.backward(*upstream, t_starts, t_ends, ray_indices, n_rays)
+        gp, gd = (zero if g is None else g for g in (grad_positions, grad_sample_directions))
+        return reference.backward(gp, gd, t_starts, t_ends, ray_indices, n_rays)
     grad_origins, grad_directions = _empty_rays(packed_info), _empty_rays(packed_info)
     if n_rays == 0:
         return grad_origins, grad_directions

@@ -61,7 +61,9 @@ def lattice(
     cone: bool,
 ) -> tuple[Bool[Tensor, "R X"], Float[Tensor, "R X"], Float[Tensor, "R X"]]:
     """For lattice indices 0 .. X-1 of each ray: is it a sample, where does it start and end."""
-    finite = torch.isfinite(origins).all(-1) & torch.isfinite(directions).all(-1) & (directions.square().sum(-1) > 1e-12)
+    finite = (
+        torch.isfinite(origins).all(-1) & torch.isfinite(directions).all(-1) & (directions.square().sum(-1) > 1e-12)
+    )
     o = (origins - settings[:3]) * settings[3]
     d = directions * settings[3]
     # No point of the grid is farther from the origin than this.

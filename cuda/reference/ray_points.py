@@ -27,7 +27,7 @@ def backward(
 ) -> tuple[Float[Tensor, "R 3"], Float[Tensor, "R 3"]]:
     """The gradients of the rays, by autograd through `forward`."""
     with torch.enable_grad():
-        leaves = [grad_positions.new_zeros(n_rays, 3).requires_grad_() for _ in range(2)]
-        outputs = forward(*leaves, t_starts, t_ends, ray_indices)
-        o, d = torch.autograd.grad(outputs, leaves, (grad_positions, grad_sample_directions))
+        origins, directions = (grad_positions.new_zeros(n_rays, 3).requires_grad_() for _ in range(2))
+        outputs = forward(origins, directions, t_starts, t_ends, ray_indices)
+        o, d = torch.autograd.grad(outputs, (origins, directions), (grad_positions, grad_sample_directions))
     return o, d

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from neural.cuda import levels, library
+from neural.cuda import levels, library, ray_march
 
 OPS_FOLDER = Path(library.__file__).parent
 for module in OPS_FOLDER.glob("*.py"):  # importing an op's module defines it
@@ -16,6 +16,24 @@ for module in OPS_FOLDER.glob("*.py"):  # importing an op's module defines it
 
 def _unit(n: int) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(n, 3), dim=-1)
+
+
+def _march_rays() -> tuple:
+    settings = ray_march._settings((0.0, 0.0, 0.0), 0.5, 16, 0.1, 1.0, 0.0, torch.device("cpu"))
+    far = torch.full((7,), 2.0)
+    bits = torch.full((1, 512), 255, dtype=torch.uint8)
+    return torch.zeros(7, 3), _unit(7), torch.zeros(7), far, torch.rand(7), bits, settings, 16, False
+
+
+def _march_write() -> tuple:
+    counts, spans = torch.ops.neural.ray_march_count(*_march_rays())
+    packed_info, n_samples, _ = ray_march._pack(counts, None)
+    return *_march_rays(), spans, packed_info, n_samples
+
+
+def _packed() -> tuple:
+    t = torch.rand(5)
+    return t, t + 0.1, torch.tensor([0, 0, 1, 1, 1]), torch.tensor([[0, 2], [2, 3], [5, 0]])
 
 
 def _table() -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,6 +60,15 @@ def _adam() -> tuple:
 
 # one call per op; a new op that is missing here fails the test below
 SAMPLES: dict[str, Callable[[], tuple]] = {
+    "occupancy_mean": lambda: (torch.rand(1, 4096),),
+    "occupancy_pack": lambda: (torch.rand(2, 4096), torch.tensor(0.5), 16),
+    "occupancy_points": lambda: (torch.arange(9), 1, 2, 16, 0.0, 0.0, 0.0, 1.0),
+    "occupancy_update": lambda: (torch.rand(1, 4096), torch.arange(9), torch.rand(9), 0.9),
+    "philox_uniform": lambda: (9, 2, 1, 2, 3, torch.device("cpu")),
+    "ray_march_count": _march_rays,
+    "ray_march_write": _march_write,
+    "ray_points": lambda: (torch.rand(3, 3).requires_grad_(), _unit(3).requires_grad_(), *_packed()),
+    "ray_points_backward": lambda: (torch.rand(5, 3), torch.rand(5, 3), *_packed()),
     "hash_grid": lambda: (torch.rand(7, 3).requires_grad_(), *_table(), None, None, None, 1, 1),
     "hash_grid_backward": lambda: (
         torch.randn(7, 8),
