@@ -63,8 +63,6 @@ def load(
     if downscale % capture.image_scale:
         raise ValueError(f"images are already reduced by {capture.image_scale}, cannot reduce by {downscale}")
     factor = downscale // capture.image_scale
-    if min(cameras.sizes.min().tolist(), factor) < factor:
-        raise SceneFormatError(capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor")
     if int(cameras.sizes.min()) < factor:
         raise SceneFormatError(
             capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor"
@@ -162,4 +160,6 @@ def _finite(points: Points | None) -> tuple[Points | None, tuple[str, ...]]:
 def _scaled(points: Points | None, factor: int) -> Points | None:
     if points is None or points.observations is None:
         return points
-    return replace(points, observations=replace(points.observations, pixels=points.observations.pixels / factor))
+    return replace(
+        points, observations=replace(points.observations, pixels=points.observations.pixels / factor)
+    )
