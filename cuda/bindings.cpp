@@ -22,6 +22,7 @@
 #include "philox.h"
 #include "ray_march.h"
 #include "ray_points.h"
+#include "mlp.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -128,6 +129,10 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, ray_march_write);
     NEURAL_BIND(m, ray_points_forward);
     NEURAL_BIND(m, ray_points_backward);
+    NEURAL_BIND(m, mlp_forward);
+    NEURAL_BIND(m, mlp_backward);
+    NEURAL_BIND(m, mlp_backward_backward);
+
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }

@@ -38,16 +38,16 @@ void forward(const Samples& samples, Rows colors, const i64* packed_info, i64 n_
                 for (int k = 0; k < C; ++k) sums[k] += w * lanes_of(colors, start + i, k, count);
         });
         for (i64 i = visited; i < total; ++i) weights[start + i] = 0.0f;
-        alpha[ray] = sum(sum_w);
-        depth[ray] = sum(sum_t);
+        alpha[ray] = lane_sum(sum_w);
+        depth[ray] = lane_sum(sum_t);
         if constexpr (C > 0) {
-            for (int k = 0; k < C; ++k) rgb[ray * C + k] = sum(sums[k]);
+            for (int k = 0; k < C; ++k) rgb[ray * C + k] = lane_sum(sums[k]);
         } else {
             for (i64 k = 0; k < n_channels; ++k) {
                 vfloat channel{};
                 for (i64 i = 0; i < visited; i += kWidth)
                     channel += load_first(weights + start + i, visited - i) * lanes_of(colors, start + i, k, visited - i);
-                rgb[ray * n_channels + k] = sum(channel);
+                rgb[ray * n_channels + k] = lane_sum(channel);
             }
         }
     });

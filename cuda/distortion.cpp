@@ -46,7 +46,7 @@ void distortion_forward(const float* weights, const float* t_starts, const float
         along({weights, t_starts, t_ends}, start, total, [&](i64, i64, const Lanes& l) {
             terms += distortion::term(l.w, l.m, l.length, l.sum_w - l.w, l.sum_m - l.w * l.m);
         });
-        loss[ray] = sum(terms);
+        loss[ray] = lane_sum(terms);
     });
 }
 

@@ -66,7 +66,7 @@ def intersect_aabb(rays: Rays, aabb: Float[Tensor, "2 3"]) -> tuple[Float[Tensor
     Source: Kay and Kajiya 1986, "Ray Tracing Complex Scenes", section 3 (slabs).
     """
     aabb = aabb.to(rays.origins)
-    parallel = rays.directions == 0
+    parallel = rays.directions.abs() < 1e-20  # smaller still, 1 / d overflows and 0 * inf is NaN
     inverse = 1 / torch.where(parallel, 1.0, rays.directions)
     t_low = (aabb[0] - rays.origins) * inverse
     t_high = (aabb[1] - rays.origins) * inverse

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from neural.cuda.distortion import distortion
-from neural.cuda.ray_march import Samples, ray_march
+from neural.cuda.ray_march import Samples
 from neural.cuda.ray_points import ray_points
 from neural.render.occupancy import OccupancyGrid
 from torch import Tensor
@@ -21,16 +21,14 @@ from neural.render.rendering import Rendering
 
 @dataclass(frozen=True)
 class Marching:
-    """How rays are sampled.
+    """How rays are sampled; the shortest step is the occupancy grid's.
 
     Attributes:
-        step: Shortest step, scene units.
         cone_angle: Growth of the step with distance; 0 for a box.
         near: No sample closer to the origin than this, scene units.
         early_stop: A ray ends where less than this share of the light gets through.
     """
 
-    step: float
     cone_angle: float = 0.0
     near: float = 0.0
     early_stop: float = 1e-4
@@ -90,7 +88,7 @@ def trace(
         seen = visible_samples(
             densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
         )
-        kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices)
+        kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices, positions[:, :0])
     visible = Samples(kept.t_starts, kept.t_ends, kept.ray_indices, seen.packed_info, samples.n_rays_kept)
     positions, directions = ray_points(rays.origins, rays.directions, visible)
     densities, geo = field.density(positions)
@@ -116,11 +114,9 @@ def march(
     """Samples of the rays in occupied space; the outermost cascade is the limit."""
     n = len(rays)
     origins = rays.origins
-    return ray_march(
+    return occupancy.march(
         origins.detach(), rays.directions.detach(), origins.new_full((n,), marching.near),
-        origins.new_full((n,), math.inf), occupancy.bitfield, centre=occupancy.centre,
-        half_extent=occupancy.half_extent, resolution=occupancy.resolution, step=marching.step,
-        cone_angle=marching.cone_angle, jitter=jitter, max_samples=max_samples,
+        origins.new_full((n,), math.inf), cone_angle=marching.cone_angle, jitter=jitter, max_samples=max_samples,
     )  # fmt: skip
 
 

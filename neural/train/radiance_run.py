@@ -213,8 +213,8 @@ def load_run(
     shown = field if field is not None else build_field(config, capture)
     place = torch.device(_device(device))
     latest = checkpoint.load_latest(folder)
-    occupancy = build_occupancy(config, shown)
-    marching = build_marching(config, shown)
+    occupancy = build_occupancy(config, shown, place)
+    marching = build_marching(config)
     tensors = latest.tensors
     with torch.no_grad():
         for name, parameter in shown.named_parameters():
@@ -223,10 +223,8 @@ def load_run(
             if value is None or value.shape != parameter.shape:
                 raise CheckpointError(f"{folder}: the checkpoint has no {name} of shape {list(parameter.shape)}")
             parameter.copy_(value)
-    occupancy.load_state_dict(
-        {n.removeprefix("occupancy/"): t for n, t in tensors.items() if n.startswith("occupancy/")}
-    )
-    return RadianceRun(folder, capture, config, shown.to(place), occupancy.to(place), marching)
+    occupancy.load_state_dict(tensors)
+    return RadianceRun(folder, capture, config, shown.to(place), occupancy, marching)
 
 
 def _train(

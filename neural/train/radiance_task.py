@@ -19,7 +19,7 @@ from neural.fields.radiance import RadianceField
 from neural.losses import huber, l2
 from neural.optim import Adam, Group
 from neural.rays import generate
-from neural.render.occupancy import OccupancyGrid
+from neural.render.occupancy import OccupancyConfig, OccupancyGrid
 from neural.render.volume import Marching, render_image, trace
 from neural.scenes.scene import Scene
 from neural.train.config import RadianceConfig
@@ -50,22 +50,24 @@ def build_field(config: RadianceConfig, scene: Scene) -> RadianceField:
     )  # fmt: skip
 
 
-def build_occupancy(config: RadianceConfig, field: RadianceField) -> OccupancyGrid:
-    """The occupancy grid around the field's cube."""
+def build_occupancy(config: RadianceConfig, field: RadianceField, device: torch.device) -> OccupancyGrid:
+    """The occupancy grid around the field's cube; its smallest step is the cube's diagonal over `steps_per_box`."""
     sampling = config.sampling
     return OccupancyGrid(
-        centre=field.centre.tolist(), half_extent=field.half_side, n_cascades=_known(sampling.cascades),
-        resolution=sampling.occupancy_resolution, step=build_marching(config, field).step,
-        interval=sampling.occupancy_interval, warmup=sampling.occupancy_warmup, decay=sampling.occupancy_decay,
-        threshold=sampling.occupancy_threshold, seed=config.run.seed,
+        centre=field.centre.tolist(), half_extent=field.half_side, seed=config.run.seed,
+        min_step=2 * field.half_side * math.sqrt(3) / _known(sampling.steps_per_box),
+        n_cascades=_known(sampling.cascades), resolution=sampling.occupancy_resolution, device=device,
+        config=OccupancyConfig(
+            update_every=sampling.occupancy_interval, warm_up=sampling.occupancy_warmup,
+            decay=sampling.occupancy_decay, max_threshold=sampling.occupancy_threshold,
+        ),
     )  # fmt: skip
 
 
-def build_marching(config: RadianceConfig, field: RadianceField) -> Marching:
-    """Steps along rays; the smallest is the cube's diagonal over `steps_per_box`."""
+def build_marching(config: RadianceConfig) -> Marching:
+    """How rays are sampled."""
     sampling = config.sampling
-    step = 2 * field.half_side * math.sqrt(3) / _known(sampling.steps_per_box)
-    return Marching(step, float(_known(sampling.cone_angle)), sampling.near, sampling.early_stop)
+    return Marching(float(_known(sampling.cone_angle)), sampling.near, sampling.early_stop)
 
 
 class RadianceTask:
@@ -83,8 +85,8 @@ class RadianceTask:
             retain_heap()
         self.config, self.scene, self.device = config, scene, device
         self.field = field.to(device)
-        self.marching = build_marching(config, field)
-        self.occupancy = build_occupancy(config, field).to(device)
+        self.marching = build_marching(config)
+        self.occupancy = build_occupancy(config, field, device)
         self._train = scene.subset("train")
         self._cameras = self._train.cameras.to(device, torch.float32)
         self._sampler = PixelSampler(self._train, config.run.seed)
@@ -155,7 +157,7 @@ class RadianceTask:
         tensors = {f"model/{name}": p.detach() for name, p in self.field.named_parameters()}
         tensors |= {f"model/{name}": p.detach() for name, p in self._own_parameters().items()}
         tensors |= self.optimiser.state_dict()
-        tensors |= {f"occupancy/{name}": t for name, t in self.occupancy.state_dict().items()}
+        tensors |= self.occupancy.state_dict()
         tensors["sampler/n_rays"] = torch.tensor(self._n_rays)
         return tensors
 
@@ -166,9 +168,7 @@ class RadianceTask:
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"model/{name}"])
         self.optimiser.load_state_dict(tensors)
-        self.occupancy.load_state_dict(
-            {n.removeprefix("occupancy/"): t for n, t in tensors.items() if n.startswith("occupancy/")}
-        )
+        self.occupancy.load_state_dict(tensors)
         self._n_rays = int(tensors["sampler/n_rays"])
 
     def validate(self, step: int) -> Mapping[str, float]:
@@ -249,7 +249,7 @@ class RadianceTask:
         bad = self.optimiser.nonfinite()
         if bad:
             raise DivergenceError(
-                f"step {step}: the gradient of {bad[0]} has NaN or Inf; the last checkpoint is untouched. "
+                f"step {step}: the gradient of {next(iter(bad))} has NaN or Inf; the last checkpoint is untouched. "
                 "Lower --optim.lr, or look for photographs or poses that are broken"
             )
 

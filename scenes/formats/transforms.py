@@ -248,7 +248,7 @@ class _Document:
         return Points(*ply.read_points(file)), ()
 
     def world_to_scene(self) -> np.ndarray:
-        """nerfstudio's applied_transform and applied_scale: from the world before them to that of the frames."""
+        """nerfstudio's applied_transform and applied_scale: from the original world to the frames'."""
         world_to_scene = np.eye(4)
         try:
             if self.content.get("applied_transform") is not None:
@@ -258,20 +258,22 @@ class _Document:
         except (TypeError, ValueError, IndexError, OverflowError):
             raise SceneFormatError(self.path, "applied_transform or applied_scale is not made of numbers") from None
         world_to_scene[:3] *= scale
-        if not (np.isfinite(world_to_scene).all() and np.linalg.det(world_to_scene) > 0):
+        if not (np.abs(world_to_scene).max() < 1e12 and np.linalg.det(world_to_scene) > 0):
             raise SceneFormatError(
                 self.path,
-                "applied_transform and applied_scale must be finite and keep handedness; remove them",
+                "applied_transform and applied_scale must be below 1e12 and keep handedness; remove them",
             )
         return world_to_scene
 
     def aabb(self, cameras: Cameras) -> np.ndarray | None:
-        """instant-ngp's box: `aabb_scale` unit cubes about the middle of its own frame, brought to file
+        """The box in the file: our own key `aabb`, two corners in file units, or instant-ngp's box: `aabb_scale` unit cubes about the middle of its own frame, brought to file
         units.
 
         Tools write large default values whatever the scene, so the box is kept within 2.5 x the farthest
         camera.
         """
+        if self.content.get("aabb") is not None:
+            return self._corners(self.content["aabb"])
         if self.content.get("aabb_scale") is None:
             return None
         try:
@@ -287,6 +289,17 @@ class _Document:
         if np.isfinite(farthest) and farthest > 0:
             half = min(half, 2.5 * float(farthest))
         return np.stack([middle - half, middle + half])
+
+    def _corners(self, value: Any) -> np.ndarray:
+        try:
+            box = np.array(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            box = np.empty(0)
+        if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[1] > box[0]).all():
+            raise SceneFormatError(
+                self.path, "aabb must be [[x0, y0, z0], [x1, y1, z1]], finite, with x1 > x0 and so on; mend or remove it"
+            )
+        return box
 
 
 def _cameras(frames: list[_Frame]) -> Cameras:
