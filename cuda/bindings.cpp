@@ -16,6 +16,7 @@
 #include "adam.h"
 #include "compact.h"
 #include "composite.h"
+#include "fma_peak.h"
 #include "frequency.h"
 #include "spherical_harmonics.h"
 
@@ -108,6 +109,7 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, compact_scatter);
     NEURAL_BIND(m, composite_forward);
     NEURAL_BIND(m, composite_backward);
+    NEURAL_BIND(m, fma_peak);
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
