@@ -17,7 +17,13 @@
 #include "compact.h"
 #include "composite.h"
 #include "fma_peak.h"
+#include "distortion.h"
 #include "frequency.h"
+#include "occupancy.h"
+#include "philox.h"
+#include "ray_march.h"
+#include "ray_points.h"
+#include "mlp.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -110,9 +116,24 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, composite_forward);
     NEURAL_BIND(m, composite_backward);
     NEURAL_BIND(m, fma_peak);
+    NEURAL_BIND(m, distortion_forward);
+    NEURAL_BIND(m, distortion_backward);
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, occupancy_points);
+    NEURAL_BIND(m, occupancy_update);
+    NEURAL_BIND(m, occupancy_sums);
+    NEURAL_BIND(m, occupancy_pack);
+    NEURAL_BIND(m, philox_uniform);
+    NEURAL_BIND(m, ray_march_count);
+    NEURAL_BIND(m, ray_march_write);
+    NEURAL_BIND(m, ray_points_forward);
+    NEURAL_BIND(m, ray_points_backward);
+    NEURAL_BIND(m, mlp_forward);
+    NEURAL_BIND(m, mlp_backward);
+    NEURAL_BIND(m, mlp_backward_backward);
+
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }

@@ -55,10 +55,9 @@ def require(
 
 def require_like(op: str, name: str, tensor: Tensor, like: Tensor) -> None:
     """As `require` for the shape, dtype and device of a tensor that has been checked; quick where they agree."""
-    if type(tensor) is Tensor and tensor.shape == like.shape and tensor.dtype is like.dtype:
-        if tensor.device == like.device:
-            return
-    require(op, name, tensor, tuple(like.shape), like.dtype, like.device)
+    same = type(tensor) is Tensor and tensor.shape == like.shape and tensor.dtype is like.dtype
+    if not same or tensor.device != like.device:
+        require(op, name, tensor, tuple(like.shape), like.dtype, like.device)
 
 
 def _fits(shape: Sequence[int | str], actual: Sequence[int]) -> bool:

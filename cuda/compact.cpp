@@ -2,6 +2,7 @@
 // a vector at a time where a run is long enough.
 #include "compact.h"
 #include "common/features.h"
+#include "common/rays.h"
 #include "common/threads.h"
 #include "common/transmittance.h"
 
@@ -9,17 +10,9 @@ namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
-constexpr i64 kRaysPerTask = 64;
 constexpr i64 kChunk = 4096; // kept samples per task
 
 NEURAL_HD i64 least(i64 a, i64 b) { return a < b ? a : b; }
-
-template <class Task> void for_each_ray(const i64* packed_info, i64 n_rays, int n_threads, const Task& task) {
-    parallel_for((n_rays + kRaysPerTask - 1) / kRaysPerTask, n_threads, [&](i64 chunk) {
-        for (i64 ray = chunk * kRaysPerTask; ray < least(n_rays, (chunk + 1) * kRaysPerTask); ++ray)
-            task(ray, packed_info[2 * ray], packed_info[2 * ray + 1]);
-    });
-}
 
 // Calls visit(m, count, first) for pieces of [begin, end) whose indices are first, first + 1, ...: as long as one
 // vector where they can be, else single.

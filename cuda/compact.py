@@ -1,9 +1,9 @@
 """Which samples can be seen, and gathering them, so that the colour network runs on those alone.
 
-    seen = visible_samples(densities, t_starts, t_ends, packed_info)
-    kept = compact(seen.indices, t_starts, t_ends, ray_indices, features)
-    ... colours of kept.features ...
-    composite(..., seen.packed_info)
+seen = visible_samples(densities, t_starts, t_ends, packed_info)
+kept = compact(seen.indices, t_starts, t_ends, ray_indices, features)
+... colours of kept.features ...
+composite(..., seen.packed_info)
 """
 
 from typing import Any, NamedTuple
@@ -103,7 +103,7 @@ def compact(
     checks.require("compact", "features", features, (n, "K"), device=indices.device)
     if torch.compiler.is_compiling():
         samples = torch.ops.neural.compact_samples(indices, t_starts, t_ends, ray_indices)
-        return Compacted(*samples, torch.ops.neural.compact_gather(features, indices))
+        return Compacted(samples[0], samples[1], samples[2], torch.ops.neural.compact_gather(features, indices))
     return Compacted(*_samples(indices, t_starts, t_ends, ray_indices), _Gather.apply(features, indices))
 
 
@@ -167,9 +167,7 @@ def _visible(
     return compacted, indices
 
 
-def _samples(
-    indices: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _samples(indices: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     indices = _require_ascending(indices, t_starts.shape[0])
     backend, kept = checks.backend(indices), indices.shape[0]
     if backend == "reference":
@@ -238,6 +236,11 @@ def _fake_visible(
     return torch.empty_like(packed_info), packed_info.new_empty(torch.library.get_ctx().new_dynamic_size())
 
 
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.n = inputs[0].shape[0]
+
+
 library.define(
     "visible_samples",
     "(Tensor densities, Tensor t_starts, Tensor t_ends, Tensor packed_info, float early_stop, float min_alpha)"
@@ -257,7 +260,7 @@ library.define(
     implementation=_gather,
     fake=lambda features, indices: checks.empty_features(indices.shape[0], features.shape[1], features),
     backward=lambda ctx, grad: (torch.ops.neural.compact_scatter(grad, ctx.saved_tensors[0], ctx.n), None),
-    save=lambda ctx, inputs, output: (ctx.save_for_backward(inputs[1]), setattr(ctx, "n", inputs[0].shape[0]))[0],
+    save=_keep,
 )
 library.define(
     "compact_scatter",

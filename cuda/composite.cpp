@@ -2,21 +2,12 @@
 // Each ray is summed by one thread in the order of its samples, so results do not depend on the thread count.
 #include "composite.h"
 #include "common/features.h"
-#include "common/threads.h"
+#include "common/rays.h"
 #include "common/transmittance.h"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
-
-constexpr i64 kRaysPerTask = 64;
-
-template <class Task> void for_each_ray(const i64* packed_info, i64 n_rays, int n_threads, const Task& task) {
-    parallel_for((n_rays + kRaysPerTask - 1) / kRaysPerTask, n_threads, [&](i64 chunk) {
-        const i64 end = n_rays < (chunk + 1) * kRaysPerTask ? n_rays : (chunk + 1) * kRaysPerTask;
-        for (i64 ray = chunk * kRaysPerTask; ray < end; ++ray) task(ray, packed_info[2 * ray], packed_info[2 * ray + 1]);
-    });
-}
 
 NEURAL_HD vfloat lanes_of(const Rows& rows, i64 n, i64 k, i64 count) {
     const float* p = rows.data + n * rows.stride_n + k * rows.stride_k;
@@ -47,16 +38,16 @@ void forward(const Samples& samples, Rows colors, const i64* packed_info, i64 n_
                 for (int k = 0; k < C; ++k) sums[k] += w * lanes_of(colors, start + i, k, count);
         });
         for (i64 i = visited; i < total; ++i) weights[start + i] = 0.0f;
-        alpha[ray] = sum(sum_w);
-        depth[ray] = sum(sum_t);
+        alpha[ray] = lane_sum(sum_w);
+        depth[ray] = lane_sum(sum_t);
         if constexpr (C > 0) {
-            for (int k = 0; k < C; ++k) rgb[ray * C + k] = sum(sums[k]);
+            for (int k = 0; k < C; ++k) rgb[ray * C + k] = lane_sum(sums[k]);
         } else {
             for (i64 k = 0; k < n_channels; ++k) {
                 vfloat channel{};
                 for (i64 i = 0; i < visited; i += kWidth)
                     channel += load_first(weights + start + i, visited - i) * lanes_of(colors, start + i, k, visited - i);
-                rgb[ray * n_channels + k] = sum(channel);
+                rgb[ray * n_channels + k] = lane_sum(channel);
             }
         }
     });

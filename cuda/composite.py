@@ -81,7 +81,8 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        return *_backward(*grads, *ctx.saved_tensors, ctx.early_stop, ctx.needs_input_grad[:2]), None, None, None, None
+        arguments: tuple[Any, ...] = (*grads, *ctx.saved_tensors, ctx.early_stop, ctx.needs_input_grad[:2])
+        return *_backward(*arguments), None, None, None, None
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:

@@ -62,7 +62,8 @@ class _FrequencyBackward(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor, Tensor, None]:
-        return *_backward_backward(second, *ctx.saved_tensors, ctx.n_frequencies), None
+        grad, positions = ctx.saved_tensors
+        return *_backward_backward(second, grad, positions, ctx.n_frequencies), None
 
 
 def _forward(positions: Tensor, n_frequencies: int) -> Tensor:
@@ -107,9 +108,7 @@ def _backward(grad: Tensor, positions: Tensor, n_frequencies: int) -> Tensor:
     return result
 
 
-def _backward_backward(
-    second: Tensor, grad: Tensor, positions: Tensor, n_frequencies: int
-) -> tuple[Tensor, Tensor]:
+def _backward_backward(second: Tensor, grad: Tensor, positions: Tensor, n_frequencies: int) -> tuple[Tensor, Tensor]:
     n, dims = positions.shape
     backend = checks.backend(positions)
     if backend == "reference":
@@ -135,6 +134,10 @@ def _backward_backward(
     return to_grad, to_positions
 
 
+def _fake_like(matrix: Tensor) -> Tensor:
+    return checks.empty_features(matrix.shape[0], matrix.shape[1], matrix)
+
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:-1])
     ctx.n_frequencies = inputs[-1]
@@ -155,7 +158,7 @@ library.define(
     "frequency_backward",
     "(Tensor grad, Tensor positions, int n_frequencies) -> Tensor",
     implementation=_backward,
-    fake=lambda grad, positions, n: checks.empty_features(*positions.shape, positions),
+    fake=lambda grad, positions, n: _fake_like(positions),
     backward=lambda ctx, second: (
         *torch.ops.neural.frequency_backward_backward(second, *ctx.saved_tensors, ctx.n_frequencies),
         None,
@@ -167,7 +170,7 @@ library.define(
     "(Tensor second, Tensor grad, Tensor positions, int n_frequencies) -> (Tensor, Tensor)",
     implementation=_backward_backward,
     fake=lambda second, grad, positions, n: (
-        checks.empty_features(*grad.shape, positions),
-        checks.empty_features(*positions.shape, positions),
+        _fake_like(grad),
+        _fake_like(positions),
     ),
 )

@@ -69,7 +69,7 @@ def launch(
         elif isinstance(arg, float):
             values.append(ctypes.c_float(arg))
         else:
-            values.append(index_of(arg))
+            values.append(int(index_of(arg)))  # a bool is an integer of one byte otherwise
     if device == _NO_DEVICE:
         raise ValueError(f"{kernel}: none of its arguments is a tensor, so there is no device to run on")
     key = (device, source, kernel, tuple(defines.items()))

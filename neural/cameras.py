@@ -132,9 +132,7 @@ class Cameras:
         """The lens models that occur, known on the host so that rays of one lens need no masks."""
         return tuple(sorted(set(self.models.tolist())))
 
-    def project(
-        self, points: Float[Tensor, "P 3"], index: int
-    ) -> tuple[Float[Tensor, "P 2"], Float[Tensor, "P"]]:
+    def project(self, points: Float[Tensor, "P 3"], index: int) -> tuple[Float[Tensor, "P 2"], Float[Tensor, "P"]]:
         """Where camera `index` sees world points.
 
         Returns:
@@ -146,18 +144,14 @@ class Cameras:
         plane = lenses.project(local, self.distortion[index], int(self.models[index]))
         return plane * self.intrinsics[index, :2] + self.intrinsics[index, 2:], local[:, 2]
 
-    def unproject(
-        self, pixels: Float[Tensor, "P 2"], depth: Float[Tensor, "P"], index: int
-    ) -> Float[Tensor, "P 3"]:
+    def unproject(self, pixels: Float[Tensor, "P 2"], depth: Float[Tensor, "P"], index: int) -> Float[Tensor, "P 3"]:
         """World points at `depth` along the optical axis under given pixels; inverts `project`."""
         indices = torch.full((pixels.shape[0],), index, dtype=torch.int64, device=self.c2w.device)
         local = self._local(indices, pixels)
         c2w = self.c2w[index]
         return (local * (depth.to(c2w) / local[:, 2])[:, None]) @ c2w[:3, :3].T + c2w[:3, 3]
 
-    def directions(
-        self, camera_indices: Int[Tensor, "R"], pixels: Float[Tensor, "R 2"]
-    ) -> Float[Tensor, "R 3"]:
+    def directions(self, camera_indices: Int[Tensor, "R"], pixels: Float[Tensor, "R 2"]) -> Float[Tensor, "R 3"]:
         """Unit directions, in the world, of the rays through `pixels`; differentiable in `c2w` only."""
         with torch.no_grad():
             local = torch.nn.functional.normalize(self._local(camera_indices, pixels), dim=-1)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from neural.arrangement import focus_point, up_direction
+from neural.arrangement import camera_radius, focus_point, up_direction
 from neural.cameras import Cameras
 from neural.errors import SceneFormatError
 from neural.poses import look_at, nearest_rigid, quat_from_rotation, rotation_from_quat, slerp
@@ -38,10 +38,11 @@ def orbit(
     Args:
         cameras: The photographs' cameras.
         n_frames: Frames of one round; the first frame follows the last.
-        focus: Where to look, scene units; default: where the optical axes meet.
+        focus: Where to look, scene units; default: where the optical axes meet. For parallel views (drones)
+            that is a guess, so give the middle of the scene box.
         up: World up; default: estimated from the cameras.
     """
-    focus = focus_point(cameras)[0] if focus is None else np.asarray(focus, dtype=np.float64)
+    focus = _viewed(cameras) if focus is None else np.asarray(focus, dtype=np.float64)
     up = up_direction(cameras) if up is None else np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
     offsets = cameras.origins.detach().cpu().double().numpy() - focus
     height = offsets @ up
@@ -64,9 +65,7 @@ def orbit(
     return _with_lens(cameras, np.stack([look_at(focus + offset, focus, up) for offset in path]))
 
 
-def along_cameras(
-    cameras: Cameras, n_frames: int = 120, *, order: Literal["nearest", "given"] = "nearest"
-) -> Cameras:
+def along_cameras(cameras: Cameras, n_frames: int = 120, *, order: Literal["nearest", "given"] = "nearest") -> Cameras:
     """A flight that passes every photograph's viewpoint: cubic spline of positions, slerp of rotations.
 
     Args:
@@ -156,6 +155,16 @@ def _with_lens(cameras: Cameras, c2w: Float64[np.ndarray, "N 4 4"]) -> Cameras:
     n = len(c2w)
     intrinsics = cameras.intrinsics[:1].detach().cpu().double().repeat(n, 1)
     return Cameras.pinhole(torch.from_numpy(c2w), intrinsics, cameras.sizes[:1].cpu().repeat(n, 1))
+
+
+def _viewed(cameras: Cameras) -> Float64[np.ndarray, "3"]:
+    """The focus, or for cameras that agree on none a point as far ahead of them as they are spread."""
+    focus, agreement = focus_point(cameras)
+    if agreement >= 0.3:
+        return focus
+    forward = cameras.c2w[:, :3, 2].mean(dim=0)
+    ahead = cameras.origins.mean(dim=0) + forward * max(camera_radius(cameras), 1e-3)
+    return ahead.detach().cpu().double().numpy()
 
 
 def _plane_axes(flat: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

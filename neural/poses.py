@@ -21,16 +21,12 @@ def nearest_rigid(matrix: Float64[np.ndarray, "4 4"]) -> tuple[Float64[np.ndarra
     if np.abs(matrix[:3]).max() > _FAR:
         raise ValueError(f"its entries exceed {_FAR:g}; the file is damaged or in a wrong unit")
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
-        raise ValueError(
-            f"its last row is {matrix[3].tolist()} instead of [0, 0, 0, 1]; is the matrix transposed?"
-        )
+        raise ValueError(f"its last row is {matrix[3].tolist()} instead of [0, 0, 0, 1]; is the matrix transposed?")
     u, singular, vt = np.linalg.svd(matrix[:3, :3])
     if singular[2] <= 1e-6 * singular[0] or singular[0] == 0:
         raise ValueError("its rotation is singular (axes vanish or coincide); repeat the pose estimation")
     if np.linalg.det(u) * np.linalg.det(vt) < 0:
-        raise ValueError(
-            "its axes are left-handed (determinant < 0); export right-handed poses or negate one axis"
-        )
+        raise ValueError("its axes are left-handed (determinant < 0); export right-handed poses or negate one axis")
     if singular[0] / singular[2] > 1 + _SHEAR:
         raise ValueError(
             f"its axes are sheared or scaled unevenly (by {singular[0] / singular[2]:.3g}); "
@@ -73,9 +69,7 @@ def quat_from_rotation(rotation: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarr
     return -quat if quat[0] < 0 else quat
 
 
-def slerp(
-    start: Float64[np.ndarray, "4"], end: Float64[np.ndarray, "4"], t: float
-) -> Float64[np.ndarray, "4"]:
+def slerp(start: Float64[np.ndarray, "4"], end: Float64[np.ndarray, "4"], t: float) -> Float64[np.ndarray, "4"]:
     """Constant-speed turn from `start` (t = 0) to `end` (t = 1), the short way round."""
     cosine = float(start @ end)
     if cosine < 0:

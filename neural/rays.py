@@ -51,9 +51,7 @@ def image_rays(cameras: Cameras, index: int) -> Rays:
     """The rays through all pixel centres of one camera, row by row."""
     width, height = cameras.sizes[index].tolist()
     device = cameras.c2w.device
-    rows, cols = torch.meshgrid(
-        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
-    )
+    rows, cols = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     pixels = torch.stack([cols.flatten(), rows.flatten()], dim=-1) + 0.5
     indices = torch.full((width * height,), index, dtype=torch.int64, device=device)
     return generate(cameras, indices, pixels)
@@ -68,7 +66,7 @@ def intersect_aabb(rays: Rays, aabb: Float[Tensor, "2 3"]) -> tuple[Float[Tensor
     Source: Kay and Kajiya 1986, "Ray Tracing Complex Scenes", section 3 (slabs).
     """
     aabb = aabb.to(rays.origins)
-    parallel = rays.directions == 0
+    parallel = rays.directions.abs() < 1e-20  # smaller still, 1 / d overflows and 0 * inf is NaN
     inverse = 1 / torch.where(parallel, 1.0, rays.directions)
     t_low = (aabb[0] - rays.origins) * inverse
     t_high = (aabb[1] - rays.origins) * inverse

@@ -31,9 +31,7 @@ def scene_box(cameras: Cameras, points: Points | None, *, whole_object: bool) ->
     focus, agreement = focus_point(cameras)
     distances = np.linalg.norm(cameras.origins.numpy() - focus, axis=1)
     if agreement >= _AGREE:
-        half = (
-            float(np.median(distances)) * _half_view(cameras) if whole_object else float(np.median(distances))
-        )
+        half = float(np.median(distances)) * _half_view(cameras) if whole_object else float(np.median(distances))
         if not whole_object and points is not None and len(points):
             half = min(half, float(np.quantile(np.abs(points.xyz - focus).max(axis=1), 0.95)))
         return _box(focus, max(half, 1e-6) * _MARGIN)

@@ -135,7 +135,5 @@ def keep_existing(
     first = next(path for path in paths if not path.is_file())
     if not present or missing == "refuse":
         remedy = "restore them, or load with missing='skip' to go on without"
-        raise SceneFormatError(
-            source, f"{absent} of {len(paths)} images are missing, the first is {first}; {remedy}"
-        )
+        raise SceneFormatError(source, f"{absent} of {len(paths)} images are missing, the first is {first}; {remedy}")
     return present, (f"{absent} of {len(paths)} listed images are missing and were skipped ({first} ...).",)

@@ -40,7 +40,7 @@ def checked_cameras(source: Path, cameras: Cameras, names: Sequence[str]) -> tup
         c2w.append(rigid)
         scales.append(scale)
     worst = float(np.abs(np.array(scales) - 1).max())
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if worst > _SCALE_TOLERANCE:
         warnings = (f"Pose axes are not of unit length (off by up to {worst:.3g}) and were normalised.",)
     return replace(cameras, c2w=torch.from_numpy(np.stack(c2w))), warnings

@@ -64,6 +64,8 @@ def load(
         raise ValueError(f"images are already reduced by {capture.image_scale}, cannot reduce by {downscale}")
     factor = downscale // capture.image_scale
     if min(cameras.sizes.min().tolist(), factor) < factor:
+        raise SceneFormatError(capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor")
+    if int(cameras.sizes.min()) < factor:
         raise SceneFormatError(
             capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor"
         )
@@ -107,7 +109,7 @@ def _check_sizes(capture: Capture, cameras: Cameras, infos: list[photos.PhotoInf
         if (info.width, info.height) != (width, height):
             raise SceneFormatError(
                 file,
-                f"the image is {info.width} x {info.height} but {capture.source.name} calibrates {name!r} for "
+                f"is {info.width} x {info.height}, but {capture.source.name} calibrates {name!r} for "
                 f"{width} x {height}; put the matching image there or scale the calibration",
             )
 
@@ -119,8 +121,9 @@ def _splits(capture: Capture, test_every: int) -> tuple[dict[str, tuple[int, ...
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise SceneFormatError(capture.source, f"image {twice!r} is listed twice; remove one of its frames")
     listed = capture.splits
+    warnings: tuple[str, ...] = ()
     if listed is None or set(listed) == {"train"}:
-        members, warnings = splits.every_nth(names, test_every), ()
+        members = splits.every_nth(names, test_every)
     else:
         members, warnings = splits.named(capture.source, names, listed)
     splits.check(capture.source, members, allow_empty_test=test_every == 0)
@@ -159,6 +162,4 @@ def _finite(points: Points | None) -> tuple[Points | None, tuple[str, ...]]:
 def _scaled(points: Points | None, factor: int) -> Points | None:
     if points is None or points.observations is None:
         return points
-    return replace(
-        points, observations=replace(points.observations, pixels=points.observations.pixels / factor)
-    )
+    return replace(points, observations=replace(points.observations, pixels=points.observations.pixels / factor))

@@ -77,9 +77,7 @@ class _opened:
         except FileNotFoundError:
             raise SceneFormatError(self.path, "no such image; restore it or remove its frame") from None
         except UnidentifiedImageError:
-            raise SceneFormatError(
-                self.path, "not an image that Pillow can read; convert it to PNG or JPEG"
-            ) from None
+            raise SceneFormatError(self.path, "not an image that Pillow can read; convert it to PNG or JPEG") from None
         except Image.DecompressionBombError as error:
             raise SceneFormatError(self.path, f"{error}; cut it into smaller images") from None
         except (OSError, ValueError, SyntaxError) as error:

@@ -166,9 +166,7 @@ class Scene:
             images=self.images and self.images.subset(chosen),
             masks=self.masks and self.masks.subset(chosen),
             image_names=tuple(self.image_names[i] for i in chosen),
-            splits={
-                name: tuple(moved[i] for i in members if i in moved) for name, members in self.splits.items()
-            },
+            splits={name: tuple(moved[i] for i in members if i in moved) for name, members in self.splits.items()},
             points=points,
         )
 

@@ -30,9 +30,7 @@ def named(
         SceneFormatError: An image would be both trained on and tested on.
     """
     index = {name: i for i, name in enumerate(names)}
-    splits = {
-        split: tuple(sorted({index[m] for m in listed if m in index})) for split, listed in members.items()
-    }
+    splits = {split: tuple(sorted({index[m] for m in listed if m in index})) for split, listed in members.items()}
     if not splits.get("test") and splits.get("val"):
         splits["test"] = splits["val"]
     both = set(splits.get("train", ())) & set(splits.get("test", ()))
@@ -41,9 +39,7 @@ def named(
             source, f"{names[min(both)]!r} is in the train and the test split; remove it from one of them"
         )
     unknown = [m for listed in members.values() for m in listed if m not in index]
-    warnings = (
-        (f"{len(unknown)} names in the splits have no image (first: {unknown[0]}).",) if unknown else ()
-    )
+    warnings = (f"{len(unknown)} names in the splits have no image (first: {unknown[0]}).",) if unknown else ()
     return splits, warnings
 
 

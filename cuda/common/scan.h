@@ -17,24 +17,29 @@ NEURAL_HD vint lane_indices() {
 #endif
 }
 
+#if defined(__AVX512F__)
+NEURAL_HD __mmask16 first_lanes(i64 count) { return __mmask16(_bzhi_u32(0xffffu, count < 16 ? u32(count) : 16u)); }
+#endif
+
 // The first `count` lanes (at least 1, any number); memory behind them is not touched, the other lanes are zero.
 NEURAL_HD vfloat load_first(const float* p, i64 count) {
-    if (count >= kWidth) return load(p);
 #if defined(__AVX512F__)
-    return (vfloat)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+    return (vfloat)_mm512_maskz_loadu_ps(first_lanes(count), p);
 #elif defined(__AVX2__)
+    if (count >= kWidth) return load(p);
     return (vfloat)_mm256_maskload_ps(p, (__m256i)(lane_indices() < i32(count)));
 #else
-    return load(p, int(count));
+    return count >= kWidth ? load(p) : load(p, int(count));
 #endif
 }
 NEURAL_HD void store_first(float* p, vfloat v, i64 count) {
-    if (count >= kWidth) return store(p, v);
 #if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), (__m512)v);
+    _mm512_mask_storeu_ps(p, first_lanes(count), (__m512)v);
 #elif defined(__AVX2__)
+    if (count >= kWidth) return store(p, v);
     _mm256_maskstore_ps(p, (__m256i)(lane_indices() < i32(count)), (__m256)v);
 #else
+    if (count >= kWidth) return store(p, v);
     store(p, v, int(count));
 #endif
 }
@@ -76,6 +81,9 @@ template <int K = 1> NEURAL_HD vfloat scan_sum_down(vfloat v) {
     if constexpr (K < kWidth) return scan_sum_down<2 * K>(v + shift_down<K>(v, splat(0.0f)));
     else return v;
 }
+
+// Sum of all lanes by shuffles, in a fixed order.
+NEURAL_HD float lane_sum(vfloat v) { return scan_sum_down(v)[0]; }
 
 // e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
 NEURAL_HD vfloat expm1(vfloat v) {

@@ -1,4 +1,4 @@
-"""Frequency encoding in plain torch: the oracle of the tests, in any float dtype, differentiable any number of times."""
+"""Frequency encoding in plain torch: the oracle of the tests, any float dtype, differentiable any number of times."""
 
 import math
 

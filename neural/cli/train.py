@@ -50,9 +50,9 @@ def train_radiance(arguments: Sequence[str]) -> int:
     given = parse_radiance(arguments)
     config = _usage(lambda: RadianceConfig(given.model, given.sampling, given.optim, given.run))
 
-    from neural.train import radiance
+    from neural.train import radiance_run
 
-    radiance.train(given.scene, config, out=given.out, overwrite=given.overwrite)
+    radiance_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
     return EXIT_DONE
 
 

@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
+from neural.encodings.spherical_harmonics import SphericalHarmonics
+from neural.mlp import MLP
 from torch import Tensor, nn
 
-from neural.encodings.spherical_harmonics import SphericalHarmonics
 from neural.fields.contraction import Contraction, to_unit_cube
-from neural.mlp import MLP
 
 MAX_LOG_DENSITY = 15.0  # nerfacc's truncation of exp's gradient
 
@@ -136,4 +136,3 @@ class _TruncatedExp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
         return grad * ctx.saved_tensors[0].clamp(max=MAX_LOG_DENSITY).exp()
-

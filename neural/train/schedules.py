@@ -9,19 +9,22 @@ MILESTONES = (0.5, 0.75, 0.9)
 MILESTONE_FACTOR = 0.33
 
 
-def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
+def learning_rate(step: int, steps: int | None, config: OptimConfig) -> float:
     """Adam's step size for the step about to be taken.
 
     Args:
         step: Steps taken so far, from 0.
-        steps: Steps of the whole run.
+        steps: Steps of the whole run. The rate is flat for the first quarter, so that it is the same while a run of
+            so many minutes does not know its steps yet (None).
         config: Base value, warm-up and decay.
     """
     rate = config.lr * warm_up(step, config.warmup_steps)
+    if steps is None:
+        return rate
     if config.decay == "milestones":
         return rate * milestones(step, steps)
     if config.decay == "exponential":
-        return rate * exponential(step, steps, config.final_lr_ratio, start=config.warmup_steps)
+        return rate * exponential(step, steps, config.final_lr_ratio, start=steps // 4)
     return rate
 
 

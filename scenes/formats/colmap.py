@@ -4,6 +4,8 @@ Poses in the files are w2c with OpenCV axes and a quaternion w x y z; pixels hav
 here.
 """
 
+import itertools
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -123,7 +125,8 @@ def _masks(root: Path, images: list[Image]) -> tuple[Path | None, ...] | None:
 def _check_references(source: Path, images: list[Image], cameras: dict[int, Camera]) -> None:
     names = [image.name for image in images]
     if len(set(names)) < len(names):
-        twice = next(a for a, b in zip(names, names[1:], strict=False) if a == b)
+        twice = next(a for a, b in itertools.pairwise(names) if a == b)
+        twice = next(a for a, b in pairwise(names) if a == b)
         raise SceneFormatError(source, f"image {twice!r} is listed twice; remove one of them")
     for image in images:
         if image.camera not in cameras:

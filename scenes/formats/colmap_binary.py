@@ -43,9 +43,7 @@ def read_images(path: Path) -> list[Image]:
         name = cursor.name()
         n_features = cursor.count(f"features of image {name!r}", smallest=_FEATURE.itemsize)
         features = cursor.array(_FEATURE, n_features, "features")
-        images.append(
-            Image(name, np.array(pose[:4]), np.array(pose[4:]), camera, features["xy"], features["point"])
-        )
+        images.append(Image(name, np.array(pose[:4]), np.array(pose[4:]), camera, features["xy"], features["point"]))
     return images
 
 
@@ -105,9 +103,7 @@ class _Cursor:
     def name(self) -> str:
         end = self.data.find(b"\0", self.position, self.position + _LONGEST_NAME)
         if end < 0:
-            raise SceneFormatError(
-                self.path, f"an image name at byte {self.position} has no end; it is damaged"
-            )
+            raise SceneFormatError(self.path, f"an image name at byte {self.position} has no end; it is damaged")
         text = self.data[self.position : end].decode("utf-8", errors="surrogateescape")
         self.position = end + 1
         return text

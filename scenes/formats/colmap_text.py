@@ -19,9 +19,7 @@ def read_cameras(path: Path) -> dict[int, Camera]:
         lens = usable_lens(path, words[1])
         if len(words) != 4 + lens.n_params:
             raise ValueError(f"{lens.name} has {lens.n_params} parameters, found {len(words) - 4}")
-        return int(words[0]), Camera(
-            lens, (_size(words[2]), _size(words[3])), np.array(words[4:], np.float64)
-        )
+        return int(words[0]), Camera(lens, (_size(words[2]), _size(words[3])), np.array(words[4:], np.float64))
 
     return dict(_parse(path, number, line.split(), parse) for number, line in _lines(path) if line)
 
@@ -81,9 +79,7 @@ def _parse(path: Path, number: int, words: list[str], parse: Callable[[list[str]
     try:
         return parse(words)
     except (ValueError, IndexError, OverflowError) as error:
-        raise SceneFormatError(
-            path, f"line {number}: {error}; the file is damaged, export it again"
-        ) from error
+        raise SceneFormatError(path, f"line {number}: {error}; the file is damaged, export it again") from error
 
 
 def _size(word: str) -> int:

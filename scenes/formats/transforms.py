@@ -82,9 +82,7 @@ def read(path: Path, *, missing: Literal["refuse", "skip"] = "refuse") -> Captur
         image_paths=tuple(f.image for f in frames),
         image_names=tuple(f.name for f in frames),
         mask_paths=masks if any(masks) else None,
-        splits=main.splits()
-        if "" in files
-        else {s: tuple(f.name for f in d.frames()) for s, d in documents.items()},
+        splits=main.splits() if "" in files else {s: tuple(f.name for f in d.frames()) for s, d in documents.items()},
         points=points,
         aabb=main.aabb(cameras),
         world_to_scene=main.world_to_scene(),
@@ -105,9 +103,7 @@ class _Frame:
 
     def number(self, key: str) -> float | None:
         """A number from the frame or the document, None where neither has it."""
-        fields, where = (
-            (self.fields, f"{self.where}.{key}") if key in self.fields else (self.document.content, key)
-        )
+        fields, where = (self.fields, f"{self.where}.{key}") if key in self.fields else (self.document.content, key)
         value = fields.get(key)
         if value is None:
             return None
@@ -158,9 +154,7 @@ class _Frame:
         fx, fy = focal
         fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
         if fx is None or fy is None:
-            raise SceneFormatError(
-                self.document.path, f"{self.where}: no focal length; give fl_x or camera_angle_x"
-            )
+            raise SceneFormatError(self.document.path, f"{self.where}: no focal length; give fl_x or camera_angle_x")
         if fx <= 0 or fy <= 0:
             raise SceneFormatError(
                 self.document.path,
@@ -203,9 +197,7 @@ class _Document:
         self.path = path
         try:
             if path.stat().st_size > _LARGEST_FILE:
-                raise SceneFormatError(
-                    path, "is larger than 1 GB; a transforms.json of any capture is smaller"
-                )
+                raise SceneFormatError(path, "is larger than 1 GB; a transforms.json of any capture is smaller")
             self.content = json.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise SceneFormatError(path, f"cannot be read: {error.strerror}") from error
@@ -228,9 +220,7 @@ class _Document:
                     raise SceneFormatError(self.path, f"{where}.mask_path is not a string")
                 mask = resolve(self.path, self.path.parent, mask, f"{where}.mask_path")
                 if not mask.is_file():
-                    raise SceneFormatError(
-                        self.path, f"{where}.mask_path: {mask} is missing; restore or remove it"
-                    )
+                    raise SceneFormatError(self.path, f"{where}.mask_path: {mask} is missing; restore or remove it")
             result.append(_Frame(self, where, fields, name.removeprefix("./"), image, mask))
         return result
 
@@ -258,7 +248,7 @@ class _Document:
         return Points(*ply.read_points(file)), ()
 
     def world_to_scene(self) -> np.ndarray:
-        """nerfstudio's applied_transform and applied_scale: from the world before them to that of the frames."""
+        """nerfstudio's applied_transform and applied_scale: from the original world to the frames'."""
         world_to_scene = np.eye(4)
         try:
             if self.content.get("applied_transform") is not None:
@@ -266,14 +256,12 @@ class _Document:
                 world_to_scene[:3] = applied[:3].reshape(3, 4)
             scale = float(self.content.get("applied_scale", 1.0))
         except (TypeError, ValueError, IndexError, OverflowError):
-            raise SceneFormatError(
-                self.path, "applied_transform or applied_scale is not made of numbers"
-            ) from None
+            raise SceneFormatError(self.path, "applied_transform or applied_scale is not made of numbers") from None
         world_to_scene[:3] *= scale
-        if not (np.isfinite(world_to_scene).all() and np.linalg.det(world_to_scene) > 0):
+        if not (np.abs(world_to_scene).max() < 1e12 and np.linalg.det(world_to_scene) > 0):
             raise SceneFormatError(
                 self.path,
-                "applied_transform and applied_scale must be finite and keep handedness; remove them",
+                "applied_transform and applied_scale must be below 1e12 and keep handedness; remove them",
             )
         return world_to_scene
 

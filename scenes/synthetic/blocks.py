@@ -169,9 +169,7 @@ def _canal(builder: Builder, block: Block) -> None:
         builder.box(*deck, STREET, _ASPHALT, params=crossing)
         edge = high if rail > 0 else low
         walk = sorted((edge, edge + rail * 1.6))
-        builder.box(
-            (walk[0], shores[0], -0.7), (walk[1], shores[1], KERB + 0.1), PAVING, _SLABS, accent=_STONE
-        )
+        builder.box((walk[0], shores[0], -0.7), (walk[1], shores[1], KERB + 0.1), PAVING, _SLABS, accent=_STONE)
         wall = sorted((edge + rail * 1.3, edge + rail * 1.62))
         builder.begin(classes.FURNITURE, "parapet", (wall[0] + wall[1]) / 2, sum(shores) / 2, KERB)
         span = (shores[1] - shores[0]) / 2
@@ -228,9 +226,7 @@ def _planter(builder: Builder, x: float, y: float) -> None:
     broadleaf(builder, x, y, LOT + 0.5, builder.rng.uniform(4.0, 5.5))
 
 
-def _split(
-    rng: np.random.Generator, length: float, shortest: float, longest: float
-) -> list[tuple[float, float]]:
+def _split(rng: np.random.Generator, length: float, shortest: float, longest: float) -> list[tuple[float, float]]:
     """Cut [0, length] into pieces of about shortest..longest."""
     count = max(1, round(length / rng.uniform(shortest, longest)))
     weights = rng.uniform(0.8, 1.2, count)

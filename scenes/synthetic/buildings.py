@@ -52,9 +52,7 @@ def house(builder: Builder, x: float, y: float, z: float, yaw: float, width: flo
     hip = rng.random() < 0.4
     _pitched_roof(builder, hx + 0.45, hy + 0.45, height - 0.15, rise, tiles, wall, hip=hip)
     cx, cy = rng.uniform(-0.5, 0.5) * hx, rng.choice([-1.0, 1.0]) * hy * 0.3
-    builder.box(
-        (cx - 0.35, cy - 0.35, height), (cx + 0.35, cy + 0.35, height + rise + 0.7), WALL, (0.5, 0.3, 0.25)
-    )
+    builder.box((cx - 0.35, cy - 0.35, height), (cx + 0.35, cy + 0.35, height + rise + 0.7), WALL, (0.5, 0.3, 0.25))
     builder.box((-1.1, -hy - 1.3, -0.1), (1.1, -hy, 0.22), STONE, (0.7, 0.68, 0.64))
     builder.box((-1.3, -hy - 1.3, 2.35), (1.3, -hy, 2.5), DECK, tiles)
     for side in (-1.0, 1.0):
@@ -131,9 +129,7 @@ def tower(
             foot, hx, hy = top, hx * shrink, hy * shrink
     _plant(builder, hx, hy, top)
     if height > 30.0 and rng.random() < 0.6:
-        builder.add(
-            FRUSTUM, (0.0, 0.0, top + 4.5), (0.28, 0.28, 4.5), METAL, (0.8, 0.8, 0.8), profile=(0.25,)
-        )
+        builder.add(FRUSTUM, (0.0, 0.0, top + 4.5), (0.28, 0.28, 4.5), METAL, (0.8, 0.8, 0.8), profile=(0.25,))
     builder.end()
 
 
@@ -219,9 +215,7 @@ def _plant(builder: Builder, hx: float, hy: float, z: float) -> None:
         at = (0.68 * hx, -0.62 * hy)
         builder.add(FRUSTUM, (*at, z + 2.2), (1.3, 1.3, 1.2), STONE, (0.50, 0.36, 0.26), profile=(1.0,))
         builder.add(FRUSTUM, (*at, z + 3.9), (1.4, 1.4, 0.5), DECK, (0.35, 0.30, 0.27), profile=(0.05,))
-        builder.box(
-            (at[0] - 0.9, at[1] - 0.9, z), (at[0] + 0.9, at[1] + 0.9, z + 1.0), METAL, (0.3, 0.3, 0.3)
-        )
+        builder.box((at[0] - 0.9, at[1] - 0.9, z), (at[0] + 0.9, at[1] + 0.9, z + 1.0), METAL, (0.3, 0.3, 0.3))
 
 
 def _vents(builder: Builder, hx: float, hy: float, z: float, count: int) -> None:

@@ -98,9 +98,7 @@ class Recipe:
             ring = rigs.orbit(city, self.orbit, elevations=self.elevations, margin=self.margin, **camera)
             parts.append(("orbit", ring))
         if self.drone > 0.0:
-            parts.append(
-                ("drone", rigs.drone_grid(city, self.drone, self.altitude, tilt=self.tilt, **camera))
-            )
+            parts.append(("drone", rigs.drone_grid(city, self.drone, self.altitude, tilt=self.tilt, **camera)))
         if self.street > 0.0:
             parts.append(("street", rigs.street(city, self.street, **camera)))
         names = [f"{label}_{k:03d}" for label, part in parts for k in range(len(part))]

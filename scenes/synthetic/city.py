@@ -177,9 +177,7 @@ class City:
         nx, ny = np.maximum(np.ceil((high - low) / _OPENNESS_CELL).astype(int), 2)
         x, y = np.meshgrid(np.arange(nx) + 0.5, np.arange(ny) + 0.5, indexing="ij")
         top = self.tracer.high[2] + 1.0
-        origins = np.stack(
-            [low[0] + _OPENNESS_CELL * x, low[1] + _OPENNESS_CELL * y, np.full_like(x, top)], -1
-        )
+        origins = np.stack([low[0] + _OPENNESS_CELL * x, low[1] + _OPENNESS_CELL * y, np.full_like(x, top)], -1)
         origins = origins.reshape(-1, 3)
         t, _ = self.tracer.nearest(origins, np.broadcast_to([0.0, 0.0, -1.0], origins.shape))
         heights = np.where(np.isfinite(t), top - t, 0.0).reshape(nx, ny)

@@ -32,9 +32,7 @@ def broadleaf(builder: Builder, x: float, y: float, z: float, height: float) -> 
     crown = height * rng.uniform(0.30, 0.36)
     trunk = height - 1.7 * crown
     girth = 0.03 * height
-    builder.add(
-        FRUSTUM, (0, 0, (trunk + crown) / 2), (girth, girth, (trunk + crown) / 2), BARK, _BARK, profile=(0.6,)
-    )
+    builder.add(FRUSTUM, (0, 0, (trunk + crown) / 2), (girth, girth, (trunk + crown) / 2), BARK, _BARK, profile=(0.6,))
     core = (crown, crown * 0.95, crown * 0.85)
     builder.add(ELLIPSOID, (0, 0, height - crown * 0.85), core, FOLIAGE, dark, accent=light)
     n_lobes = 5

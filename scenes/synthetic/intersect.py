@@ -35,9 +35,7 @@ def to_world(packed: Float[np.ndarray, "12 N"], vectors: Pairs) -> Pairs:
     return np.stack([cos * x - sin * y, sin * x + cos * y, z])
 
 
-def enter(
-    kind: int, packed: Float[np.ndarray, "12 N"], origins: Pairs, directions: Pairs
-) -> Float[np.ndarray, "N"]:
+def enter(kind: int, packed: Float[np.ndarray, "12 N"], origins: Pairs, directions: Pairs) -> Float[np.ndarray, "N"]:
     """Ray parameter where the ray enters its solid from outside; inf for a miss or a start inside."""
     o, d = to_local(packed, origins), to_local(packed, directions, vector=True)
     with np.errstate(divide="ignore", invalid="ignore"):

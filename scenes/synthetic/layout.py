@@ -74,14 +74,10 @@ class Layout:
         x0, x1, y0, y1 = city.ground
         width, height = (max(1, int((high - low) / resolution)) for low, high in ((x0, x1), (y0, y1)))
         if width * height > _MAX_CELLS:
-            raise ValueError(
-                f"Layout.of: {width} x {height} cells are too many; raise resolution above {resolution}"
-            )
+            raise ValueError(f"Layout.of: {width} x {height} cells are too many; raise resolution above {resolution}")
         y, x = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
         top = city.tracer.high[2] + 1.0
-        origins = np.stack([x0 + resolution * x, y0 + resolution * y, np.full_like(x, top)], -1).reshape(
-            -1, 3
-        )
+        origins = np.stack([x0 + resolution * x, y0 + resolution * y, np.full_like(x, top)], -1).reshape(-1, 3)
         down = np.broadcast_to([0.0, 0.0, -1.0], origins.shape)
         seen = city.cast(origins, down, colour=False)
         shape = (height, width)
@@ -130,9 +126,7 @@ class Layout:
         try:
             text = json.loads(path.read_text())
             if text["format"] != FORMAT:
-                raise SceneFormatError(
-                    path, f"format {FORMAT} expected, got {text['format']}; write the layout anew"
-                )
+                raise SceneFormatError(path, f"format {FORMAT} expected, got {text['format']}; write the layout anew")
             instances = tuple(_instance(entry) for entry in text["instances"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SceneFormatError(path, f"not a layout ({error}); write it anew with Layout.save") from error
@@ -142,26 +136,18 @@ class Layout:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {field.name: stored[field.name] for field in fields(GroundMaps)}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise SceneFormatError(
-                path, f"not a layout's maps ({error}); write them with Layout.save"
-            ) from error
+            raise SceneFormatError(path, f"not a layout's maps ({error}); write them with Layout.save") from error
         origin, resolution = arrays.pop("origin"), arrays.pop("resolution")
-        return Layout(
-            instances, GroundMaps((float(origin[0]), float(origin[1])), float(resolution), **arrays)
-        )
+        return Layout(instances, GroundMaps((float(origin[0]), float(origin[1])), float(resolution), **arrays))
 
 
 def _instance(entry: dict[str, Any]) -> Instance:
     """An object as read, checked."""
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-    }
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     instance = Instance(**values)
     box = [*instance.centre, *instance.half, instance.yaw]
     if len(box) != 7 or not np.isfinite(box).all() or min(instance.half) < 0.0:
-        raise ValueError(
-            f"object {instance.id}: centre, half and yaw must be finite, 3 + 3 + 1 numbers, half >= 0"
-        )
+        raise ValueError(f"object {instance.id}: centre, half and yaw must be finite, 3 + 3 + 1 numbers, half >= 0")
     if not 0 < instance.class_id < len(classes.CLASS_NAMES):
         raise ValueError(f"object {instance.id}: class_id {instance.class_id} is no class")
     return instance

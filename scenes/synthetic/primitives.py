@@ -134,9 +134,7 @@ class Builder:
         identity = number + len(self.instances) + 1
         assert len(self.instances) + 1 < INSTANCES_PER_BLOCK
         self.instances.append(
-            Instance(
-                identity, class_id, kind, self.block, _floats(centre), _floats(half.tolist()), float(yaw)
-            )
+            Instance(identity, class_id, kind, self.block, _floats(centre), _floats(half.tolist()), float(yaw))
         )
         self._rows[first:] = [(*row[:-2], identity, class_id) for row in self._rows[first:]]
         self._place, self._open = (0.0, 0.0, 0.0, 0.0), None

@@ -31,9 +31,7 @@ class Rig:
 
     def __add__(self, other: "Rig") -> "Rig":
         if self.intrinsics != other.intrinsics:
-            raise ValueError(
-                f"rigs with different cameras do not add: {self.intrinsics} and {other.intrinsics}"
-            )
+            raise ValueError(f"rigs with different cameras do not add: {self.intrinsics} and {other.intrinsics}")
         return Rig(np.concatenate([self.c2w, other.c2w]), *self.intrinsics)
 
     @property
@@ -69,9 +67,7 @@ def look_at(
     eyes, targets = np.broadcast_arrays(np.asarray(eyes, float), np.asarray(targets, float))
     forward = targets - eyes
     forward = forward / np.linalg.norm(forward, axis=1, keepdims=True)
-    upward = np.broadcast_to(
-        np.array([0.0, 0.0, 1.0]) if up is None else np.asarray(up, float), forward.shape
-    )
+    upward = np.broadcast_to(np.array([0.0, 0.0, 1.0]) if up is None else np.asarray(up, float), forward.shape)
     vertical = np.abs((forward * upward).sum(1)) > 1.0 - 1e-9
     upward = np.where(vertical[:, None], np.array([0.0, 1.0, 0.0]), upward)
     right = np.cross(forward, upward)
@@ -112,9 +108,7 @@ def orbit(
         own = count // len(elevations) + (ring < count % len(elevations))
         angle = 2 * np.pi * (np.arange(own) + ring / len(elevations)) / max(own, 1)
         e = np.radians(elevation)
-        ring_eyes = np.stack(
-            [np.cos(e) * np.cos(angle), np.cos(e) * np.sin(angle), np.full(own, np.sin(e))], 1
-        )
+        ring_eyes = np.stack([np.cos(e) * np.cos(angle), np.cos(e) * np.sin(angle), np.full(own, np.sin(e))], 1)
         eyes.append(middle + distance * ring_eyes)
     return pinhole(look_at(np.concatenate(eyes), middle[None]), width, height, fov)
 

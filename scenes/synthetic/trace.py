@@ -16,9 +16,7 @@ from neural.scenes.synthetic.intersect import enter, normal, pack, to_local, to_
 from neural.scenes.synthetic.primitives import Primitives
 
 _CHUNK = 1 << 15
-_SLACK = (
-    1e-6  # metres by which a solid may lie outside the height range of a ray in a cell and still be tested
-)
+_SLACK = 1e-6  # metres by which a solid may lie outside the height range of a ray in a cell and still be tested
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,7 @@ class Tracer:
             cell = cells[1] * self._shape[0] + cells[0]
             look = np.flatnonzero(z_low <= self._top[cell])
             for bins in self._bins if look.size else ():
-                self._test_cell(
-                    bins, cell[look], z_low[look], z_high[look], ray[look], origins, directions, best, row
-                )
+                self._test_cell(bins, cell[look], z_low[look], z_high[look], ray[look], origins, directions, best, row)
             over = (row[ray] >= 0) if any_hit else (best[ray] <= t_out)
             over |= t_out >= t_end
             along_x = next_x <= next_y

@@ -77,7 +77,8 @@ def test_lazy_steps_match_the_reference(features: int, marked: bool, isa: str) -
         else:
             adam(ours, grad, state, rule, step, grad_scale=0.5)
     for got, wanted in (
-        (ours, oracle), (state.exp_avg, expected.exp_avg), (state.exp_avg_sq, expected.exp_avg_sq), (state.ema, expected.ema),
+        (ours, oracle), (state.exp_avg, expected.exp_avg), (state.exp_avg_sq, expected.exp_avg_sq),
+        (state.ema, expected.ema),
     ):  # fmt: skip
         torch.testing.assert_close(got.double(), wanted, atol=1e-6, rtol=1e-5)
     assert torch.equal(state.row_steps, expected.row_steps)
@@ -134,7 +135,9 @@ def test_the_dense_average_follows_in_the_same_pass(isa: str) -> None:
 def test_the_working_copy_is_the_rounded_parameter(dtype: torch.dtype, lazy: bool, isa: str) -> None:
     torch.manual_seed(0)
     param = torch.randn(333, 2) * torch.logspace(-9, 5, 333)[:, None]  # subnormal halves, overflow and ties
-    param[:4] = torch.tensor([[1 + 2**-11, 1 + 3 * 2**-11], [65519.0, 65520.0], [2**-25, 3 * 2**-25], [-0.0, 1 + 2**-8]])
+    param[:4] = torch.tensor(
+        [[1 + 2**-11, 1 + 3 * 2**-11], [65519.0, 65520.0], [2**-25, 3 * 2**-25], [-0.0, 1 + 2**-8]]
+    )
     copy = torch.zeros(333, 2, dtype=dtype)
     make = _lazy_state if lazy else _dense_state
     adam(param, torch.randn(333, 2) + 3, make(param, working_copy=copy), AdamRule(lr=0.0), 1)

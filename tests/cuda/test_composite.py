@@ -36,9 +36,7 @@ def _upstream(outputs: tuple[Tensor, ...], seed: int = 1) -> list[Tensor]:
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 16])
 @pytest.mark.parametrize(("density", "early_stop"), [(6.0, 0.0), (6.0, 1e-2), (300.0, 1e-4)])
-def test_values_and_gradients_match_the_padded_form(
-    channels: int, density: float, early_stop: float, isa: str
-) -> None:
+def test_values_and_gradients_match_the_padded_form(channels: int, density: float, early_stop: float, isa: str) -> None:
     scene = _scene(channels, density=density)
     expected = reference.forward(*scene, early_stop)
     grads = _upstream(expected)

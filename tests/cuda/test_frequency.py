@@ -30,7 +30,10 @@ def test_values_and_gradients_match_in_either_memory_order(dims: int, n_frequenc
 def test_second_derivatives_match(isa: str) -> None:
     positions = _positions(45, 3)
     generator = torch.Generator().manual_seed(2)
-    upstream, above = torch.randn(45, 30, generator=generator).double(), torch.randn(45, 3, generator=generator).double()
+    upstream, above = (
+        torch.randn(45, 30, generator=generator).double(),
+        torch.randn(45, 3, generator=generator).double(),
+    )
     leaf, grad = positions.float().requires_grad_(), upstream.float().requires_grad_()
     (first,) = torch.autograd.grad(frequency(leaf, 5), leaf, grad, create_graph=True)
     got = torch.autograd.grad(first, (grad, leaf), above.float())
@@ -49,7 +52,9 @@ def test_the_highest_frequencies_lose_no_digits(isa: str) -> None:
     out = frequency(torch.tensor([[0.5], [3.0], [-0.25], [1 + 2**-23]]), 60)
     assert (out[:3, 4:].reshape(3, 58, 2)[..., 0].abs() < 1e-6).all()
     torch.testing.assert_close(out[:3, 8:].reshape(3, 56, 2)[..., 1], torch.ones(3, 56), atol=1e-6, rtol=0)
-    torch.testing.assert_close(out[3, 42:44], torch.tensor([0.70710678, 0.70710678]) * torch.tensor([1, 1]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        out[3, 42:44], torch.tensor([0.70710678, 0.70710678]) * torch.tensor([1, 1]), atol=1e-6, rtol=0
+    )
     assert out.abs().max() <= 1.000001
 
 

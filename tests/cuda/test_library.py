@@ -1,15 +1,39 @@
 """Every op in torch.ops.neural passes opcheck, and compiles as one graph."""
 
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from neural.cuda import hash_grid, levels, library, spherical_harmonics  # noqa: F401  (importing defines the ops)
+from neural.cuda import levels, library, ray_march
+
+OPS_FOLDER = Path(library.__file__).parent
+for module in OPS_FOLDER.glob("*.py"):  # importing an op's module defines it
+    importlib.import_module(f"neural.cuda.{module.stem}")
 
 
 def _unit(n: int) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(n, 3), dim=-1)
+
+
+def _march_rays() -> tuple:
+    settings = ray_march._settings((0.0, 0.0, 0.0), 0.5, 16, 0.1, 1.0, 0.0, torch.device("cpu"))
+    far = torch.full((7,), 2.0)
+    bits = torch.full((1, 512), 255, dtype=torch.uint8)
+    return torch.zeros(7, 3), _unit(7), torch.zeros(7), far, torch.rand(7), bits, settings, 16, False
+
+
+def _march_write() -> tuple:
+    counts, spans = torch.ops.neural.ray_march_count(*_march_rays())
+    packed_info, n_samples, _ = ray_march._pack(counts, None)
+    return *_march_rays(), spans, packed_info, n_samples
+
+
+def _packed() -> tuple:
+    t = torch.rand(5)
+    return t, t + 0.1, torch.tensor([0, 0, 1, 1, 1]), torch.tensor([[0, 2], [2, 3], [5, 0]])
 
 
 def _table() -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,8 +43,32 @@ def _table() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(entries, 2, requires_grad=True), rows
 
 
+def _rays() -> tuple[torch.Tensor, ...]:
+    """densities, colors, t_starts, t_ends, packed_info of three rays."""
+    t_starts = torch.tensor([0.0, 1, 2, 0, 1, 5])
+    packed_info = torch.tensor([[0, 3], [3, 0], [3, 3]])
+    return torch.rand(6).requires_grad_(), torch.rand(3, 6).T.requires_grad_(), t_starts, t_starts + 0.5, packed_info
+
+
+def _adam() -> tuple:
+    tensors = [torch.rand(5, 2) for _ in range(4)]
+    rows = torch.zeros(5, dtype=torch.int32)
+    copy, counter = torch.zeros(5, 2, dtype=torch.float16), torch.zeros(1, dtype=torch.int32)
+    optional = (rows, torch.ones(1, dtype=torch.int64), copy, torch.rand(5, 2), rows.clone(), counter)
+    return (*tensors, *optional, 1, 1e-2, 0.9, 0.99, 1e-8, 0.0, 0.0, 0.9, 1.0, True)
+
+
 # one call per op; a new op that is missing here fails the test below
 SAMPLES: dict[str, Callable[[], tuple]] = {
+    "occupancy_mean": lambda: (torch.rand(1, 4096),),
+    "occupancy_pack": lambda: (torch.rand(2, 4096), torch.tensor(0.5), 16),
+    "occupancy_points": lambda: (torch.arange(9), 1, 2, 16, 0.0, 0.0, 0.0, 1.0),
+    "occupancy_update": lambda: (torch.rand(1, 4096), torch.arange(9), torch.rand(9), 0.9),
+    "philox_uniform": lambda: (9, 2, 1, 2, 3, torch.device("cpu")),
+    "ray_march_count": _march_rays,
+    "ray_march_write": _march_write,
+    "ray_points": lambda: (torch.rand(3, 3).requires_grad_(), _unit(3).requires_grad_(), *_packed()),
+    "ray_points_backward": lambda: (torch.rand(5, 3), torch.rand(5, 3), *_packed()),
     "hash_grid": lambda: (torch.rand(7, 3).requires_grad_(), *_table(), None, None, None, 1, 1),
     "hash_grid_backward": lambda: (
         torch.randn(7, 8),
@@ -33,8 +81,28 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         1,
         1,
     ),
+    "adam": _adam,
+    "compact_gather": lambda: (torch.rand(4, 9).T.requires_grad_(), torch.tensor([0, 2, 3, 8])),
+    "compact_samples": lambda: (torch.tensor([0, 3]), torch.rand(5), torch.rand(5), torch.arange(5)),
+    "compact_scatter": lambda: (torch.rand(3, 4).T.requires_grad_(), torch.tensor([0, 2, 3, 8]), 9),
+    "composite": lambda: (*_rays(), 1e-4),
+    "composite_backward": lambda: (
+        torch.rand(3, 3),
+        None,
+        torch.rand(3),
+        torch.rand(6),
+        *(x.detach() for x in _rays()),
+        torch.rand(6),
+        1e-4,
+    ),
+    "distortion": lambda: (torch.rand(6).requires_grad_(), *_rays()[2:]),
+    "distortion_backward": lambda: (torch.rand(3), torch.rand(6), *_rays()[2:]),
+    "frequency": lambda: (torch.rand(7, 3).requires_grad_(), 4),
+    "frequency_backward": lambda: (torch.rand(7, 24).requires_grad_(), torch.rand(7, 3).requires_grad_(), 4),
+    "frequency_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 24), torch.rand(7, 3), 4),
     "spherical_harmonics": lambda: (_unit(7).requires_grad_(), 3),
     "spherical_harmonics_backward": lambda: (torch.randn(7, 9), _unit(7), 3),
+    "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),
 }
 
 

@@ -2,8 +2,9 @@
 #pragma once
 
 namespace cuda_on_cpu {
-const char* run(void (*kernel)(void* const*), void* const* args, const unsigned* grid, const unsigned* block,
-                unsigned long shared_bytes, u64 seed);
+struct Span;
+const char* run(void (*kernel)(void* const*), void* const* args, const long* span_of, long n_args, const Span* spans,
+                long n_spans, const unsigned* grid, const unsigned* block, size_t shared_bytes, u64 seed);
 
 // p: a pointer, i: an integer of 8 bytes, f: a float; ?: anything else, which the launchers do not pass
 template <class T>

@@ -2,92 +2,25 @@
 //
 // A fiber runs until it waits (barrier, warp collective) or yields (now and then, at an atomic or a fence); then a
 // random one of those that can run goes on. So between two synchronisation points every order of threads can come
-// up, and a missing barrier shows in some of them. Blocks run in random order too. Static shared memory that the
-// linker can find and all dynamic shared memory hold 0xff (NaN, -1) when a block begins.
+// up, and a missing barrier shows in some of them. Blocks run in random order too. Shared memory holds 0xff (NaN, -1)
+// when a block begins; static shared memory is this library's thread-local storage (shim.py makes it so), of which the
+// loader knows the place.
 //
 // Stopped with a message: a barrier that some threads do not reach, or reach elsewhere; a warp collective whose lanes
-// wait in different ones, that the caller is not part of, or whose shuffle reads a lane that is not.
+// wait in different ones, that the caller is not part of, or whose shuffle reads a lane that is not; an access past
+// the end of a tensor (fence.h) or of dynamic shared memory.
 #include "cuda_on_cpu.h"
 #undef printf
+#if defined(__linux__)
+#include <link.h>
+#endif
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <vector>
+#include "fence.h"
+#include "stacks.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
-
-// linker-made bounds of the section that shim.py puts static shared memory in
-extern "C" __attribute__((weak, visibility("hidden"))) char __start_cuda_shared[];
-extern "C" __attribute__((weak, visibility("hidden"))) char __stop_cuda_shared[];
-
-// ---- switching stacks
-#if defined(__x86_64__) && defined(__linux__)
-// Saves the callee-saved registers on the old stack, its top in *from, and takes those on the stack `to`.
-asm(R"(
-.text
-.type cuda_on_cpu_switch, @function
-cuda_on_cpu_switch:
-    pushq %rbp
-    pushq %rbx
-    pushq %r12
-    pushq %r13
-    pushq %r14
-    pushq %r15
-    movq %rsp, (%rdi)
-    movq %rsi, %rsp
-    popq %r15
-    popq %r14
-    popq %r13
-    popq %r12
-    popq %rbx
-    popq %rbp
-    ret
-.size cuda_on_cpu_switch, .-cuda_on_cpu_switch
-)");
-#define NEURAL_OWN_SWITCH 1
-constexpr int kSavedWords = 6, kEntryWord = 6, kFrameWords = 8; // registers, return address, padding
-#elif defined(__aarch64__) && defined(__linux__)
-asm(R"(
-.text
-.type cuda_on_cpu_switch, %function
-cuda_on_cpu_switch:
-    sub sp, sp, #160
-    stp x19, x20, [sp, #0]
-    stp x21, x22, [sp, #16]
-    stp x23, x24, [sp, #32]
-    stp x25, x26, [sp, #48]
-    stp x27, x28, [sp, #64]
-    stp x29, x30, [sp, #80]
-    stp d8, d9, [sp, #96]
-    stp d10, d11, [sp, #112]
-    stp d12, d13, [sp, #128]
-    stp d14, d15, [sp, #144]
-    mov x9, sp
-    str x9, [x0]
-    mov sp, x1
-    ldp x19, x20, [sp, #0]
-    ldp x21, x22, [sp, #16]
-    ldp x23, x24, [sp, #32]
-    ldp x25, x26, [sp, #48]
-    ldp x27, x28, [sp, #64]
-    ldp x29, x30, [sp, #80]
-    ldp d8, d9, [sp, #96]
-    ldp d10, d11, [sp, #112]
-    ldp d12, d13, [sp, #128]
-    ldp d14, d15, [sp, #144]
-    add sp, sp, #160
-    ret
-.size cuda_on_cpu_switch, .-cuda_on_cpu_switch
-)");
-#define NEURAL_OWN_SWITCH 1
-constexpr int kEntryWord = 11, kFrameWords = 20; // x30 is the return address
-#else
-#include <ucontext.h>
-#define NEURAL_OWN_SWITCH 0
-#endif
-#if NEURAL_OWN_SWITCH
-extern "C" void cuda_on_cpu_switch(void** from, void* to);
-#endif
 
 namespace cuda_on_cpu {
 
@@ -95,8 +28,6 @@ constexpr size_t kDynamicBytes = 227 << 10, kPastBytes = 4 << 10; // a GPU's mos
 alignas(128) char dynamic_memory[kDynamicBytes + kPastBytes];
 
 namespace {
-
-constexpr size_t kStackBytes = 256 << 10, kGuardBytes = 64 << 10; // the guard turns an overflow into a fault
 
 struct Fiber {
     enum State { kReady, kBarrier, kWarp, kDone } state;
@@ -106,30 +37,36 @@ struct Fiber {
     u64 value;           // what it brings there
     unsigned present;    // what it takes away
     u64 values[32];
-#if NEURAL_OWN_SWITCH
-    void* top;
-#else
-    ucontext_t context;
+    Context context;
+};
+
+struct StaticShared {
+    void* memory;
+    size_t bytes;
+} static_shared;
+
+thread_local volatile char anchor; // one thread-local of our own: with it the block exists on every thread
+
+void find_static_shared() {
+    anchor = 1;
+    static_shared = {};
+#if defined(__linux__)
+    dl_iterate_phdr(
+        [](dl_phdr_info* library, size_t, void*) {
+            bool ours = false;
+            size_t bytes = 0;
+            for (int i = 0; i < library->dlpi_phnum; ++i) {
+                const auto& part = library->dlpi_phdr[i];
+                const auto start = library->dlpi_addr + part.p_vaddr, here = reinterpret_cast<uintptr_t>(&dynamic_memory);
+                if (part.p_type == PT_LOAD && here >= start && here < start + part.p_memsz) ours = true;
+                if (part.p_type == PT_TLS) bytes = part.p_memsz;
+            }
+            if (ours) static_shared = {library->dlpi_tls_data, bytes};
+            return int(ours); // stop there
+        },
+        nullptr);
 #endif
-};
-
-struct Stacks { // kept from launch to launch
-    char* memory = nullptr;
-    int count = 0;
-
-    char* of(int i) { return memory + size_t(i) * (kStackBytes + kGuardBytes) + kGuardBytes; }
-
-    void reserve(int n) {
-        if (n <= count) return;
-        if (memory) munmap(memory, size_t(count) * (kStackBytes + kGuardBytes));
-        const size_t bytes = size_t(n) * (kStackBytes + kGuardBytes);
-        memory = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-        if (memory == MAP_FAILED) abort();
-        for (int i = 0; i < n; ++i) mprotect(of(i) - kGuardBytes, kGuardBytes, PROT_NONE);
-        count = n;
-    }
-};
+}
 
 Stacks stacks;
 std::vector<Fiber> fibers;
@@ -140,11 +77,7 @@ void (*body)(void* const*);
 void* const* arguments;
 char message[512]; // of what went wrong; empty while nothing has
 int barrier_total;
-#if NEURAL_OWN_SWITCH
-void* scheduler_top;
-#else
-ucontext_t scheduler_context;
-#endif
+Context scheduler;
 
 unsigned draw(unsigned n) { // xorshift64*
     random_state ^= random_state >> 12;
@@ -154,21 +87,13 @@ unsigned draw(unsigned n) { // xorshift64*
 }
 
 void to_scheduler() {
-#if NEURAL_OWN_SWITCH
-    cuda_on_cpu_switch(&fibers[current].top, scheduler_top);
-#else
-    swapcontext(&fibers[current].context, &scheduler_context);
-#endif
+    switch_context(fibers[current].context, scheduler);
 }
 
 void to_fiber(int i) {
     current = i;
     threadIdx = fibers[i].index;
-#if NEURAL_OWN_SWITCH
-    cuda_on_cpu_switch(&scheduler_top, fibers[i].top);
-#else
-    swapcontext(&scheduler_context, &fibers[i].context);
-#endif
+    switch_context(scheduler, fibers[i].context);
 }
 
 // Lets a warp's collective go on once every live lane of its mask has come to it.
@@ -212,18 +137,7 @@ void prepare(int i) {
     Fiber& fiber = fibers[i];
     fiber.state = Fiber::kReady;
     fiber.index = {unsigned(i) % blockDim.x, unsigned(i) / blockDim.x % blockDim.y, unsigned(i) / (blockDim.x * blockDim.y)};
-#if NEURAL_OWN_SWITCH
-    void** frame = reinterpret_cast<void**>(stacks.of(i) + kStackBytes) - kFrameWords;
-    memset(frame, 0, kFrameWords * sizeof(void*));
-    frame[kEntryWord] = reinterpret_cast<void*>(&enter);
-    fiber.top = frame;
-#else
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stacks.of(i);
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, &enter, 0);
-#endif
+    fiber.context = new_context(stacks.of(i), &enter);
 }
 
 void report(const char* what, int site) {
@@ -269,7 +183,7 @@ bool release() {
 }
 
 void run_block(int n_threads, size_t shared_bytes) {
-    if (__start_cuda_shared) memset(__start_cuda_shared, 0xff, size_t(__stop_cuda_shared - __start_cuda_shared));
+    if (static_shared.memory) memset(static_shared.memory, 0xff, static_shared.bytes);
     memset(dynamic_memory, 0xff, shared_bytes + kPastBytes);
     fibers.resize(n_threads);
     ready.clear();
@@ -332,32 +246,69 @@ void fail(const char* what, int site) {
     abort(); // not resumed after a failure
 }
 
-// Returns null, or what went wrong. `args` holds the address of each argument.
-const char* run(void (*kernel)(void* const*), void* const* args, const unsigned* grid, const unsigned* block,
-                size_t shared_bytes, u64 seed) {
+namespace {
+
+std::vector<u64> random_block_order(u64 n) {
+    std::vector<u64> order(n);
+    for (u64 i = 0; i < n; ++i) {
+        const u64 j = draw(unsigned(i + 1));
+        order[i] = order[j];
+        order[j] = i;
+    }
+    return order;
+}
+
+void report_fault(const std::vector<Fence>& fences, const char* address) {
+    char what[160];
+    for (const Fence& fence : fences) {
+        if (!fence.holds(address)) continue;
+        if (address < fence.copy())
+            snprintf(what, sizeof(what), "touches memory %lld bytes before the tensor of argument %ld",
+                     static_cast<long long>(fence.copy() - address), fence.argument());
+        else
+            snprintf(what, sizeof(what), "touches memory %lld bytes past the end of the tensor of argument %ld",
+                     static_cast<long long>(address - fence.end()), fence.argument());
+        return report(what, 0);
+    }
+    report("touches memory that belongs to no argument, or uses more than 256 KiB of stack", 0);
+}
+
+} // namespace
+
+// Returns null, or what went wrong. `args` holds the address of each argument; argument i points into
+// spans[span_of[i]], or to no tensor where that is negative.
+const char* run(void (*kernel)(void* const*), void* const* args, const long* span_of, long n_args, const Span* spans,
+                long n_spans, const unsigned* grid, const unsigned* block, size_t shared_bytes, u64 seed) {
+    if (shared_bytes > kDynamicBytes) return "asks for more dynamic shared memory than any GPU has";
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
     body = kernel;
     arguments = args;
     random_state = seed * 0x9e3779b97f4a7c15ull + 0x632be59bd9b4e019ull;
     message[0] = 0;
-    if (shared_bytes > kDynamicBytes) return "asks for more dynamic shared memory than any GPU has";
-    const unsigned n_threads = block[0] * block[1] * block[2];
-    stacks.reserve(int(n_threads));
-    std::vector<u64> order(size_t(grid[0]) * grid[1] * grid[2]);
-    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    for (size_t i = order.size(); i > 1; --i) {
-        const size_t j = draw(unsigned(i));
-        const u64 swap = order[i - 1];
-        order[i - 1] = order[j];
-        order[j] = swap;
+    const int n_threads = int(block[0] * block[1] * block[2]);
+    stacks.reserve(n_threads);
+    find_static_shared();
+    const std::vector<u64> order = random_block_order(u64(grid[0]) * grid[1] * grid[2]);
+    std::vector<Fence> fences(spans, spans + n_spans);
+    for (long i = 0; i < n_args; ++i) {
+        if (span_of[i] < 0) continue;
+        char*& pointer = *static_cast<char**>(args[i]);
+        pointer = fences[span_of[i]].copy() + (pointer - spans[span_of[i]].data);
     }
-    for (u64 b : order) {
-        blockIdx = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
-        run_block(int(n_threads), shared_bytes);
-        if (message[0]) return message;
+    FaultCatcher catcher;
+    if (sigsetjmp(FaultCatcher::where, 1)) {
+        report_fault(fences, FaultCatcher::address);
+    } else {
+        for (size_t i = 0; i < order.size() && !message[0]; ++i) {
+            const u64 b = order[i];
+            blockIdx = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
+            run_block(n_threads, shared_bytes);
+        }
     }
-    return nullptr;
+    for (Fence& fence : fences)
+        if (!fence.close()) report("a thread of this launch writes just past the end of a tensor", 0);
+    return message[0] ? message : nullptr;
 }
 
 } // namespace cuda_on_cpu

@@ -1,10 +1,10 @@
 """Runs unmodified CUDA kernels on the CPU: g++ compiles the `.cu`, runtime.cpp runs its threads as fibers.
 
 `launch` takes what `neural.cuda.jit.launch` takes, with CPU tensors. It finds missing barriers (random thread
-order), divergent barriers and collectives, shared memory read before it is written, and wrong parameter types. It
-does not find data races within one stretch between synchronisation points whose order does not matter on a CPU,
-alignment faults, what fast maths rounds otherwise, or what depends on the size of a GPU. Blocks run one after
-another: a kernel may not wait for a block that starts later.
+order), divergent barriers and collectives, shared memory read before it is written, accesses past the end of a
+tensor's storage, and wrong parameter types. It does not find data races that no order of whole stretches between
+synchronisation points shows, alignment faults, what fast maths rounds otherwise, or what depends on the size of a
+GPU. Blocks run one after another: a kernel may not wait for a block that starts later.
 """
 
 import ctypes
@@ -27,7 +27,10 @@ from neural.cuda.jit import Threads, blocks_of
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build" / "cuda_on_cpu"
 COMPILER = shutil.which(os.environ.get("CXX") or "g++")
-_FLAGS = ["-std=gnu++17", "-O1", "-fPIC", "-w", "-fvisibility=hidden", "-fno-strict-aliasing", "-fmax-errors=5"]
+_FLAGS = [
+    "-std=gnu++17", "-O1", "-fPIC", "-w", "-fvisibility=hidden", "-fno-strict-aliasing", "-fmax-errors=5",
+    "-fstack-clash-protection",  # a large frame must not step over the guard below a fiber's stack
+]  # fmt: skip
 _DYNAMIC = re.compile(r"\bextern\s+__shared__\s+((?:__attribute__\s*\(\(.*?\)\)\s*)?)([\w:\s]+?)\s*(\w+)\s*\[\s*\]\s*;")
 _STATIC = re.compile(r"\b__shared__\b")
 _KERNEL = re.compile(r"\b__global__\s+void\s+(\w+)\s*\(")
@@ -36,8 +39,10 @@ extern "C" __attribute__((visibility("default"))) const char* {0}_kinds() {{
     return cuda_on_cpu::Launcher<&{0}>::kinds;
 }}
 extern "C" __attribute__((visibility("default"))) const char* {0}_launch(
-    void* const* args, const unsigned* grid, const unsigned* block, size_t shared_bytes, unsigned long long seed) {{
-    return cuda_on_cpu::run(&cuda_on_cpu::Launcher<&{0}>::call, args, grid, block, shared_bytes, seed);
+    void* const* args, const long* span_of, long n_args, const cuda_on_cpu::Span* spans, long n_spans,
+    const unsigned* grid, const unsigned* block, size_t shared_bytes, unsigned long long seed) {{
+    return cuda_on_cpu::run(&cuda_on_cpu::Launcher<&{0}>::call, args, span_of, n_args, spans, n_spans, grid, block,
+                            shared_bytes, seed);
 }}
 """
 
@@ -85,20 +90,46 @@ def launch(
             f"{kernel} takes {kinds().decode()!r}, got {given!r} (p pointer or null, i integer of 8 bytes, f float, "
             "? a type that jit.launch cannot pass)"
         )
-    pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for _, value in values])
-    run = getattr(library, f"{kernel}_launch")
-    run.restype = ctypes.c_char_p
-    run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_ulonglong]
-    three = ctypes.c_uint * 3
     bx, by, bz = (block, 1, 1) if isinstance(block, int) else block
     if bx * by * bz > 1024:
         raise ValueError(f"{kernel}: a block has at most 1024 threads, got {(bx, by, bz)}")
+    span_of, spans = _spans(args)
+    pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for _, value in values])
+    three = ctypes.c_uint * 3
+    run = getattr(library, f"{kernel}_launch")
+    run.restype = ctypes.c_char_p
+    run.argtypes = [
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_void_p, ctypes.c_long,
+        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_ulonglong,
+    ]  # fmt: skip
     with _lock:
         seed = _seeds[0]
         _seeds[0] += 1
-        fault = run(pointers, three(*grid), three(bx, by, bz), shared_bytes, seed)
+        fault = run(
+            pointers, span_of, len(span_of), spans, len(spans), three(*grid), three(bx, by, bz), shared_bytes, seed
+        )
     if fault:
         raise KernelFault(f"{source}.{kernel}: {fault.decode()} (seed {seed})")
+
+
+class _Span(ctypes.Structure):
+    """A tensor's storage: where it is, and the first argument that lies in it."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("bytes", ctypes.c_size_t), ("argument", ctypes.c_long))
+
+
+def _spans(args: Sequence[Tensor | int | float | None]) -> tuple[ctypes.Array, ctypes.Array]:
+    """For each argument the index of its storage (-1: none), and the storages, each once."""
+    spans: dict[int, tuple[int, _Span]] = {}
+    span_of = []
+    for i, arg in enumerate(args):
+        if not isinstance(arg, Tensor) or arg.untyped_storage().nbytes() == 0:
+            span_of.append(-1)
+            continue
+        storage = arg.untyped_storage()
+        entry = spans.setdefault(storage.data_ptr(), (len(spans), _Span(storage.data_ptr(), storage.nbytes(), i)))
+        span_of.append(entry[0])
+    return (ctypes.c_long * len(span_of))(*span_of), (_Span * len(spans))(*[span for _, span in spans.values()])
 
 
 def _value(arg: Tensor | int | float | None) -> tuple[str, ctypes.c_longlong | ctypes.c_float]:
@@ -121,7 +152,7 @@ def _library(source: str, defines: tuple[tuple[str, int | float | str], ...], fo
         text = _compiler("-E", *_FLAGS, *macros, *includes, "-x", "c++", str(folder / f"{source}.cu"))
         kernels = _KERNEL.findall(text)
         text = _DYNAMIC.sub(r"static \2* const \3 = reinterpret_cast<\2*>(cuda_on_cpu::dynamic_memory);", text)
-        text = _STATIC.sub('static __attribute__((section("cuda_shared")))', text)
+        text = _STATIC.sub("static __thread", text)  # runtime.cpp finds it there
         text = re.sub(r"\b__global__\b", "", text) + "".join(_LAUNCHER.format(name) for name in kernels)
         _build(path, "-shared", "-x", "c++-cpp-output", "-", "-x", "none", str(_runtime()), text=text)
     return ctypes.CDLL(str(path))

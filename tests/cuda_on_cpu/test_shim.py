@@ -65,6 +65,15 @@ def test_dynamic_shared_memory(run) -> None:
     assert torch.equal(out, values.view(10, 96).flip(1).flatten())
 
 
+def test_shared_memory_wherever_it_is_declared(run, cuda_device: torch.device) -> None:
+    values = torch.rand(64, generator=torch.Generator().manual_seed(0))
+    out, unset = torch.zeros(64), torch.zeros(64)
+    run("declarations", 64, values, out, unset, block=64, shared_bytes=256)
+    assert torch.equal(out, 2 * values.flip(0))
+    if cuda_device.type == "cpu":
+        assert unset.isnan().all()
+
+
 def test_collectives_follow_the_definition(run) -> None:
     v = [int(x) for x in torch.randint(0, 50, (32,), generator=torch.Generator().manual_seed(1))]
     out = torch.full((12, 32), -1, dtype=torch.int64)
@@ -151,6 +160,33 @@ def test_divergence_is_found(kernel: str, message: str, run_faulty, cuda_on_cpu:
 def test_overrun_of_dynamic_shared_memory_is_found(run_faulty, cuda_on_cpu: ModuleType) -> None:
     with pytest.raises(cuda_on_cpu.KernelFault, match="writes past its dynamic shared memory"):
         run_faulty("shared_overrun", torch.zeros(64), shared_bytes=256)
+
+
+@pytest.mark.parametrize("offset", [4, 1000, -5000])
+def test_read_outside_a_tensor_is_found(offset: int, run_faulty, cuda_on_cpu: ModuleType) -> None:
+    values, out = torch.arange(128.0), torch.zeros(64)
+    run_faulty("read_past_end", values[:64], 64, out)  # within the storage
+    assert torch.equal(out, values[64:])
+    with pytest.raises(cuda_on_cpu.KernelFault, match=r"thread \(\d+, 0, 0\): touches memory .* of argument 0"):
+        run_faulty("read_past_end", values[:64], 64 + offset, out)
+
+
+@pytest.mark.parametrize(("n", "offset"), [(64, 1), (63, 0)])
+def test_write_past_the_end_is_found(n: int, offset: int, run_faulty, cuda_on_cpu: ModuleType) -> None:
+    run_faulty("write_past_end", 0, torch.zeros(64))
+    with pytest.raises(cuda_on_cpu.KernelFault, match="past the end of"):
+        run_faulty("write_past_end", offset, torch.zeros(n))
+
+
+def test_stack_overflow_is_found(run_faulty, cuda_on_cpu: ModuleType) -> None:
+    with pytest.raises(cuda_on_cpu.KernelFault, match="256 KiB of stack"):
+        run_faulty("bottomless", 100000, torch.zeros(64))
+
+
+def test_views_of_one_storage_share_memory(run) -> None:
+    values = torch.arange(64)
+    run("reverse", 32, values[:32], values[32:], block=32, shared_bytes=256)
+    assert values.tolist() == [*range(32), *range(31, -1, -1)]
 
 
 def test_parameter_types_are_checked(run_faulty) -> None:

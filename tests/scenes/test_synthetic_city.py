@@ -108,9 +108,7 @@ class TestTracing:
 
     def test_axis_aligned_rays_do_not_lose_their_way(self, city: City) -> None:
         x0, x1, y0, y1 = city.ground
-        origins = np.array(
-            [[x0 - 5, (y0 + y1) / 2, 2.0], [(x0 + x1) / 2, y1 + 5, 2.0], [x0 + 20, y0 + 20, 90.0]]
-        )
+        origins = np.array([[x0 - 5, (y0 + y1) / 2, 2.0], [(x0 + x1) / 2, y1 + 5, 2.0], [x0 + 20, y0 + 20, 90.0]])
         directions = np.array([[1.0, 0, 0], [0, -1.0, 0], [0, 0, -1.0]])
         t, _ = city.tracer.nearest(origins, directions)
         everything, _ = Tracer(city.solids, cell=1e4).nearest(origins, directions)
@@ -159,9 +157,7 @@ class TestCity:
     def test_equal_configs_make_bit_equal_cities(self, city: City) -> None:
         again = City(MIXED)
         for field in fields(Primitives):
-            assert np.array_equal(getattr(city.solids, field.name), getattr(again.solids, field.name)), (
-                field.name
-            )
+            assert np.array_equal(getattr(city.solids, field.name), getattr(again.solids, field.name)), field.name
         assert again.instances == city.instances
         origins, directions = _random_rays(city, 2000, seed=5)
         for field in fields(city.cast(origins, directions)):
@@ -170,9 +166,7 @@ class TestCity:
 
     def test_another_seed_makes_another_city(self, city: City) -> None:
         other = City(replace(MIXED, seed=125))
-        assert len(other.solids) != len(city.solids) or not np.array_equal(
-            other.solids.half, city.solids.half
-        )
+        assert len(other.solids) != len(city.solids) or not np.array_equal(other.solids.half, city.solids.half)
 
     @pytest.mark.parametrize("origin", [(0, 0), (-2, -1)])
     def test_a_larger_extent_contains_the_same_blocks(self, origin: tuple[int, int]) -> None:
@@ -246,9 +240,7 @@ class TestCity:
             (np.full((1, 3), np.nan), np.ones((1, 3)), "NaN"),
         ],
     )
-    def test_bad_rays_are_refused(
-        self, city: City, origins: np.ndarray, directions: np.ndarray, message: str
-    ) -> None:
+    def test_bad_rays_are_refused(self, city: City, origins: np.ndarray, directions: np.ndarray, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             city.cast(origins, directions)
 
@@ -378,9 +370,7 @@ class TestLayout:
             local = np.array([cos * dx + sin * dy, cos * dy - sin * dx, z[k] - instance.centre[2]])
             assert (np.abs(local) <= np.array(instance.half) + 1e-5).all(), instance
             seen = int(maps.class_id[rows[k], columns[k]])
-            allowed = (
-                {classes.FACADE, classes.ROOF} if instance.class_id == classes.FACADE else {instance.class_id}
-            )
+            allowed = {classes.FACADE, classes.ROOF} if instance.class_id == classes.FACADE else {instance.class_id}
             assert seen in allowed, instance
 
     def test_footprints_run_on_under_trees(self, city: City) -> None:
@@ -424,9 +414,7 @@ class TestLayout:
             ({"origin": np.zeros(3)}, "origin"),
         ],
     )
-    def test_maps_that_disagree_are_refused(
-        self, city: City, tmp_path: Path, change: dict, message: str
-    ) -> None:
+    def test_maps_that_disagree_are_refused(self, city: City, tmp_path: Path, change: dict, message: str) -> None:
         Layout.of(city, 4.0).save(tmp_path)
         with np.load(tmp_path / "layout.npz") as stored:
             arrays = {**stored, **change}
@@ -467,9 +455,7 @@ class TestCapture:
         built = City(recipe.city, recipe.light)
         rig, names = recipe.rig(built)
         assert len(text["frames"]) == len(names) == 4
-        assert sorted(text["train_filenames"] + text["test_filenames"]) == [
-            f["file_path"] for f in text["frames"]
-        ]
+        assert sorted(text["train_filenames"] + text["test_filenames"]) == [f["file_path"] for f in text["frames"]]
         assert len(text["test_filenames"]) == 2
         for index, frame in enumerate(text["frames"]):
             c2w = np.array(frame["transform_matrix"]) @ np.diag([1.0, -1.0, -1.0, 1.0])

@@ -112,3 +112,27 @@ extern "C" __global__ void intrinsics(float x, i64 word, i64* bits, float* float
     floats[10] = four.x + four.w + three.y;
     floats[11] = fmaxf(x, min(2.0f, exp2f(x)));
 }
+
+extern __shared__ __align__(16) unsigned char raw[];
+
+template <int N> __device__ float reversed_in_block(float value) {
+    __shared__ float tile[N];
+    tile[threadIdx.x] = value;
+    __syncthreads();
+    return tile[N - 1 - threadIdx.x];
+}
+
+__device__ __constant__ float kTwo = 2.0f;
+
+// Shared memory in every place it can be declared. `unset` gets what shared memory holds before it is written.
+extern "C" __global__ void declarations(const float* in, float* out, float* unset) {
+    __shared__ __align__(8) float scale;
+    __shared__ float never_written;
+    float* dynamic = reinterpret_cast<float*>(raw);
+    dynamic[threadIdx.x] = in[threadIdx.x];
+    if (threadIdx.x == 0) scale = kTwo;
+    __syncthreads();
+    out[threadIdx.x] = scale * reversed_in_block<64>(dynamic[threadIdx.x]);
+    if (threadIdx.x > 64) never_written = 0.0f; // keeps a compiler from knowing
+    unset[threadIdx.x] = never_written;
+}

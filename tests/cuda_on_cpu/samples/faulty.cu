@@ -58,3 +58,15 @@ extern "C" __global__ void shared_overrun(float* out) {
 }
 
 extern "C" __global__ void narrow_integer(int n, float* out) { out[0] = float(n); }
+
+extern "C" __global__ void read_past_end(const float* in, i64 offset, float* out) {
+    out[threadIdx.x] = in[i64(threadIdx.x) + offset];
+}
+
+extern "C" __global__ void write_past_end(i64 offset, float* out) { out[i64(threadIdx.x) + offset] = 1.0f; }
+
+extern "C" __global__ void bottomless(i64 n, float* out) {
+    volatile float stack[100000];
+    for (i64 i = 0; i < n; ++i) stack[i] = 1.0f;
+    out[threadIdx.x] = stack[n - 1];
+}
