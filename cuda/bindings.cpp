@@ -16,8 +16,8 @@
 #include "adam.h"
 #include "compact.h"
 #include "composite.h"
-#include "fma_peak.h"
 #include "distortion.h"
+#include "fma_peak.h"
 #include "frequency.h"
 #include "occupancy.h"
 #include "philox.h"
@@ -115,9 +115,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, compact_scatter);
     NEURAL_BIND(m, composite_forward);
     NEURAL_BIND(m, composite_backward);
-    NEURAL_BIND(m, fma_peak);
     NEURAL_BIND(m, distortion_forward);
     NEURAL_BIND(m, distortion_backward);
+    NEURAL_BIND(m, fma_peak);
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
