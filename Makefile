@@ -11,10 +11,11 @@ DEMO   ?= train radiance data/city --out runs/demo --minutes 2
 SUITES ?=
 BENCH  ?=
 
-# PASSIVE: threads that wait must not keep the cores from those that work. Ninja builds what changed, no more.
+# PASSIVE: threads that wait must not keep the cores from those that work.
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# what the native core is made of
 NATIVE := $(shell find cuda -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -name 'CMakeLists.txt' -o -name '*.cmake')
 
 .DEFAULT_GOAL := all
@@ -59,13 +60,16 @@ $(VENV)/python:
 # torch goes first and alone: with others beside it, pip may prefer a build from another index.
 $(VENV)/packages: $(VENV)/python constraints.txt pyproject.toml
 	@echo "installing packages"
+	@touch $@.begun
 	@$(PIP) pip
 	@$(PIP) torch
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group all
-	@touch $@
+	@$(PIP) --group all
+	@mv $@.begun $@
 
 # The build sees the packages of .venv (no isolation), so that its folder stays valid and only changes are compiled.
+# Stamps bear the time of the beginning: what is edited during a build is built by the next one.
 $(VENV)/native: $(VENV)/packages $(NATIVE)
 	@echo "building the native core (some minutes the first time)"
+	@touch $@.begun
 	@$(PIP) --no-build-isolation --editable '.[video]'
-	@touch $@
+	@mv $@.begun $@

@@ -1,4 +1,4 @@
-"""The hash grid's public call against Dr.Jit's and plain torch's: 3D, 16 levels of 2 features, 2^19 entries, 2^18 points.
+"""The hash grid's public call against Dr.Jit's and plain torch's: 3D, 16 levels of 2 features, 2^18 points.
 
 Same points, same values, same loss (mean square of the features); everybody allocates and clears the gradients that it
 needs. Peers agree with ours in value before they are timed.
