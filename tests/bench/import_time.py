@@ -24,7 +24,7 @@ assert "torch" not in sys.modules, "neural --help imported torch"
 
 
 def run(size: Size) -> list[Row]:
-    repeats = 5 if size == "full" else 1
+    repeats = 6 if size == "full" else 1
     every_name = "for name in dir(neural): getattr(neural, name)"
     return [
         Row("import neural, beyond torch", _seconds(_BEYOND_TORCH.format(use=""), repeats), "s", at_most=0.3),
@@ -34,11 +34,11 @@ def run(size: Size) -> list[Row]:
 
 
 def _seconds(code: str, repeats: int) -> Spread:
-    """What `code` prints, run in fresh interpreters; the first one only warms the disk cache."""
+    """What `code` prints, run in fresh interpreters; the first of several only warms the disk cache."""
     values = []
-    for _ in range(repeats + 1):
+    for _ in range(repeats):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"start-up failed:\n{done.stderr}")
         values.append(float(done.stdout))
-    return Spread.of(values[1:])
+    return Spread.of(values[1:] or values)

@@ -84,10 +84,10 @@ def volume_calls() -> dict[str, Work]:
 
 
 def occupancy_calls() -> dict[str, Work]:
-    """One call of each op of the occupancy grid, on 16 of its cells where it takes cells."""
-    thickness, cells, values = _rand(1, 512), torch.arange(N), _rand(N)
+    """One call of each op of the occupancy grid, on 16 cells where it takes cells, else on the smallest grid."""
+    thickness, cells, values = _rand(1, 16**3), torch.arange(N), _rand(N)
     threshold = torch.tensor(0.5)
-    place = {"seed": 0, "step": 1, "resolution": 8, "centre": (0.0, 0.0, 0.0), "half_extent": 0.5}
+    place = {"seed": 0, "step": 1, "resolution": 16, "centre": (0.0, 0.0, 0.0), "half_extent": 0.5}
     return {
         "philox_uniform": lambda: philox.uniform(N, seed=0, stream=1),
         "occupancy_points": lambda: occupancy.cell_points(cells, **place),

@@ -66,6 +66,7 @@ def _split(x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
 
 def _index(corner: Tensor, size: int, resolution: int) -> Tensor:
     if resolution**3 <= size:
-        return corner[..., 0] + corner[..., 1] * resolution + corner[..., 2] * resolution**2
+        key = corner[..., 0] + corner[..., 1] * resolution + corner[..., 2] * resolution**2
+        return key % size  # the last corner of the last cell may lie beyond the box
     key = corner[..., 0] ^ (corner[..., 1] * PRIMES[1]) ^ (corner[..., 2] * PRIMES[2])
     return key & (size - 1)
