@@ -17,6 +17,7 @@
 #include "compact.h"
 #include "composite.h"
 #include "distortion.h"
+#include "fma_peak.h"
 #include "frequency.h"
 #include "occupancy.h"
 #include "philox.h"
@@ -35,8 +36,8 @@ const char* const kIsaNames[] = {"baseline", "avx2", "avx512"};
 int best_isa() {
 #if defined(__x86_64__) || defined(_M_X64)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-                      __builtin_cpu_supports("bmi2");
+    // F16C, which older clang cannot ask for, is older than AVX2: CPUs with the one have the other.
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     return avx512 ? 2 : avx2 ? 1 : 0;
@@ -116,6 +117,7 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, composite_backward);
     NEURAL_BIND(m, distortion_forward);
     NEURAL_BIND(m, distortion_backward);
+    NEURAL_BIND(m, fma_peak);
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);

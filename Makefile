@@ -1,0 +1,75 @@
+# One set-up for everything: each target makes .venv if it is missing and rebuilds the native core if it is old.
+#   make demo        train the bundled scene and say where the report is
+#   make test        all tests but the slow matrix; make test-all: everything; make test-gpu: those that need a GPU
+#   make lint        ruff and mypy
+#   make bench       every suite; make bench SUITES="hash_grid overhead" BENCH="--save" for some, kept
+VENV   := .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+DEMO   ?= train radiance data/city --out runs/demo --minutes 2
+SUITES ?=
+BENCH  ?=
+
+# PASSIVE: threads that wait must not keep the cores from those that work.
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# what the native core is made of
+NATIVE := $(shell find cuda -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -name 'CMakeLists.txt' -o -name '*.cmake')
+
+.DEFAULT_GOAL := all
+.PHONY: all demo test test-all test-gpu lint bench clean
+all: $(VENV)/native
+
+demo: all
+	$(BIN)/neural $(DEMO)
+
+test: all
+	$(PYTEST) -n $(JOBS) -m "not slow"
+
+test-all: all
+	$(PYTEST) -n $(JOBS)
+
+test-gpu: all
+	$(PYTEST) -m gpu
+
+lint: all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: all
+	$(BIN)/python -m tests.bench $(SUITES) $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The first of these that runs and is 3.11 or newer; PYTHON=/path/to/python chooses another.
+PYTHONS := $(PYTHON) python3.11 python3.14 python3.13 python3.12 python3 python
+$(VENV)/python:
+	@for python in $(PYTHONS); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "setting up $(VENV) with $$($$python --version)"; \
+	    rm -rf $(VENV) && $$python -m venv $(VENV) && touch $@ && exit 0; \
+	  fi; \
+	done; \
+	echo "neural needs Python 3.11 or newer with its venv module (Debian: apt install python3 python3-venv)," \
+	  "or say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1
+
+# torch goes first and alone: with others beside it, pip may prefer a build from another index.
+$(VENV)/packages: $(VENV)/python constraints.txt pyproject.toml
+	@echo "installing packages"
+	@touch $@.begun
+	@$(PIP) pip
+	@$(PIP) torch
+	@$(PIP) --group all
+	@mv $@.begun $@
+
+# The build sees the packages of .venv (no isolation), so that its folder stays valid and only changes are compiled.
+# Stamps bear the time of the beginning: what is edited during a build is built by the next one.
+$(VENV)/native: $(VENV)/packages $(NATIVE)
+	@echo "building the native core (some minutes the first time)"
+	@touch $@.begun
+	@$(PIP) --no-build-isolation --editable '.[video]'
+	@mv $@.begun $@

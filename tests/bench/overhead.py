@@ -1,0 +1,97 @@
+"""What a call costs beside its work: every op's public function on 16 elements, gradients recorded."""
+
+import torch
+
+from neural.cuda import occupancy, philox
+from neural.cuda.adam import AdamRule, AdamState, adam
+from neural.cuda.compact import compact, visible_samples
+from neural.cuda.composite import composite
+from neural.cuda.distortion import distortion
+from neural.cuda.frequency import frequency
+from neural.cuda.hash_grid import hash_grid
+from neural.cuda.levels import describe
+from neural.cuda.mlp import MLPSpec, mlp
+from neural.cuda.ray_march import ray_march
+from neural.cuda.ray_points import ray_points
+from neural.cuda.spherical_harmonics import spherical_harmonics
+from tests.bench.harness import Row, Size, Work, interleave, threads
+
+N = 16
+BAR = 15.0  # microseconds
+
+
+def run(size: Size) -> list[Row]:
+    repeats, batch = (15, 500) if size == "full" else (2, 5)
+    work = {**encoding_calls(), **volume_calls(), **occupancy_calls()}
+    with threads(1):
+        times = interleave(work, repeats, batch=batch)
+    return [Row(name, times.of(name, 1e6), "us", at_most=BAR) for name in work]
+
+
+def _rand(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def _directions() -> torch.Tensor:
+    return torch.nn.functional.normalize(_rand(N, 3) - 0.5, dim=-1)
+
+
+def encoding_calls() -> dict[str, Work]:
+    """One call of each op that a field is made of, and of the optimiser."""
+    rows, entries = describe(3, n_levels=1, base_resolution=[8] * 3, per_level_scale=[1.5] * 3, log2_hashmap_size=8)
+    table, positions = _rand(entries, 2).requires_grad_(), _rand(N, 3).requires_grad_()
+    directions = _directions().requires_grad_()
+    spec = MLPSpec(3, 3, width=16, n_hidden_layers=1)
+    params = _rand(sum(outputs * inputs for outputs, inputs in spec.shapes)).requires_grad_()
+    param, grad = _rand(N, 2), _rand(N, 2)
+    state, rule = AdamState(torch.zeros(N, 2), torch.zeros(N, 2)), AdamRule(1e-3)
+    return {
+        "hash_grid": lambda: hash_grid(positions, table, rows),
+        "spherical_harmonics": lambda: spherical_harmonics(directions, 2),
+        "frequency": lambda: frequency(positions, 2),
+        "mlp": lambda: mlp(positions, params, spec),
+        "adam": lambda: adam(param, grad, state, rule, 1),
+    }
+
+
+def volume_calls() -> dict[str, Work]:
+    """One call of each op between rays and pixels: 16 samples on two rays; 16 rays to march."""
+    densities, colors = _rand(N).requires_grad_(), _rand(3, N).T.requires_grad_()
+    t_starts = torch.arange(N) / N
+    t_ends = t_starts + 1 / N
+    packed_info = torch.tensor([[0, N // 2], [N // 2, N // 2]])
+    ray_indices, kept = torch.arange(N) // (N // 2), torch.arange(0, N, 2)
+    origins, directions = torch.zeros(N, 3), _directions()
+    t_min, t_max = torch.zeros(N), torch.full((N,), 0.05)
+    cells = torch.full((1, 512), 255, dtype=torch.uint8)
+
+    def march():
+        return ray_march(
+            origins, directions, t_min, t_max, cells,
+            centre=(0.0, 0.0, 0.0), half_extent=0.5, resolution=16, step=0.05,
+        )  # fmt: skip
+
+    samples = march()
+    leaves = origins.clone().requires_grad_(), directions.clone().requires_grad_()
+    return {
+        "ray_march": march,
+        "ray_points": lambda: ray_points(*leaves, samples),
+        "visible_samples": lambda: visible_samples(densities, t_starts, t_ends, packed_info),
+        "compact": lambda: compact(kept, t_starts, t_ends, ray_indices, colors),
+        "composite": lambda: composite(densities, colors, t_starts, t_ends, packed_info),
+        "distortion": lambda: distortion(densities, t_starts, t_ends, packed_info),
+    }
+
+
+def occupancy_calls() -> dict[str, Work]:
+    """One call of each op of the occupancy grid, on 16 cells where it takes cells, else on the smallest grid."""
+    thickness, cells, values = _rand(1, 16**3), torch.arange(N), _rand(N)
+    threshold = torch.tensor(0.5)
+    place = {"seed": 0, "step": 1, "resolution": 16, "centre": (0.0, 0.0, 0.0), "half_extent": 0.5}
+    return {
+        "philox_uniform": lambda: philox.uniform(N, seed=0, stream=1),
+        "occupancy_points": lambda: occupancy.cell_points(cells, **place),
+        "occupancy_update": lambda: occupancy.update(thickness, cells, values, 0.95),
+        "occupancy_mean": lambda: occupancy.mean(thickness),
+        "occupancy_pack": lambda: occupancy.pack(thickness, threshold),
+    }
