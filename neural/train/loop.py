@@ -19,6 +19,7 @@ from neural.runs import Run
 WARMUP_SHARE = 0.06  # of the minutes, at least, before the number of steps is fixed
 WARMUP_LIMIT = 0.2  # and at most; schedules are flat for longer than this
 WINDOW = 48  # steps over which speed is measured: three updates of an occupancy grid
+SETTLED = 320  # steps after which a step costs what it will: the occupancy grid has settled
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _resume(task: Task, run: Run) -> tuple[int, float]:
 
 def _steps_for(seconds: float, spent: float, step: int, durations: deque[float]) -> int | None:
     """The number of steps that fills the time, once enough of it has passed to tell."""
-    steady = len(durations) == WINDOW and step >= 4 * WINDOW and spent >= WARMUP_SHARE * seconds
+    steady = step >= SETTLED and spent >= WARMUP_SHARE * seconds
     if not steady and spent < WARMUP_LIMIT * seconds:
         return None
     pace = sum(durations) / len(durations)
