@@ -269,7 +269,7 @@ def _seen(cameras: Views, centres: Float[Tensor, "n 3"], radius: float) -> Tenso
         slope = (pixels - torch.stack((cx, cy))).norm(dim=-1) / torch.minimum(fx, fy)  # tan of the angle off axis
         margin = 1.25 * torch.maximum(fx, fy) * angle * (1 + slope**2)  # d tan = (1 + tan^2) d angle
         shows = _inside(cameras, index, pixels, depth, margin)
-        shows |= (depth > -radius) & (distance <= 8 * radius)  # about the camera, where the margin says little
+        shows |= (depth > -radius) & (distance <= 4 * radius)  # about the camera, where the margin says little
         hidden = (~torch.isfinite(pixels).all(-1) & ~shows).nonzero()[:, 0]  # the lens maps the centre nowhere
         around = (points[hidden][:, None] + corners).view(-1, 3)
         pixels, depth = (t.detach().cpu().double() for t in cameras.project(around, index))
