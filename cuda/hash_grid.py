@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from neural.cuda import checks, jit, library
 from neural.cuda.gradients import GradientBuffer
@@ -139,7 +140,7 @@ def _forward(positions, table, levels, working_copy, segments, level_weights, in
         jit.launch(
             "hash_grid", "hash_grid_forward",
             _defines(positions, table, interpolation, outside, source.dtype), (n, levels.shape[1], 1),
-            (x, xn, xk, source, *cuda_args, out, 1, n),
+            (x, xn, xk, _aligned(source), *cuda_args, out, 1, n),
         )  # fmt: skip
     return out
 
@@ -216,7 +217,7 @@ def _backward_positions(grad, positions, table, levels, segments, level_weights,
         jit.launch(
             "hash_grid", "hash_grid_backward_positions",
             _defines(positions, table, interpolation, outside, table.dtype), n,
-            (x, xn, xk, table, g, gn, gk, *cuda_args, grad_positions),
+            (x, xn, xk, _aligned(table), g, gn, gk, *cuda_args, grad_positions),
         )  # fmt: skip
     return grad_positions
 
@@ -247,11 +248,14 @@ def _backward_backward(
         )  # fmt: skip
     else:
         cuda_args = _cuda_grid(levels, segments, level_weights, n, positions.device)
-        jit.launch(
-            "hash_grid", "hash_grid_backward_backward",
-            _defines(positions, table, interpolation, outside), n,
-            (x, xn, xk, table, g, gn, gk, v, vn, vk, *cuda_args, grad_table, grad_grad, 1, n, grad_positions),
-        )  # fmt: skip
+        defines = _defines(positions, table, interpolation, outside)
+        inputs = (x, xn, xk, _aligned(table), g, gn, gk, v, vn, vk, *cuda_args)
+        by_level, by_point = (grad_table, grad_grad, 1, n, None), (None, None, 1, n, grad_positions)
+        if want_table or want_grad:
+            threads_of = (n, levels.shape[1], 1)
+            jit.launch("hash_grid", "hash_grid_backward_backward", defines, threads_of, (*inputs, *by_level))
+        if want_positions:
+            jit.launch("hash_grid", "hash_grid_backward_backward", defines, n, (*inputs, *by_point))
     return grad_grad, grad_positions, grad_table
 
 
@@ -262,10 +266,29 @@ def _shape(levels: Tensor, bounds: Tensor, positions: Tensor, table: Tensor) -> 
 
 
 def _cuda_grid(levels, segments, level_weights, n: int, device: torch.device) -> tuple[Any, ...]:
-    """Descriptors, segment bounds, their counts and level weights, on the GPU."""
-    weights = None if level_weights is None else level_weights.to(device, non_blocking=True)
-    bounds = _segments(segments, n).to(device, non_blocking=True)
-    return levels.to(device, non_blocking=True), bounds, levels.shape[0], levels.shape[1], weights
+    """Number of points, descriptors, segment bounds, their counts and level weights, as GPU kernels take them."""
+    bounds = None if segments is None else segments.to(device, non_blocking=True)
+    weights = None if level_weights is None else _on_device(level_weights, device)
+    return n, _on_device(levels, device), bounds, levels.shape[0], levels.shape[1], weights
+
+
+def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy of a tensor of the CPU, kept until the tensor dies or changes."""
+    if tensor.device == device:
+        return tensor
+    version = -1 if tensor.is_inference() else tensor._version  # inference tensors do not count their changes
+    kept = _copies.get(tensor)
+    if kept is None or kept[0] != version or kept[1].device != device or version < 0:
+        kept = _copies[tensor] = (version, tensor.to(device))
+    return kept[1]
+
+
+_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def _aligned(table: Tensor) -> Tensor:
+    """The table at an address from which a GPU can read whole entries."""
+    return table if table.data_ptr() % 16 == 0 else table.clone()
 
 
 def _defines(positions, table, interpolation, outside, dtype=torch.float32) -> dict[str, int]:

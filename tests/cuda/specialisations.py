@@ -22,6 +22,16 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ["frequency_forward", "frequency_backward", "frequency_backward_backward"],
     ),
     (
+        "hash_grid",
+        {"DIMS": 4, "FEATURES": 4, "INTERPOLATION": 2, "OUTSIDE": 2, "TABLE_DTYPE": 1},
+        [
+            "hash_grid_forward",
+            "hash_grid_backward_table",
+            "hash_grid_backward_positions",
+            "hash_grid_backward_backward",
+        ],
+    ),
+    (
         "spherical_harmonics",
         {"DEGREE": 8},
         ["spherical_harmonics_forward", "spherical_harmonics_backward"],
