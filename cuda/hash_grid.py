@@ -57,12 +57,12 @@ def hash_grid(
 
     Source: Mueller et al. 2022, arXiv:2201.05989, section 3.
     """
-    grid = _Grid(levels, segments, level_weights, interpolation, outside)
-    _check(positions, table, working_copy, grid)
-    grid = grid._replace(interpolation=INTERPOLATIONS.index(interpolation), outside=OUTSIDES.index(outside))
+    _check(positions, table, levels, working_copy, segments, level_weights, interpolation, outside)
+    codes = INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside)
     if torch.compiler.is_compiling():
-        return torch.ops.neural.hash_grid(positions, table, levels, working_copy, *grid[1:])
-    if not torch.is_grad_enabled():
+        return torch.ops.neural.hash_grid(positions, table, levels, working_copy, segments, level_weights, *codes)
+    grid = _Grid(levels, segments, level_weights, *codes)
+    if not (torch.is_grad_enabled() and (positions.requires_grad or table.requires_grad)):
         return _forward(positions, table, working_copy, grid)
     return _HashGrid.apply(positions, table, working_copy, grid, accumulate)
 
@@ -73,8 +73,8 @@ class _Grid(NamedTuple):
     levels: Tensor
     segments: Tensor | None
     level_weights: Tensor | None
-    interpolation: Any  # index into INTERPOLATIONS once checked
-    outside: Any  # index into OUTSIDES once checked
+    interpolation: int  # index into INTERPOLATIONS
+    outside: int  # index into OUTSIDES
 
 
 class _HashGrid(torch.autograd.Function):
@@ -185,10 +185,13 @@ def _backward_backward(
     grad_table = torch.zeros_like(table) if wanted[2] else None
     inputs = (table, *checks.rows(grad), *checks.rows(direction))
     name = "hash_grid_backward_backward"
-    if wanted[0] or wanted[2]:  # two passes: a GPU takes these level by level, sums over levels point by point
-        _run(name, positions, table, grid, inputs, (grad_table, grad_grad, 1, n, None))
-    if wanted[1]:
-        _run(name, positions, table, grid, inputs, (None, None, 1, n, grad_positions), by_level=False)
+    if checks.backend(positions) == "cpu":
+        _run(name, positions, table, grid, inputs, (grad_table, grad_grad, 1, n, grad_positions))
+    else:  # what belongs to a level goes level by level, sums over levels point by point
+        if wanted[0] or wanted[2]:
+            _run(name, positions, table, grid, inputs, (grad_table, grad_grad, 1, n, None))
+        if wanted[1]:
+            _run(name, positions, table, grid, inputs, (None, None, 1, n, grad_positions), by_level=False)
     return grad_grad, grad_positions, grad_table
 
 
@@ -205,7 +208,7 @@ def _run(
     if n == 0:
         return
     levels, segments, level_weights, interpolation, outside = grid
-    n_tables, n_levels = levels.shape[:2]
+    n_tables, n_levels, _ = levels.shape
     rows = checks.rows(positions)
     if checks.backend(positions) == "cpu":
         bounds = _whole(n) if segments is None else segments
@@ -252,8 +255,7 @@ def _aligned(table: Tensor) -> Tensor:
     return table if table.data_ptr() % 16 == 0 else table.clone()
 
 
-def _check(positions: Tensor, table: Tensor, working_copy: Tensor | None, grid: _Grid) -> None:
-    levels, segments, level_weights, interpolation, outside = grid
+def _check(positions, table, levels, working_copy, segments, level_weights, interpolation, outside) -> None:
     op = "hash_grid"
     checks.require(op, "table", table, ("E", "F"))
     checks.require(op, "positions", positions, ("N", "D"), device=table.device)
