@@ -85,7 +85,7 @@ class _HashGrid(torch.autograd.Function):
         return _forward(positions, table, working_copy, grid)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor):
         positions, table, working_copy = ctx.saved_tensors
         want_positions, want_table = ctx.needs_input_grad[:2]
         if ctx.into is not None and want_table:
@@ -112,7 +112,7 @@ class _HashGridBackward(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, along_positions: Tensor | None, along_table: Tensor | None):  # type: ignore[override]
+    def backward(ctx: Any, along_positions: Tensor | None, along_table: Tensor | None):
         grad, positions, table = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         result: list[Tensor | None] = [None, None, None]
@@ -211,11 +211,11 @@ def _run(
     n_tables, n_levels, _ = levels.shape
     rows = checks.rows(positions)
     if checks.backend(positions) == "cpu":
-        bounds = _whole(n) if segments is None else segments
+        segments = _whole(n) if segments is None else segments
         if dtype is not None:
             inputs = (inputs[0], _DTYPES.index(dtype), *inputs[1:])
         shape = (n_tables, n_levels, n_dims, n_features, level_weights, interpolation, outside)
-        args = (*rows, *inputs, levels, bounds, *shape, *outputs)
+        args = (*rows, *inputs, levels, segments, *shape, *outputs)
         getattr(lib, kernel)(*[a if type(a) is int else checks.pointer(a) for a in args], threads())
         return
     device = positions.device
