@@ -36,6 +36,15 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ("philox", {}, ["philox_uniform"]),
     ("ray_march", {"CONE": 1}, ["ray_march_count", "ray_march_write"]),
     ("ray_points", {}, ["ray_points_forward", "ray_points_backward"]),
+        "hash_grid",
+        {"DIMS": 4, "FEATURES": 4, "INTERPOLATION": 2, "OUTSIDE": 2, "TABLE_DTYPE": 1},
+        [
+            "hash_grid_forward",
+            "hash_grid_backward_table",
+            "hash_grid_backward_positions",
+            "hash_grid_backward_backward",
+        ],
+    ),
     (
         "spherical_harmonics",
         {"DEGREE": 8},
