@@ -1,0 +1,16 @@
+"""One specialisation of every CUDA kernel: what the compile gate compiles for each architecture.
+
+A new `.cu` file, or a new kernel in one, needs a line here; test_compile_gate.py says so. Choose the form that uses
+the most registers and shared memory of those in use.
+"""
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_89", "sm_90", "sm_100", "sm_120")
+
+# source, defines, kernels
+SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
+    (
+        "spherical_harmonics",
+        {"DEGREE": 8},
+        ["spherical_harmonics_forward", "spherical_harmonics_backward"],
+    ),
+]
