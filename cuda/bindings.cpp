@@ -12,6 +12,16 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include "hash_grid.h"
+#include "adam.h"
+#include "compact.h"
+#include "composite.h"
+#include "distortion.h"
+#include "frequency.h"
+#include "occupancy.h"
+#include "philox.h"
+#include "ray_march.h"
+#include "ray_points.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -88,6 +98,35 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, hash_grid_forward);
+    NEURAL_BIND(m, hash_grid_backward_table);
+    NEURAL_BIND(m, hash_grid_backward_positions);
+    NEURAL_BIND(m, hash_grid_backward_backward);
+
+    NEURAL_BIND(m, adam_step);
+    NEURAL_BIND(m, packed_info_check);
+    NEURAL_BIND(m, visible_mark);
+    NEURAL_BIND(m, visible_fill);
+    NEURAL_BIND(m, compact_check);
+    NEURAL_BIND(m, compact_samples);
+    NEURAL_BIND(m, compact_gather);
+    NEURAL_BIND(m, compact_scatter);
+    NEURAL_BIND(m, composite_forward);
+    NEURAL_BIND(m, composite_backward);
+    NEURAL_BIND(m, distortion_forward);
+    NEURAL_BIND(m, distortion_backward);
+    NEURAL_BIND(m, frequency_forward);
+    NEURAL_BIND(m, frequency_backward);
+    NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, occupancy_points);
+    NEURAL_BIND(m, occupancy_update);
+    NEURAL_BIND(m, occupancy_sums);
+    NEURAL_BIND(m, occupancy_pack);
+    NEURAL_BIND(m, philox_uniform);
+    NEURAL_BIND(m, ray_march_count);
+    NEURAL_BIND(m, ray_march_write);
+    NEURAL_BIND(m, ray_points_forward);
+    NEURAL_BIND(m, ray_points_backward);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }

@@ -53,6 +53,13 @@ def require(
         raise ValueError(f"{op}: {name} must be on {device}, got {tensor.device}; call .to({str(device)!r})")
 
 
+def require_like(op: str, name: str, tensor: Tensor, like: Tensor) -> None:
+    """As `require` for the shape, dtype and device of a tensor that has been checked; quick where they agree."""
+    same = type(tensor) is Tensor and tensor.shape == like.shape and tensor.dtype is like.dtype
+    if not same or tensor.device != like.device:
+        require(op, name, tensor, tuple(like.shape), like.dtype, like.device)
+
+
 def _fits(shape: Sequence[int | str], actual: Sequence[int]) -> bool:
     return len(shape) == len(actual) and all(
         not isinstance(want, int) or want == got for want, got in zip(shape, actual, strict=True)
@@ -75,3 +82,8 @@ def rows(matrix: Tensor) -> tuple[Tensor, int, int]:
 def empty_features(n: int, k: int, like: Tensor) -> Tensor:
     """An uninitialised fp32 [n, k] view of a [k, n] buffer, the order in which ops hand out features."""
     return torch.empty((k, n), dtype=torch.float32, device=like.device).t()
+
+
+def pointer(tensor: Tensor | None) -> int:
+    """The address that a CPU kernel takes; 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()

@@ -15,16 +15,47 @@ _NAMES = {
     "BackendUnavailable": "neural.errors",
     "CheckpointError": "neural.errors",
     "DivergenceError": "neural.errors",
+    "Cameras": "neural.cameras",
+    "Rays": "neural.rays",
+    "Scene": "neural.scenes.scene",
+    "load": "neural.scenes.load",
+    "HashGrid": "neural.encodings.hash_grid",
+    "SphericalHarmonics": "neural.encodings.spherical_harmonics",
+    "Frequency": "neural.encodings.frequency",
+    "Composite": "neural.encodings.composite",
+    "Identity": "neural.encodings.identity",
+    "MLP": "neural.mlp",
+    "RadianceField": "neural.fields.radiance",
+    "OccupancyGrid": "neural.render.occupancy",
+    "RadianceConfig": "neural.train.config",
+    "RadianceRun": "neural.train.radiance_run",
+    "load_run": "neural.train.radiance_run",
 }
 # public submodules, reached as attributes
-_MODULES: tuple[str, ...] = ()
+_MODULES = ("cameras", "losses", "metrics", "optim", "paths", "rays", "train")
 
 if TYPE_CHECKING:
+    from neural import train as train
+    from neural.cameras import Cameras as Cameras
+    from neural.encodings.composite import Composite as Composite
+    from neural.encodings.frequency import Frequency as Frequency
+    from neural.encodings.hash_grid import HashGrid as HashGrid
+    from neural.encodings.identity import Identity as Identity
+    from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
     from neural.errors import BackendUnavailable as BackendUnavailable
     from neural.errors import CheckpointError as CheckpointError
     from neural.errors import DivergenceError as DivergenceError
     from neural.errors import NeuralError as NeuralError
     from neural.errors import SceneFormatError as SceneFormatError
+    from neural.fields.radiance import RadianceField as RadianceField
+    from neural.mlp import MLP as MLP
+    from neural.rays import Rays as Rays
+    from neural.render.occupancy import OccupancyGrid as OccupancyGrid
+    from neural.scenes.load import load as load
+    from neural.scenes.scene import Scene as Scene
+    from neural.train.config import RadianceConfig as RadianceConfig
+    from neural.train.radiance_run import RadianceRun as RadianceRun
+    from neural.train.radiance_run import load_run as load_run
 
 
 def __getattr__(name: str) -> Any:

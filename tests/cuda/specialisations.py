@@ -8,6 +8,19 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_89", "sm_90", "sm_100", "sm_120")
 
 # source, defines, kernels
 SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
+    ("adam", {"FEATURES": 8, "LAZY": 1}, ["adam_step"]),
+    (
+        "compact",
+        {},
+        ["visible_mark", "visible_fill", "compact_samples", "compact_gather", "compact_scatter"],
+    ),
+    ("composite", {"CHANNELS": 16}, ["composite_forward", "composite_backward"]),
+    ("distortion", {}, ["distortion_forward", "distortion_backward"]),
+    (
+        "frequency",
+        {"N_FREQUENCIES": 12},
+        ["frequency_forward", "frequency_backward", "frequency_backward_backward"],
+    ),
     (
         "spherical_harmonics",
         {"DEGREE": 8},

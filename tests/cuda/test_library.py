@@ -1,21 +1,81 @@
 """Every op in torch.ops.neural passes opcheck, and compiles as one graph."""
 
+import importlib
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from neural.cuda import library, spherical_harmonics  # noqa: F401  (importing defines the ops)
+from neural.cuda import levels, library
+
+OPS_FOLDER = Path(library.__file__).parent
+for module in OPS_FOLDER.glob("*.py"):  # importing an op's module defines it
+    importlib.import_module(f"neural.cuda.{module.stem}")
 
 
 def _unit(n: int) -> torch.Tensor:
     return torch.nn.functional.normalize(torch.randn(n, 3), dim=-1)
 
 
+def _table() -> tuple[torch.Tensor, torch.Tensor]:
+    rows, entries = levels.describe(
+        3, n_levels=4, base_resolution=[3] * 3, per_level_scale=[1.7] * 3, log2_hashmap_size=8
+    )
+    return torch.randn(entries, 2, requires_grad=True), rows
+
+
+def _rays() -> tuple[torch.Tensor, ...]:
+    """densities, colors, t_starts, t_ends, packed_info of three rays."""
+    t_starts = torch.tensor([0.0, 1, 2, 0, 1, 5])
+    packed_info = torch.tensor([[0, 3], [3, 0], [3, 3]])
+    return torch.rand(6).requires_grad_(), torch.rand(3, 6).T.requires_grad_(), t_starts, t_starts + 0.5, packed_info
+
+
+def _adam() -> tuple:
+    tensors = [torch.rand(5, 2) for _ in range(4)]
+    rows = torch.zeros(5, dtype=torch.int32)
+    copy, counter = torch.zeros(5, 2, dtype=torch.float16), torch.zeros(1, dtype=torch.int32)
+    optional = (rows, torch.ones(1, dtype=torch.int64), copy, torch.rand(5, 2), rows.clone(), counter)
+    return (*tensors, *optional, 1, 1e-2, 0.9, 0.99, 1e-8, 0.0, 0.0, 0.9, 1.0, True)
+
+
 # one call per op; a new op that is missing here fails the test below
 SAMPLES: dict[str, Callable[[], tuple]] = {
+    "hash_grid": lambda: (torch.rand(7, 3).requires_grad_(), *_table(), None, None, None, 1, 1),
+    "hash_grid_backward": lambda: (
+        torch.randn(7, 8),
+        torch.rand(7, 3),
+        _table()[0].detach(),
+        None,
+        _table()[1],
+        None,
+        None,
+        1,
+        1,
+    ),
+    "adam": _adam,
+    "compact_gather": lambda: (torch.rand(4, 9).T.requires_grad_(), torch.tensor([0, 2, 3, 8])),
+    "compact_samples": lambda: (torch.tensor([0, 3]), torch.rand(5), torch.rand(5), torch.arange(5)),
+    "compact_scatter": lambda: (torch.rand(3, 4).T.requires_grad_(), torch.tensor([0, 2, 3, 8]), 9),
+    "composite": lambda: (*_rays(), 1e-4),
+    "composite_backward": lambda: (
+        torch.rand(3, 3),
+        None,
+        torch.rand(3),
+        torch.rand(6),
+        *(x.detach() for x in _rays()),
+        torch.rand(6),
+        1e-4,
+    ),
+    "distortion": lambda: (torch.rand(6).requires_grad_(), *_rays()[2:]),
+    "distortion_backward": lambda: (torch.rand(3), torch.rand(6), *_rays()[2:]),
+    "frequency": lambda: (torch.rand(7, 3).requires_grad_(), 4),
+    "frequency_backward": lambda: (torch.rand(7, 24).requires_grad_(), torch.rand(7, 3).requires_grad_(), 4),
+    "frequency_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 24), torch.rand(7, 3), 4),
     "spherical_harmonics": lambda: (_unit(7).requires_grad_(), 3),
     "spherical_harmonics_backward": lambda: (torch.randn(7, 9), _unit(7), 3),
+    "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),
 }
 
 

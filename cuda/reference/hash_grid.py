@@ -1,0 +1,93 @@
+"""The hash grid in plain torch: the oracle of the tests, in any float dtype, on any device, differentiable by autograd.
+
+Corners are gathered one by one; nothing here is shared with the kernels but the layout of the descriptors.
+"""
+
+import itertools
+import struct
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PRIMES = (1, 2654435761, 805459861, 3674653429, 2097192037, 1434869437, 2165219737)
+
+
+def forward(
+    positions: Float[Tensor, "N D"],
+    table: Float[Tensor, "E F"],
+    levels: Int[Tensor, "T L W"],
+    segments: Int[Tensor, " T1"] | None = None,
+    level_weights: Float[Tensor, " L"] | None = None,
+    interpolation: int = 1,
+    outside: int = 0,
+) -> Float[Tensor, "N K"]:
+    """Features of every level; interpolation 0 nearest, 1 linear, 2 smoothstep; outside 0 wrap, 1 clamp, 2 zero."""
+    bounds = [0, positions.shape[0]] if segments is None else segments.tolist()
+    parts = []
+    for t, rows in enumerate(levels.tolist()):
+        x = positions[bounds[t] : bounds[t + 1]]
+        features = [
+            _level(x, table, row, interpolation, outside) * (1.0 if level_weights is None else float(level_weights[i]))
+            for i, row in enumerate(rows)
+        ]
+        parts.append(torch.cat(features, -1))
+    return torch.cat(parts, 0)
+
+
+def backward(grad, positions, table, *grid) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to positions and table, by autograd through `forward`."""
+    with torch.enable_grad():
+        x, t = positions.detach().requires_grad_(), table.detach().requires_grad_()
+        out = forward(x, t, *grid)
+        gx, gt = torch.autograd.grad(out, (x, t), grad, allow_unused=True)
+    return torch.zeros_like(x) if gx is None else gx, gt
+
+
+def backward_backward(direction, grad, positions, table, *grid) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of <grad_positions, direction> with respect to grad, positions and table."""
+    with torch.enable_grad():
+        g, x, t = (v.detach().requires_grad_() for v in (grad, positions, table))
+        gx = torch.autograd.grad(forward(x, t, *grid), x, g, create_graph=True)[0]
+        grads = torch.autograd.grad((gx * direction).sum(), (g, x, t), allow_unused=True)
+    return tuple(torch.zeros_like(v) if a is None else a for a, v in zip(grads, (g, x, t), strict=True))  # type: ignore[return-value]
+
+
+def _level(x: Tensor, table: Tensor, row: list[int], interpolation: int, outside: int) -> Tensor:
+    n_dims = x.shape[1]
+    offset, size, hashed = row[:3]
+    resolution = row[3 : 3 + n_dims]
+    scale = torch.tensor([struct.unpack("<f", struct.pack("<I", b))[0] for b in row[3 + n_dims :]]).to(x)
+    inside = ((x >= 0) & (x <= 1)).all(-1, keepdim=True)
+    if outside != 0:
+        x = x.clamp(0, 1)
+    p = x * scale + 0.5
+    cell = p.detach().floor()
+    f = p - cell
+    s = f if interpolation == 1 else f * f * (3 - 2 * f)
+    total = torch.zeros(x.shape[0], table.shape[1], dtype=x.dtype, device=x.device)
+    for corner in itertools.product((0, 1), repeat=n_dims) if interpolation else [(0,) * n_dims]:
+        index = _index(cell.to(torch.int64) + torch.tensor(corner, device=x.device), size, hashed, resolution)
+        weight = torch.ones_like(x[:, :1])
+        if interpolation:
+            for d, bit in enumerate(corner):
+                weight = weight * (s[:, d : d + 1] if bit else 1 - s[:, d : d + 1])
+        total = total + weight * table[offset + index].to(x.dtype)
+    return total * inside if outside == 2 else total
+
+
+def _index(corner: Tensor, size: int, hashed: int, resolution: list[int]) -> Tensor:
+    """uint32 arithmetic in int64: dense strides while they fit, or the XOR of coordinates times primes."""
+    mask = 0xFFFFFFFF
+    key = torch.zeros_like(corner[:, 0])
+    if hashed:
+        for d, prime in enumerate(PRIMES[: corner.shape[1]]):
+            key = key ^ (((corner[:, d] & mask) * prime) & mask)
+    else:
+        stride = 1
+        for d, length in enumerate(resolution):
+            if stride > size:
+                break
+            key = (key + (corner[:, d] & mask) * stride) & mask
+            stride *= length
+    return key % size

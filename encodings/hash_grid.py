@@ -1,0 +1,139 @@
+"""The multi-resolution hash grid as a module."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neural.cuda import levels as layout
+from neural.cuda.gradients import GradientBuffer
+from neural.cuda.hash_grid import Interpolation, Outside, hash_grid
+
+INIT_RANGE = 1e-4
+
+
+class HashGrid(nn.Module):
+    """Positions in [0, 1]^D to features of a multi-resolution hash grid.
+
+    Args:
+        n_dims: D, 1 to 7.
+        n_levels: Levels, coarse to fine.
+        n_features_per_level: 1, 2, 4 or 8.
+        log2_hashmap_size: A level holds at most 2^this entries; finer levels share them by hashing.
+        base_resolution: Corners along each axis of the first level; one value per axis may be given.
+        finest_resolution: Corners along each axis of the last level; gives `per_level_scale`.
+        per_level_scale: Growth from level to level instead of `finest_resolution`.
+        kind: `hash`; `dense` keeps every corner; `tiled` repeats the first level's size over the box.
+        interpolation: `linear`, `smoothstep` or `nearest`.
+        outside: What happens beyond [0, 1]: `clamp`, `zero` or `wrap`.
+        n_tables: Equal sub-tables in one pool, chosen per segment of the batch.
+        seed: Of the initial values, uniform in +-1e-4.
+
+    Attributes:
+        table: All features, float32 [entries, F], one parameter.
+        levels: Descriptors, int64 [n_tables, n_levels, 3 + 2 D] (see `neural.cuda.levels`).
+        level_weights: None, or a factor per level; a level of weight 0 costs nothing.
+        gradients: None, or a buffer that backward passes add into instead of `table.grad`.
+
+    Raises:
+        ValueError: A value out of range, or both of `finest_resolution` and `per_level_scale`.
+
+    Source: Mueller et al. 2022, arXiv:2201.05989, section 3.
+
+    Example:
+        >>> grid = HashGrid(3, n_levels=4, finest_resolution=64, log2_hashmap_size=12)
+        >>> grid(torch.rand(10, 3)).shape
+        torch.Size([10, 8])
+    """
+
+    level_weights: Float[Tensor, "L"] | None
+    levels: Int[Tensor, "T L W"]
+
+    def __init__(
+        self,
+        n_dims: int,
+        *,
+        n_levels: int = 16,
+        n_features_per_level: int = 2,
+        log2_hashmap_size: int = 19,
+        base_resolution: int | Sequence[int] = 16,
+        finest_resolution: int | Sequence[int] | None = None,
+        per_level_scale: float | Sequence[float] | None = None,
+        kind: layout.Kind = "hash",
+        interpolation: Interpolation = "linear",
+        outside: Outside = "clamp",
+        n_tables: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if n_features_per_level not in (1, 2, 4, 8):
+            raise ValueError(f"n_features_per_level must be 1, 2, 4 or 8, got {n_features_per_level}")
+        base = _per_axis(base_resolution, n_dims)
+        growth = _growth(base, finest_resolution, per_level_scale, n_levels, n_dims)
+        levels, n_entries = layout.describe(
+            n_dims, n_levels=n_levels, base_resolution=[int(b) for b in base], per_level_scale=growth,
+            log2_hashmap_size=log2_hashmap_size, kind=kind, n_tables=n_tables,
+        )  # fmt: skip
+        self.n_dims = n_dims
+        self.n_levels = n_levels
+        self.n_features_per_level = n_features_per_level
+        self.n_output_dims = n_levels * n_features_per_level
+        self.interpolation: Interpolation = interpolation
+        self.outside: Outside = outside
+        self.levels = levels  # stays on the CPU: kernels take it from there
+        self.level_weights = None
+        self.gradients: GradientBuffer | None = None
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.rand(n_entries, n_features_per_level, generator=generator)
+        self.table = nn.Parameter(values.mul_(2 * INIT_RANGE).sub_(INIT_RANGE))
+
+    def forward(self, x: Float[Tensor, "N D"], segments: Int[Tensor, "T1"] | None = None) -> Float[Tensor, "N K"]:
+        """Features of all levels, K = n_levels * n_features_per_level.
+
+        Args:
+            x: Positions in [0, 1]^D.
+            segments: With several sub-tables: int64 [n_tables + 1] bounds of the points that use each.
+        """
+        return hash_grid(
+            x, self.table, self.levels, segments=segments, level_weights=self.level_weights,
+            interpolation=self.interpolation, outside=self.outside,
+            accumulate=self.gradients if torch.is_grad_enabled() else None,
+        )  # fmt: skip
+
+    def set_max_level(self, n_levels: int | None) -> None:
+        """Uses only the first `n_levels` levels (the others give zeros and cost nothing); None uses all."""
+        if n_levels is None:
+            self.level_weights = None
+            return
+        self.level_weights = (torch.arange(self.n_levels) < n_levels).float()
+
+    def extra_repr(self) -> str:
+        rows = self.levels[0]
+        first, last = rows[0, 3 : 3 + self.n_dims].tolist(), rows[-1, 3 : 3 + self.n_dims].tolist()
+        return (
+            f"{self.n_dims}, levels={self.n_levels}, features={self.n_features_per_level}, resolution {first} to {last}, "
+            f"{int(rows[:, 2].sum())} hashed, {self.table.numel()} parameters, {self.interpolation}"
+        )
+
+
+def _per_axis(value: float | Sequence[float], n_dims: int) -> list[float]:
+    if isinstance(value, (int, float)):
+        return [value] * n_dims
+    if len(value) != n_dims:
+        raise ValueError(f"one value or {n_dims} values (one per axis) are needed, got {list(value)}")
+    return list(value)
+
+
+def _growth(base, finest, scale, n_levels: int, n_dims: int) -> list[float]:
+    """Growth per axis from the finest resolution, or as given; tiny-cuda-nn's 2 if neither is."""
+    if finest is None:
+        return _per_axis(2.0 if scale is None else scale, n_dims)
+    if scale is not None:
+        raise ValueError("give finest_resolution or per_level_scale, not both")
+    if n_levels == 1:
+        return [1.0] * n_dims
+    return [
+        math.exp(math.log(max(f, b) / b) / (n_levels - 1)) for f, b in zip(_per_axis(finest, n_dims), base, strict=True)
+    ]

@@ -1,0 +1,93 @@
+"""The command line: parse, validate, call one function.
+
+One module per command, imported when it is asked for; torch is imported by the work, not by the asking for
+help. Exit codes: 0 done, 1 this machine lacks something or the training diverged, 2 usage, 3 bad input, 130
+and 143 interrupted and saved.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import neural
+from neural.errors import CheckpointError, NeuralError, SceneFormatError
+from neural.interrupt import EXIT_DONE, EXIT_INPUT, EXIT_PROBLEM, EXIT_USAGE, Interrupted
+from neural.settings import nearest
+
+# command -> (module with `main(arguments) -> exit code`, what it does)
+COMMANDS = {
+    "train": ("neural.cli.train", "train a scene from photographs:  neural train radiance SCENE"),
+    "eval": ("neural.cli.eval", "score a run on its held-out photographs"),
+    "render": ("neural.cli.render", "render a video of a run along a camera path"),
+    "info": ("neural.cli.info", "say what a scene, a run or a checkpoint holds"),
+    "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(arguments)
+    except UsageError as error:
+        return _complain(str(error), EXIT_USAGE)
+    except (SceneFormatError, CheckpointError) as error:
+        return _complain(str(error), EXIT_INPUT)
+    except NeuralError as error:
+        return _complain(str(error), EXIT_PROBLEM)
+    except Interrupted as stop:
+        print(f"{stop}; saved. The same command goes on from here.", file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+class UsageError(Exception):
+    """What was typed cannot be meant; the message says what to type."""
+
+
+def choose(what: str, name: str, names: Sequence[str]) -> str:
+    """`name` if it is one of `names`.
+
+    Raises:
+        UsageError: With the nearest name.
+    """
+    if name not in names:
+        raise UsageError(f"no {what} {name!r}{nearest(name, names)}")
+    return name
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return EXIT_DONE if arguments else EXIT_USAGE
+    if arguments[0] in ("-V", "--version"):
+        print(f"neural {neural.__version__}")
+        return EXIT_DONE
+    module, _ = COMMANDS[choose("command", arguments[0], list(COMMANDS))]
+    try:
+        return importlib.import_module(module).main(arguments[1:])
+    except SystemExit as leave:  # tyro has printed help (0) or what is wrong with the arguments (2)
+        return leave.code if isinstance(leave.code, int) else EXIT_USAGE
+
+
+def _help() -> str:
+    rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in COMMANDS.items())
+    return (
+        "usage: neural COMMAND [ARGUMENTS]\n\n"
+        f"Neural graphics: photographs in, a trained scene out. Version {neural.__version__}.\n\n"
+        f"commands:\n{rows}\n\n"
+        "neural COMMAND --help lists what a command takes; neural --version prints the version."
+    )
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"neural: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,117 @@
+"""Scores of held-out images: one line to read, one JSON file to keep."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from neural import atomic, lpips, metrics
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """Scores of one image."""
+
+    name: str
+    psnr: float
+    """Decibels."""
+    ssim: float
+    lpips: float | None
+    """None where the weights are not installed."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a split; means are of the per-image values."""
+
+    images: tuple[ImageScore, ...]
+    background: str
+    """"white" or "black", what transparent pixels are composited on; "none" for opaque photographs."""
+    split: str
+    lpips_net: str | None
+
+    @property
+    def psnr(self) -> float:
+        return sum(image.psnr for image in self.images) / len(self.images)
+
+    @property
+    def ssim(self) -> float:
+        return sum(image.ssim for image in self.images) / len(self.images)
+
+    @property
+    def lpips(self) -> float | None:
+        values = [image.lpips for image in self.images if image.lpips is not None]
+        return sum(values) / len(values) if values else None
+
+    def __str__(self) -> str:
+        n = len(self.images)
+        perceptual = lpips.NOT_INSTALLED if self.lpips is None else f"{self.lpips:.4f} ({self.lpips_net})"
+        return (
+            f"mean PSNR {self.psnr:.2f} dB SSIM {self.ssim:.4f} "
+            f"({n} image{'s' if n != 1 else ''}, {self.background}, {self.split})\n"
+            f"mean LPIPS {perceptual}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in `eval.json`; an infinite PSNR (equal images) is null."""
+        scores = [
+            {"name": i.name, "psnr": atomic.finite(i.psnr), "ssim": i.ssim, "lpips": i.lpips} for i in self.images
+        ]
+        return {
+            "mean": {"psnr": atomic.finite(self.psnr), "ssim": self.ssim, "lpips": self.lpips},
+            "n_images": len(self.images),
+            "background": self.background,
+            "split": self.split,
+            "lpips_net": self.lpips_net or lpips.NOT_INSTALLED,
+            "protocol": "per-image means; clamped, unquantised sRGB; SSIM 11x11, sigma 1.5, valid window",
+            "images": scores,
+        }
+
+
+def evaluate(
+    render_image: Callable[[int], Float[Tensor, "H W 3"]],
+    target_image: Callable[[int], Float[Tensor, "H W 3"]],
+    indices: Sequence[int],
+    *,
+    names: Sequence[str],
+    background: str,
+    split: str,
+    out: Path | None = None,
+    lpips_net: lpips.Net = "alex",
+    progress: bool = True,
+) -> Evaluation:
+    """Render every image of a split and score it against its photograph.
+
+    Args:
+        render_image: Scene image index -> sRGB in [0, 1]; values outside are clamped.
+        target_image: The same for the photograph, composited on `background`.
+        indices: Which images of the scene.
+        names: Names of all images of the scene.
+        background: "white", "black" or "none"; part of the protocol, so part of the result.
+        split: Name of the split.
+        out: Folder of the run; its `eval.json` is replaced.
+        lpips_net: "alex" or "vgg".
+        progress: Whether to draw a progress bar.
+
+    Raises:
+        ValueError: For an empty split.
+    """
+    if not indices:
+        raise ValueError(f"evaluate: the split {split!r} has no images; choose another or a smaller --split-every")
+    distance = lpips.load(lpips_net)
+    scores = []
+    for index in tqdm(indices, desc="evaluating", unit="image", disable=not progress, leave=False):
+        with torch.no_grad():
+            image, target = render_image(index).cpu(), target_image(index).cpu()
+        perceptual = distance(image, target) if distance is not None else None
+        score = ImageScore(names[index], metrics.psnr(image, target), metrics.ssim(image, target), perceptual)
+        scores.append(score)
+    evaluation = Evaluation(tuple(scores), background, split, lpips_net if distance is not None else None)
+    if out is not None:
+        atomic.write_json(out / "eval.json", evaluation.as_dict())
+    return evaluation

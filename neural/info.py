@@ -1,0 +1,75 @@
+"""`neural info PATH`: what a capture or a run holds, as a few aligned lines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from neural import checkpoint, runs
+from neural.errors import SceneFormatError
+
+
+def describe(path: str | Path) -> str:
+    """Text for a run's folder or for any capture that can be read.
+
+    Raises:
+        SceneFormatError: If there is nothing there, or no reader knows it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SceneFormatError(path, "there is no such file or folder")
+    rows = _run(path) if (path / runs.CONFIG).is_file() else _scene(path)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _run(path: Path) -> list[tuple[str, str]]:
+    config = runs.flatten(runs.read_config(path))
+    step = checkpoint.latest_step(path)
+    of = f" of {config[runs.STEPS]}" if config.get(runs.STEPS) else ""
+    rows = [
+        ("run", str(path)),
+        ("scene", str(config.get("scene", "unknown"))),
+        ("trained", f"{step}{of} steps" if step is not None else "no checkpoint yet"),
+    ]
+    try:
+        mean = json.loads((path / "eval.json").read_text("utf-8"))["mean"]
+        rows.append(("scores", f"PSNR {mean['psnr']:.2f} dB SSIM {mean['ssim']:.4f}"))
+    except FileNotFoundError:
+        rows.append(("scores", f"none yet; neural eval {path}"))
+    except (OSError, ValueError, KeyError, TypeError):
+        rows.append(("scores", f"eval.json cannot be read; neural eval {path} writes it anew"))
+    return rows + [(name, str(value)) for name, value in config.items() if name != "scene"]
+
+
+def _scene(path: Path) -> list[tuple[str, str]]:
+    from neural.scenes.load import load
+
+    scene = load(path)
+    cameras = scene.cameras
+    low, high = scene.aabb.tolist()
+    splits = ", ".join(f"{name} {len(indices)}" for name, indices in scene.splits.items())
+    rows = [
+        ("scene", f"{scene.name} ({path})"),
+        ("images", f"{len(cameras)}: {splits}"),
+        ("sizes", _sizes(cameras.sizes.tolist())),
+        ("points", str(len(scene.points.xyz)) if scene.points is not None else "none"),
+        ("box", f"{_vector(low)} to {_vector(high)}" + (", unbounded" if scene.unbounded else "")),
+        ("extent", f"{float(scene.extent):.4g} scene units"),
+    ]
+    if scene.metres_per_unit is not None:
+        rows.append(("scale", f"{scene.metres_per_unit:g} m per unit"))
+    if scene.crs is not None:
+        rows.append(("CRS", scene.crs))
+    if scene.background is not None:
+        rows.append(("background", scene.background))
+    return rows + [("warning", warning) for warning in scene.warnings]
+
+
+def _sizes(sizes: list[Any]) -> str:
+    distinct = sorted({tuple(size) for size in sizes})
+    shown = ", ".join(f"{width}x{height}" for width, height in distinct[:4])
+    return shown + (f" and {len(distinct) - 4} more" if len(distinct) > 4 else "")
+
+
+def _vector(values: list[float]) -> str:
+    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"

@@ -1,0 +1,78 @@
+"""Losses on renderings: pure functions of tensors, means over their elements unless said otherwise."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neural.cuda.distortion import distortion as ray_distortion
+
+
+def l2(prediction: Float[Tensor, "..."], target: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Mean of the squared differences.
+
+    Args:
+        prediction: Any values.
+        target: Of the same shape.
+
+    Raises:
+        ValueError: Shapes differ (they would broadcast silently).
+    """
+    _same_shape("l2", prediction, target)
+    return (prediction - target).square().mean()
+
+
+def huber(
+    prediction: Float[Tensor, "..."],
+    target: Float[Tensor, "..."],
+    delta: float = 0.1,
+    *,
+    scale: Literal["torch", "smooth_l1", "instant_ngp"] = "torch",
+) -> Float[Tensor, ""]:
+    """Mean Huber loss: square below `delta`, straight above.
+
+    Args:
+        prediction: Any values.
+        target: Of the same shape.
+        delta: Where the square ends, > 0.
+        scale: The factor. `torch`: d^2 / 2, then delta (|d| - delta / 2), as torch's huber_loss. `smooth_l1`: that
+            over delta, slope 1 far out. `instant_ngp`: smooth_l1 over 5, instant-ngp's loss (with delta 0.1), which
+            its learning rates and loss weights are tuned for.
+
+    Raises:
+        ValueError: Shapes differ, or delta is not positive.
+
+    Source: Huber 1964, "Robust Estimation of a Location Parameter"; Müller et al. 2022, instant-ngp's code.
+    """
+    _same_shape("huber", prediction, target)
+    if not delta > 0:
+        raise ValueError(f"huber: delta must be positive, got {delta}")
+    factor = {"torch": 1.0, "smooth_l1": 1.0 / delta, "instant_ngp": 0.2 / delta}[scale]
+    return torch.nn.functional.huber_loss(prediction, target, delta=delta) * factor
+
+
+def distortion(
+    weights: Float[Tensor, "S"],
+    t_starts: Float[Tensor, "S"],
+    t_ends: Float[Tensor, "S"],
+    packed_info: Int[Tensor, "R 2"],
+) -> Float[Tensor, ""]:
+    """Mean over the rays of mip-NeRF 360's distortion, which pulls a ray's weights together.
+
+    Args:
+        weights: Of packed samples, as `neural.cuda.composite` gives them.
+        t_starts: Interval begins, in distance or in any monotone spacing of it.
+        t_ends: Interval ends.
+        packed_info: (start, count) of each ray's samples; rays without samples count as 0.
+
+    Source: Barron et al. 2022, arXiv:2111.12077, eq. 15.
+    """
+    return ray_distortion(weights, t_starts, t_ends, packed_info).sum() / max(packed_info.shape[0], 1)
+
+
+def _same_shape(name: str, prediction: Tensor, target: Tensor) -> None:
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"{name}: prediction and target must have one shape, got {list(prediction.shape)} and {list(target.shape)}"
+        )

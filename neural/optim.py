@@ -1,0 +1,191 @@
+"""Adam over named parameters: one fused pass each, gradient buffers consumed, state as flat named tensors.
+
+optimiser = Adam([
+    Group({"table": grid.table}, lr=1e-2, eps=1e-15, lazy=True, buffers={"table": buffer}),
+    Group(dict(mlp.named_parameters()), lr=1e-2, l2=1e-6, ema=0.95),
+])
+loss.backward(); optimiser.step(lr_scale=schedule(step)); optimiser.zero_grad()
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from neural.cuda.adam import AdamRule, AdamState, adam, settle
+from neural.cuda.gradients import GradientBuffer
+from neural.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are stepped alike.
+
+    Attributes:
+        params: Name -> fp32 parameter; names are unique over all groups and name the state in checkpoints.
+        lr: Learning rate before `step`'s lr_scale.
+        betas: Decay of the first and second moment.
+        eps: Added to the root of the corrected second moment.
+        l2: Times the parameter, added to the gradient.
+        weight_decay: Decoupled decay per unit of learning rate.
+        lazy: Rows (axis 0) whose gradient is all zero stay untouched and count their own steps.
+        ema: Decay of an average of the parameters over the steps, None for none.
+        buffers: Name -> `GradientBuffer` that backward passes add to; it replaces `.grad`.
+        working_copies: Name -> fp16 or bf16 tensor, rewritten with each step's values; not saved.
+    """
+
+    params: Mapping[str, Tensor]
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-15
+    l2: float = 0.0
+    weight_decay: float = 0.0
+    lazy: bool = False
+    ema: float | None = None
+    buffers: Mapping[str, GradientBuffer] = field(default_factory=dict)
+    working_copies: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Adam:
+    """Adam over groups of parameters.
+
+    Args:
+        groups: What to step and how.
+
+    Raises:
+        ValueError: A name occurs twice, or a buffer or working copy names no parameter of its group.
+    """
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self.groups = tuple(groups)
+        self.steps = 0
+        self._states: dict[str, AdamState] = {}
+        for group in self.groups:
+            for name in {*group.buffers, *group.working_copies} - {*group.params}:
+                raise ValueError(f"Adam: {name!r} has a buffer or working copy but is no parameter of its group")
+            for name, param in group.params.items():
+                if name in self._states:
+                    raise ValueError(f"Adam: parameter name {name!r} occurs twice; names must be unique")
+                self._states[name] = _new_state(group, param, group.working_copies.get(name))
+                if name in group.working_copies:
+                    group.working_copies[name].copy_(param.detach())
+
+    def step(self, lr_scale: float = 1.0, *, grad_scale: float = 1.0) -> None:
+        """Updates every parameter that has a gradient; gradient buffers come back empty.
+
+        Args:
+            lr_scale: Multiplies all learning rates: the schedule's value at this step.
+            grad_scale: Multiplies all gradients first: 1 / loss scale.
+        """
+        self.steps += 1
+        with torch.no_grad():
+            for group, name, param, state in self._each():
+                buffer = group.buffers.get(name)
+                grad = param.grad if buffer is None else buffer.grad
+                if grad is None:
+                    continue
+                adam(
+                    param.detach(), grad.contiguous(), state, _rule(group, lr_scale), self.steps,
+                    touched=buffer.touched if buffer is not None and group.lazy else None,
+                    grad_scale=grad_scale, clear_grad=buffer is not None,
+                )  # fmt: skip
+                if buffer is not None and not group.lazy:
+                    buffer.touched.zero_()
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients; needed for `.grad` after each step, for buffers only if a step was left out."""
+        for group, name, param, _ in self._each():
+            param.grad = None
+            if name in group.buffers:
+                group.buffers[name].clear()
+
+    def nonfinite(self) -> dict[str, int]:
+        """Parameters that met Inf or NaN gradients since the last call, and how many; such elements did not move."""
+        found = {}
+        for name, state in self._states.items():
+            assert state.nonfinite is not None
+            if count := int(state.nonfinite):
+                found[name] = count
+                state.nonfinite.zero_()
+        return found
+
+    def averages(self) -> dict[str, Tensor]:
+        """Name -> average over the steps, of the parameters whose group keeps one; to be read, not written."""
+        found = {}
+        for group, name, param, state in self._each():
+            if state.ema is not None:
+                settle(param.detach(), state, _rule(group, 1.0), self.steps)
+                found[name] = state.ema
+        return found
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All state as flat named tensors, the live ones: `optim/<name>/exp_avg`, `ema/<name>`, `optim/steps` ..."""
+        tensors = {"optim/steps": torch.tensor(self.steps, dtype=torch.int64)}
+        for name, state in self._states.items():
+            tensors.update(_named(name, state))
+        return tensors
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over what `state_dict` gave, exactly; parameters themselves are not part of it.
+
+        Load the parameters first: working copies are rewritten from them.
+
+        Raises:
+            CheckpointError: Names, shapes or dtypes differ from this optimiser's; nothing has changed then.
+        """
+        own = self.state_dict()
+        given = {name: tensor for name, tensor in tensors.items() if name.startswith(("optim/", "ema/"))}
+        if own.keys() != given.keys():
+            raise CheckpointError(
+                f"optimiser state does not fit: missing {sorted(own.keys() - given.keys())}, "
+                f"unknown {sorted(given.keys() - own.keys())}; build it with the groups of the run that saved it"
+            )
+        for name, tensor in own.items():
+            other = given[name]
+            if tensor.shape != other.shape or tensor.dtype != other.dtype:
+                raise CheckpointError(
+                    f"optimiser state {name}: expected {list(tensor.shape)} {tensor.dtype}, "
+                    f"got {list(other.shape)} {other.dtype}"
+                )
+        for name, tensor in own.items():
+            tensor.copy_(given[name])
+        self.steps = int(own["optim/steps"])
+        for group, name, param, _ in self._each():
+            if name in group.working_copies:
+                group.working_copies[name].copy_(param.detach())
+
+    def _each(self) -> Iterator[tuple[Group, str, Tensor, AdamState]]:
+        for group in self.groups:
+            for name, param in group.params.items():
+                yield group, name, param, self._states[name]
+
+
+def _new_state(group: Group, param: Tensor, working_copy: Tensor | None) -> AdamState:
+    def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=param.device)
+
+    rows = param.shape[0] if param.ndim else 1
+    averaged = group.ema is not None
+    return AdamState(
+        zeros(*param.shape, dtype=torch.float32),
+        zeros(*param.shape, dtype=torch.float32),
+        zeros(rows, dtype=torch.int32) if group.lazy else None,
+        working_copy,
+        param.detach().clone() if averaged else None,
+        zeros(rows, dtype=torch.int32) if averaged and group.lazy else None,
+        zeros(1, dtype=torch.int32),
+    )
+
+
+def _rule(group: Group, lr_scale: float) -> AdamRule:
+    return AdamRule(group.lr * lr_scale, group.betas, group.eps, group.l2, group.weight_decay, group.ema or 0.0)
+
+
+def _named(name: str, state: AdamState) -> Iterator[tuple[str, Tensor]]:
+    for key in ("exp_avg", "exp_avg_sq", "row_steps", "ema_steps", "nonfinite"):
+        tensor = getattr(state, key)
+        if tensor is not None:
+            yield f"optim/{name}/{key}", tensor
+    if state.ema is not None:
+        yield f"ema/{name}", state.ema

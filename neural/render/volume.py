@@ -1,0 +1,144 @@
+"""Volume rendering of a radiance field: march through occupied space, shade what can be seen, composite."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from neural.cuda.distortion import distortion
+from neural.cuda.ray_march import Samples, ray_march
+from neural.cuda.ray_points import ray_points
+from neural.render.occupancy import OccupancyGrid
+from torch import Tensor
+
+from neural.cameras import Cameras
+from neural.cuda.compact import compact, visible_samples
+from neural.cuda.composite import composite
+from neural.fields.radiance import RadianceField
+from neural.rays import Rays, image_rays
+from neural.render.rendering import Rendering
+
+
+@dataclass(frozen=True)
+class Marching:
+    """How rays are sampled.
+
+    Attributes:
+        step: Shortest step, scene units.
+        cone_angle: Growth of the step with distance; 0 for a box.
+        near: No sample closer to the origin than this, scene units.
+        early_stop: A ray ends where less than this share of the light gets through.
+    """
+
+    step: float
+    cone_angle: float = 0.0
+    near: float = 0.0
+    early_stop: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A rendering and what training needs beside it.
+
+    Attributes:
+        rendering: Colours, opacity and depth.
+        n_marched: Samples in occupied space.
+        n_shaded: Those of them that could be seen.
+        n_rays: Rays [0, n_rays) were rendered; the rest did not fit `max_samples` and show the background.
+        distortion: Per-ray distortion of the samples, or None where it was not asked for.
+    """
+
+    rendering: Rendering
+    n_marched: int
+    n_shaded: int
+    n_rays: int
+    distortion: Float[Tensor, "R"] | None
+
+
+def trace(
+    field: RadianceField,
+    rays: Rays,
+    occupancy: OccupancyGrid,
+    marching: Marching,
+    *,
+    background: Float[Tensor, "R 3"] | Float[Tensor, "3"],
+    jitter: Float[Tensor, "R"] | tuple[int, int] | None = None,
+    image_indices: Int[Tensor, "R"] | None = None,
+    max_samples: int | None = None,
+    with_distortion: bool = False,
+) -> Traced:
+    """Renders rays; differentiable with respect to the field and the rays.
+
+    Densities of all samples in occupied space are looked up first, without gradients; only samples in front of the
+    early stop are then shaded and differentiated.
+
+    Args:
+        field: Density and colour.
+        rays: Origins and unit directions, scene units.
+        occupancy: Where samples are worth taking.
+        marching: Steps and stops.
+        background: sRGB behind the scene, per ray or for all.
+        jitter: Offset of each ray's samples in steps, or (seed, step) to draw it; None for none.
+        image_indices: Image whose appearance each ray shows; None for the mean appearance.
+        max_samples: Bound on marched samples; rays beyond it are left out.
+        with_distortion: Whether the distortion of each ray is wanted too.
+    """
+    samples = march(rays, occupancy, marching, jitter=jitter, max_samples=max_samples)
+    with torch.no_grad():
+        positions, _ = ray_points(rays.origins, rays.directions, samples)
+        densities, _ = field.density(positions)
+        seen = visible_samples(
+            densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
+        )
+        kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices)
+    visible = Samples(kept.t_starts, kept.t_ends, kept.ray_indices, seen.packed_info, samples.n_rays_kept)
+    positions, directions = ray_points(rays.origins, rays.directions, visible)
+    densities, geo = field.density(positions)
+    images = None if image_indices is None else image_indices[visible.ray_indices]
+    rgb = field.color(directions, geo, images)
+    # the early stop has been applied; a second one on slightly other roundings would only lose gradients
+    result = composite(densities, rgb, visible.t_starts, visible.t_ends, visible.packed_info, early_stop=0.0)
+    shown = torch.addcmul(result.rgb, (1.0 - result.alpha)[:, None], background)
+    spread = None
+    if with_distortion:
+        spread = distortion(result.weights, visible.t_starts, visible.t_ends, visible.packed_info)
+    return Traced(Rendering(shown, result.alpha, result.depth), len(samples), len(visible), samples.n_rays_kept, spread)
+
+
+def march(
+    rays: Rays,
+    occupancy: OccupancyGrid,
+    marching: Marching,
+    *,
+    jitter: Float[Tensor, "R"] | tuple[int, int] | None = None,
+    max_samples: int | None = None,
+) -> Samples:
+    """Samples of the rays in occupied space; the outermost cascade is the limit."""
+    n = len(rays)
+    origins = rays.origins
+    return ray_march(
+        origins.detach(), rays.directions.detach(), origins.new_full((n,), marching.near),
+        origins.new_full((n,), math.inf), occupancy.bitfield, centre=occupancy.centre,
+        half_extent=occupancy.half_extent, resolution=occupancy.resolution, step=marching.step,
+        cone_angle=marching.cone_angle, jitter=jitter, max_samples=max_samples,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def render_image(
+    field: RadianceField,
+    cameras: Cameras,
+    index: int,
+    occupancy: OccupancyGrid,
+    marching: Marching,
+    *,
+    background: Float[Tensor, "3"],
+    rays_per_chunk: int = 1 << 14,
+) -> Rendering:
+    """One whole image of `cameras[index]`; fields of the result have H W rows, row by row from the top."""
+    rays = image_rays(cameras, index)
+    parts = [
+        trace(field, rays[i : i + rays_per_chunk], occupancy, marching, background=background).rendering
+        for i in range(0, len(rays), rays_per_chunk)
+    ]
+    return Rendering(*(torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth")))

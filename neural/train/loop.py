@@ -1,0 +1,177 @@
+"""The training loop that every kind of scene shares: progress, metrics, checkpoints, interruption, a length in minutes."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from tqdm import tqdm
+
+from neural import checkpoint
+from neural.errors import DivergenceError
+from neural.interrupt import Interrupt
+from neural.log import MetricsLog
+from neural.runs import Run
+
+WARMUP_SHARE = 0.06  # of the minutes, at least, before the number of steps is fixed
+WARMUP_LIMIT = 0.2  # and at most; schedules are flat for longer than this
+WINDOW = 48  # steps over which speed is measured: three updates of an occupancy grid
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step says of itself.
+
+    Attributes:
+        loss: Value of the loss.
+        psnr: Of the batch against its pixels, dB.
+        n_rays: Rays that were rendered.
+        extra: Further scalars for metrics.jsonl.
+    """
+
+    loss: float
+    psnr: float
+    n_rays: int
+    extra: Mapping[str, float]
+
+
+class Task(Protocol):
+    """What is trained. Everything that a step reads or writes is in `tensors`, or a function of the step."""
+
+    def step(self, step: int, steps: int | None) -> StepResult:
+        """Takes step number `step` (from 0) of `steps` (None while minutes are not yet turned into steps)."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The whole state, under the checkpoint's prefixes."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes the state back."""
+
+    def validate(self, step: int) -> Mapping[str, float]:
+        """Scalars of a quick look at held-out data; changes nothing that training reads."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How often things happen; see `neural.train.config.RunConfig`."""
+
+    minutes: float | None
+    checkpoint_minutes: float
+    log_every: int
+    eval_every: int | None
+    progress: bool = True
+
+
+def fit(task: Task, run: Run, habits: Habits) -> float:
+    """Trains until `run.config["run"]["steps"]` steps are done, going on from the latest checkpoint.
+
+    Returns:
+        Seconds spent in training by this and earlier processes.
+
+    Raises:
+        DivergenceError: The loss became NaN or Inf; the last checkpoint is untouched.
+        Interrupted: A signal came; the state is saved.
+    """
+    first, spent = _resume(task, run)
+    steps: int | None = run.config["run"]["steps"]
+    start = saved = time.perf_counter()
+    durations: deque[float] = deque(maxlen=WINDOW)
+    recent = _Means()
+    with (
+        MetricsLog(run.folder, first) as log,
+        Interrupt() as interrupt,
+        tqdm(
+            total=steps, initial=first, unit="step", disable=not habits.progress, dynamic_ncols=True, smoothing=0.05
+        ) as bar,
+    ):
+        step = first
+        while steps is None or step < steps:
+            began = time.perf_counter()
+            result = task.step(step, steps)
+            if not math.isfinite(result.loss):
+                raise DivergenceError(
+                    f"step {step}: the loss is {result.loss}; the last checkpoint is untouched. Lower --optim.lr, or "
+                    "look for photographs or poses that are broken"
+                )
+            step += 1
+            recent.add(result)
+            now = time.perf_counter()
+            durations.append(now - began)
+            bar.update()
+            if steps is None and habits.minutes is not None:
+                steps = _steps_for(habits.minutes * 60, spent + now - start, step, durations)
+                if steps is not None:
+                    run.fix_steps(steps)
+                    bar.reset(total=steps)
+                    bar.update(step)
+            last = step == steps
+            due = steps is not None and step % (habits.eval_every or max(1, steps // 10)) == 0 and not last
+            if step % habits.log_every == 0 or last or due:
+                values = recent.take()
+                if due:
+                    values |= task.validate(step)
+                log.write(step, values)
+                bar.set_postfix_str(_postfix(values))
+            if interrupt or last or now - saved > habits.checkpoint_minutes * 60:
+                spent_now = spent + time.perf_counter() - start
+                checkpoint.save(run.folder, step, task.tensors(), {"seconds": spent_now, "steps": steps})
+                saved = time.perf_counter()
+            if interrupt and not last:
+                interrupt.leave()
+    return spent + time.perf_counter() - start
+
+
+def _resume(task: Task, run: Run) -> tuple[int, float]:
+    """The step to go on from and the seconds already spent."""
+    if checkpoint.latest_step(run.folder) is None:
+        return 0, 0.0
+    latest = checkpoint.load_latest(run.folder)
+    task.load(latest.tensors)
+    return latest.step, float(latest.meta.get("seconds", 0.0))
+
+
+def _steps_for(seconds: float, spent: float, step: int, durations: deque[float]) -> int | None:
+    """The number of steps that fills the time, once enough of it has passed to tell."""
+    steady = len(durations) == WINDOW and step >= 4 * WINDOW and spent >= WARMUP_SHARE * seconds
+    if not steady and spent < WARMUP_LIMIT * seconds:
+        return None
+    pace = sum(durations) / len(durations)
+    return max(step + 1, step + round((seconds - spent) / pace))
+
+
+class _Means:
+    """Means of step results between two lines of the log."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._results: list[StepResult] = []
+        self._since = time.perf_counter()
+
+    def add(self, result: StepResult) -> None:
+        self._results.append(result)
+
+    def take(self) -> dict[str, float]:
+        n = len(self._results)
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        values = {
+            "loss": sum(r.loss for r in self._results) / n,
+            "psnr": sum(r.psnr for r in self._results) / n,
+            "rays_per_second": sum(r.n_rays for r in self._results) / seconds,
+            "steps_per_second": n / seconds,
+        }
+        for name in self._results[-1].extra:
+            values[name] = sum(r.extra[name] for r in self._results) / n
+        self._clear()
+        return values
+
+
+def _postfix(values: Mapping[str, float]) -> str:
+    text = f"loss {values['loss']:.2e}, PSNR {values['psnr']:.2f} dB, {values['rays_per_second'] / 1e3:.0f}k rays/s"
+    if "test_psnr" in values:
+        text += f", held out {values['test_psnr']:.2f} dB"
+    return text

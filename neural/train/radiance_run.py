@@ -1,0 +1,280 @@
+"""Radiance fields from the outside: train one, take a run up again, score it, render it."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from neural import checkpoint, evaluate, lpips, paths, runs, settings, video
+from neural.cameras import Cameras
+from neural.errors import BackendUnavailable, CheckpointError
+from neural.fields.radiance import RadianceField
+from neural.render.occupancy import OccupancyGrid
+from neural.render.rendering import Rendering
+from neural.render.volume import Marching, render_image
+from neural.runs import Run
+from neural.scenes.load import load
+from neural.scenes.scene import Scene
+from neural.train import radiance_report
+from neural.train.config import Device, RadianceConfig, resolve
+from neural.train.loop import Habits, fit
+from neural.train.radiance_task import (
+    BACKGROUNDS,
+    RadianceTask,
+    build_field,
+    build_marching,
+    build_occupancy,
+    photograph,
+)
+
+TASK = "radiance"
+
+
+class RadianceRun:
+    """A trained radiance field with its scene and folder.
+
+    Attributes:
+        folder: Where everything of the run lies.
+        scene: The capture it was trained on.
+        config: Resolved.
+        field: What is rendered (averaged weights, where averaging is on).
+        occupancy: Where the field is not empty.
+        marching: Steps along rays.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        scene: Scene,
+        config: RadianceConfig,
+        field: RadianceField,
+        occupancy: OccupancyGrid,
+        marching: Marching,
+    ) -> None:
+        self.folder, self.scene, self.config = folder, scene, config
+        self.field, self.occupancy, self.marching = field, occupancy, marching
+
+    def render_camera(
+        self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
+    ) -> Rendering:
+        """One camera's picture; fields of the result have H W rows."""
+        device = self.field.centre.device
+        color = torch.full((3,), BACKGROUNDS[background or self.config.run.background], device=device)
+        return render_image(
+            self.field, cameras.to(device, torch.float32), index, self.occupancy, self.marching, background=color
+        )
+
+    def evaluate(
+        self,
+        *,
+        split: str = "test",
+        background: Literal["auto", "white", "black"] = "auto",
+        lpips_net: lpips.Net = "alex",
+        progress: bool = True,
+    ) -> evaluate.Evaluation:
+        """Scores on a split; also written to RUN/eval.json.
+
+        Raises:
+            ValueError: No such split, or an empty one.
+        """
+        if split not in self.scene.splits:
+            raise ValueError(f"no split {split!r}; this scene has {', '.join(self.scene.splits)}")
+        behind: Any = self.config.run.background if background == "auto" else background
+        transparent = self.scene.images is not None and self.scene.images.channels == 4
+        return evaluate.evaluate(
+            lambda i: self._image(self.scene.cameras, i, behind), lambda i: photograph(self.scene, i, behind),
+            self.scene.splits[split], names=self.scene.image_names, background=behind if transparent else "none",
+            split=split, out=self.folder, lpips_net=lpips_net, progress=progress,
+        )  # fmt: skip
+
+    def render(
+        self,
+        *,
+        path: str = "orbit",
+        out: Path | None = None,
+        frames: int = 120,
+        fps: float = 30.0,
+        downscale: int = 1,
+        progress: bool = True,
+    ) -> Path:
+        """A video along a camera path (`orbit`, `train` or a file of `neural.paths.save`); gives what was written."""
+        cameras = self._path(path, frames)
+        if downscale > 1:
+            cameras = cameras.scaled(1 / downscale)
+        target = out or self.folder / (f"{path}.mp4" if path in ("orbit", "train") else f"{Path(path).stem}.mp4")
+        written, sentence = video.write(target, self._frames(cameras, progress), fps=fps)
+        print(sentence)
+        return written
+
+    def _path(self, path: str, frames: int) -> Cameras:
+        shown = self.scene.cameras[list(self.scene.splits["train"])]
+        if path == "orbit":
+            return paths.orbit(shown, frames)
+        if path == "train":
+            return paths.along_cameras(shown, frames)
+        return paths.load(Path(path))
+
+    def _frames(self, cameras: Cameras, progress: bool) -> Iterator[np.ndarray]:
+        for index in tqdm(range(len(cameras)), desc="rendering", unit="frame", disable=not progress, leave=False):
+            image = self._image(cameras, index, self.config.run.background).numpy()
+            yield (image.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+    def _image(self, cameras: Cameras, index: int, background: Any) -> Tensor:
+        width, height = cameras.sizes[index].tolist()
+        return self.render_camera(cameras, index, background=background).rgb.reshape(height, width, 3).cpu()
+
+
+def train(
+    scene: str | Path,
+    config: RadianceConfig | None = None,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> RadianceRun:
+    """Trains a radiance field on a capture, or goes on with the run in `out`; then scores it and writes a report.
+
+    Raises:
+        SceneFormatError: The capture cannot be used.
+        CheckpointError: The folder holds another run.
+        DivergenceError: The loss became NaN or Inf.
+        Interrupted: A signal came; the state is saved.
+    """
+    asked = config or RadianceConfig()
+    folder = out or runs.default_folder(scene, TASK)
+    capture = load(scene, downscale=asked.run.downscale, cache=folder / "cache", test_every=asked.run.split_every)
+    resolved = resolve(asked, _device(asked.run.device), unbounded=capture.unbounded, background=capture.background)
+    return _train(None, capture, resolved, folder, overwrite, progress, str(Path(scene).resolve()))
+
+
+def radiance(
+    field: RadianceField,
+    scene: Scene,
+    *,
+    config: RadianceConfig | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> RadianceRun:
+    """Trains a field of your own on a scene of your own; the model part of `config` is not looked at.
+
+    Args:
+        field: What to train.
+        scene: With train and test splits.
+        config: Sampling, optimiser and run; the defaults suit the device.
+        steps: In place of the configuration's.
+        minutes: In place of the configuration's.
+        out: Folder of the run; `runs/<scene>-radiance` without it. An existing run goes on.
+        overwrite: Start anew.
+        progress: Whether to draw progress bars.
+    """
+    asked = config or RadianceConfig()
+    if steps is not None or minutes is not None:
+        asked = replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))
+    contraction = "ball" if field.contraction == "ball" else "none"
+    asked = replace(asked, model=replace(asked.model, contraction=contraction))
+    resolved = resolve(asked, _device(asked.run.device), unbounded=contraction == "ball", background=scene.background)
+    folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, TASK)
+    return _train(field, scene, resolved, folder, overwrite, progress, str(scene.path or scene.name))
+
+
+def load_run(
+    folder: str | Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", field: RadianceField | None = None
+) -> RadianceRun:
+    """Takes up a trained run.
+
+    Args:
+        folder: What `--out` named.
+        device: Where to render.
+        field: For a run that was trained on a field of your own: the same field; its values are replaced.
+
+    Raises:
+        CheckpointError: No run, no checkpoint, or one that does not fit.
+    """
+    folder = Path(folder)
+    stored = runs.read_config(folder)
+    source, own_field = stored.pop("scene", None), bool(stored.pop("own_field", False))
+    if stored.pop("task", None) != TASK or not isinstance(source, str):
+        raise CheckpointError(f"{folder}: not a radiance run; give the folder that `neural train radiance --out` named")
+    config = settings.from_plain(RadianceConfig, stored, source=str(folder / runs.CONFIG))
+    capture = load(source, downscale=config.run.downscale, cache=folder / "cache", test_every=config.run.split_every)
+    if own_field and field is None:
+        raise CheckpointError(
+            f"{folder}: was trained on a field made in Python; pass load_run(..., field=) the same one"
+        )
+    shown = field if field is not None else build_field(config, capture)
+    place = torch.device(_device(device))
+    latest = checkpoint.load_latest(folder)
+    occupancy = build_occupancy(config, shown)
+    marching = build_marching(config, shown)
+    tensors = latest.tensors
+    with torch.no_grad():
+        for name, parameter in shown.named_parameters():
+            # an average that lags behind skipped steps is within the last few steps of the parameter itself
+            value = tensors.get(f"ema/{name}", tensors.get(f"model/{name}"))
+            if value is None or value.shape != parameter.shape:
+                raise CheckpointError(f"{folder}: the checkpoint has no {name} of shape {list(parameter.shape)}")
+            parameter.copy_(value)
+    occupancy.load_state_dict(
+        {n.removeprefix("occupancy/"): t for n, t in tensors.items() if n.startswith("occupancy/")}
+    )
+    return RadianceRun(folder, capture, config, shown.to(place), occupancy.to(place), marching)
+
+
+def _train(
+    field: RadianceField | None,
+    scene: Scene,
+    config: RadianceConfig,
+    folder: Path,
+    overwrite: bool,
+    progress: bool,
+    source: str,
+) -> RadianceRun:
+    device = torch.device(config.run.device)
+    torch.manual_seed(config.run.seed)
+    stored = {"task": TASK, "scene": source, "own_field": field is not None, **settings.to_plain(config)}
+    with runs.opened(folder, stored, overwrite=overwrite) as run:
+        task = RadianceTask(field or build_field(config, scene), scene, config, device)
+        habits = Habits(
+            config.run.minutes, config.run.checkpoint_minutes, config.run.log_every, config.run.eval_every, progress
+        )
+        began = time.perf_counter()
+        seconds = fit(task, run, habits)
+        worked = time.perf_counter() - began > 1.0 or not (folder / "report.html").exists()
+        trained = RadianceRun(folder, scene, config, task.averaged_field(), task.occupancy, task.marching)
+        if worked:
+            _finish(trained, run, seconds, progress)
+        return trained
+
+
+def _finish(trained: RadianceRun, run: Run, seconds: float, progress: bool) -> None:
+    """Scores, a short orbit and the report page."""
+    scores = None
+    if trained.scene.splits["test"]:
+        scores = trained.evaluate(progress=progress)
+        print(scores)
+    width, height = trained.scene.cameras.sizes[0].tolist()
+    small = max(1, round((width * height / 60_000) ** 0.5))
+    film = trained.render(path="orbit", frames=60, fps=20.0, downscale=small, progress=progress)
+    page = radiance_report.write(trained, run, scores, seconds, film)
+    print(f"report: {page}")
+
+
+def _device(wanted: str) -> Device:
+    """The device that `auto` stands for, or the one asked for if it is there.
+
+    Raises:
+        BackendUnavailable: cuda was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise BackendUnavailable("--device cuda: torch sees no CUDA device; run `neural doctor`, or use --device cpu")
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and available) else "cpu"

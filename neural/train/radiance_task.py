@@ -1,0 +1,269 @@
+"""One training step of a radiance field, and the state that it changes."""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neural import metrics
+from neural.cameras import Cameras
+from neural.cuda.gradients import GradientBuffer
+from neural.cuda.native import retain_heap
+from neural.encodings.hash_grid import HashGrid
+from neural.errors import DivergenceError
+from neural.fields.contraction import Contraction
+from neural.fields.radiance import RadianceField
+from neural.losses import huber, l2
+from neural.optim import Adam, Group
+from neural.rays import generate
+from neural.render.occupancy import OccupancyGrid
+from neural.render.volume import Marching, render_image, trace
+from neural.scenes.scene import Scene
+from neural.train.config import RadianceConfig
+from neural.train.loop import StepResult
+from neural.train.pixels import Pixels, PixelSampler, step_generator
+from neural.train.pose_refinement import PoseRefinement
+from neural.train.schedules import learning_rate, ray_count
+
+BACKGROUND_STREAM = 1
+BACKGROUNDS = {"white": 1.0, "black": 0.0}
+
+
+def build_field(config: RadianceConfig, scene: Scene) -> RadianceField:
+    """The field that a resolved configuration describes, for a scene's box and training images."""
+    model, seed = config.model, config.run.seed
+    contraction: Contraction = "ball" if model.contraction == "ball" else "none"
+    grid = HashGrid(
+        3, n_levels=model.n_levels, n_features_per_level=model.n_features_per_level,
+        log2_hashmap_size=_known(model.log2_hashmap_size), base_resolution=model.base_resolution,
+        finest_resolution=_known(model.finest_resolution), seed=seed,
+    )  # fmt: skip
+    return RadianceField(
+        grid, aabb=scene.aabb, contraction=contraction, density_width=model.density_width,
+        density_layers=model.density_layers, geo_features=model.geo_features, color_width=model.color_width,
+        color_layers=model.color_layers, sh_degree=model.sh_degree,
+        n_images=len(scene.splits["train"]) if model.appearance_dims else 0, appearance_dims=model.appearance_dims,
+        density_activation=model.density_activation, density_bias=model.density_bias, seed=seed,
+    )  # fmt: skip
+
+
+def build_occupancy(config: RadianceConfig, field: RadianceField) -> OccupancyGrid:
+    """The occupancy grid around the field's cube."""
+    sampling = config.sampling
+    return OccupancyGrid(
+        centre=field.centre.tolist(), half_extent=field.half_side, n_cascades=_known(sampling.cascades),
+        resolution=sampling.occupancy_resolution, step=build_marching(config, field).step,
+        interval=sampling.occupancy_interval, warmup=sampling.occupancy_warmup, decay=sampling.occupancy_decay,
+        threshold=sampling.occupancy_threshold, seed=config.run.seed,
+    )  # fmt: skip
+
+
+def build_marching(config: RadianceConfig, field: RadianceField) -> Marching:
+    """Steps along rays; the smallest is the cube's diagonal over `steps_per_box`."""
+    sampling = config.sampling
+    step = 2 * field.half_side * math.sqrt(3) / _known(sampling.steps_per_box)
+    return Marching(step, float(_known(sampling.cone_angle)), sampling.near, sampling.early_stop)
+
+
+class RadianceTask:
+    """Trains `field` on the training images of `scene`; see `neural.train.loop.Task`.
+
+    Args:
+        field: On the CPU; moved to `device`.
+        scene: With train and test splits.
+        config: Resolved.
+        device: Where to train.
+    """
+
+    def __init__(self, field: RadianceField, scene: Scene, config: RadianceConfig, device: torch.device) -> None:
+        if device.type == "cpu":
+            retain_heap()
+        self.config, self.scene, self.device = config, scene, device
+        self.field = field.to(device)
+        self.marching = build_marching(config, field)
+        self.occupancy = build_occupancy(config, field).to(device)
+        self._train = scene.subset("train")
+        self._cameras = self._train.cameras.to(device, torch.float32)
+        self._sampler = PixelSampler(self._train, config.run.seed)
+        self._n_rays = config.sampling.initial_rays
+        optim = config.optim
+        self._poses = PoseRefinement(len(self._cameras)).to(device) if optim.refine_poses else None
+        self._exposure = (
+            nn.Parameter(torch.zeros(len(self._cameras), 3, device=device)) if optim.exposure else None
+        )  # stops
+        self.optimiser = self._build_optimiser()
+        self.occupancy.mark_unseen(self._train.cameras)
+
+    def _build_optimiser(self) -> Adam:
+        optim = self.config.optim
+        shared: dict[str, Any] = {"betas": optim.betas, "eps": optim.eps}
+        ema = optim.ema or None
+        groups = []
+        for name, parameter in self.field.named_parameters():
+            if name == "encoding.table" and isinstance(self.field.encoding, HashGrid):
+                self.field.encoding.gradients = GradientBuffer.like(parameter)
+                buffers = {name: self.field.encoding.gradients}
+                groups.append(Group({name: parameter}, lr=optim.lr, ema=ema, lazy=True, buffers=buffers, **shared))
+            else:
+                groups.append(Group({name: parameter}, lr=optim.lr, l2=optim.l2, ema=ema, **shared))
+        if self._poses is not None:
+            groups.append(Group({"poses": self._poses.tangent}, lr=optim.pose_lr, **shared))
+        if self._exposure is not None:
+            groups.append(Group({"exposure": self._exposure}, lr=optim.exposure_lr, **shared))
+        return Adam(groups)
+
+    def step(self, step: int, steps: int | None) -> StepResult:
+        """One step: draw pixels, render, compare, follow the gradient."""
+        config = self.config
+        self.occupancy.update(step, self._density_only)
+        pixels = self._sampler.draw(step, self._n_rays).to(self.device)
+        n = len(pixels.rgb)
+        background = self._background(step, n)
+        traced = trace(
+            self.field, generate(self._posed(), pixels.image_indices, pixels.centres), self.occupancy, self.marching,
+            background=background, jitter=(config.run.seed, step), image_indices=pixels.image_indices,
+            max_samples=4 * _known(config.sampling.target_samples), with_distortion=config.optim.distortion > 0,
+        )  # fmt: skip
+        predicted = self._exposed(traced.rendering.rgb, pixels)
+        target = torch.addcmul(pixels.rgb * pixels.alpha[:, None], (1 - pixels.alpha)[:, None], background)
+        counted = self._counted(pixels, traced.n_rays)
+        if counted is not None:
+            predicted, target = predicted[counted], target[counted]
+        loss = self._loss(predicted, target)
+        if traced.distortion is not None:
+            loss = loss + config.optim.distortion * traced.distortion.mean()
+        if loss.requires_grad and len(target):
+            loss.backward()
+            self.optimiser.step(learning_rate(step, steps, config.optim) / config.optim.lr)
+            self.optimiser.zero_grad()
+            self._check_gradients(step)
+        self._n_rays = ray_count(
+            n, traced.n_marched * n // max(traced.n_rays, 1), _known(config.sampling.target_samples),
+            _known(config.sampling.max_rays),
+        )  # fmt: skip
+        error = float((predicted.detach() - target).square().mean()) if len(target) else 1.0
+        extra = {"samples": float(traced.n_marched), "shaded": float(traced.n_shaded), "rays": float(n)}
+        return StepResult(
+            float(loss.detach()) if len(target) else 0.0, -10 * math.log10(max(error, 1e-12)), traced.n_rays, extra
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Field, optimiser, occupancy, ray count, poses and exposure."""
+        tensors = {f"model/{name}": p.detach() for name, p in self.field.named_parameters()}
+        tensors |= {f"model/{name}": p.detach() for name, p in self._own_parameters().items()}
+        tensors |= self.optimiser.state_dict()
+        tensors |= {f"occupancy/{name}": t for name, t in self.occupancy.state_dict().items()}
+        tensors["sampler/n_rays"] = torch.tensor(self._n_rays)
+        return tensors
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes back what `tensors` gave."""
+        parameters = dict(self.field.named_parameters()) | self._own_parameters()
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[f"model/{name}"])
+        self.optimiser.load_state_dict(tensors)
+        self.occupancy.load_state_dict(
+            {n.removeprefix("occupancy/"): t for n, t in tensors.items() if n.startswith("occupancy/")}
+        )
+        self._n_rays = int(tensors["sampler/n_rays"])
+
+    def validate(self, step: int) -> Mapping[str, float]:
+        """PSNR of one held-out image, another one each time, rendered small."""
+        held_out = self.scene.splits["test"]
+        if not held_out:
+            return {}
+        index = held_out[step // max(1, step // 10) % len(held_out)] if step else held_out[0]
+        small = max(1, round(math.sqrt(int(self.scene.cameras.sizes[index].prod()) / 40_000)))
+        scene = self.scene.subset([index]).downscaled(small)
+        image = render_image(
+            self.averaged_field(), scene.cameras.to(self.device, torch.float32), 0, self.occupancy, self.marching,
+            background=self.background_color(),
+        ).rgb.cpu()  # fmt: skip
+        target = photograph(scene, 0, self.config.run.background)
+        return {"test_psnr": metrics.psnr(image.reshape(target.shape), target)}
+
+    def averaged_field(self) -> RadianceField:
+        """A copy of the field with the averaged weights; the field itself where nothing is averaged."""
+        averages = self.optimiser.averages()
+        if not averages:
+            return self.field
+        gradients = getattr(self.field.encoding, "gradients", None)
+        self.field.encoding.gradients = None  # a buffer is not part of the copy
+        shown = copy.deepcopy(self.field)
+        self.field.encoding.gradients = gradients
+        with torch.no_grad():
+            for name, parameter in shown.named_parameters():
+                if name in averages:
+                    parameter.copy_(averages[name])
+        return shown
+
+    def background_color(self) -> Tensor:
+        """What the field is shown on outside training."""
+        return torch.full((3,), BACKGROUNDS[self.config.run.background], device=self.device)
+
+    def _own_parameters(self) -> dict[str, Tensor]:
+        parameters: dict[str, Tensor] = {}
+        if self._poses is not None:
+            parameters["poses"] = self._poses.tangent
+        if self._exposure is not None:
+            parameters["exposure"] = self._exposure
+        return parameters
+
+    def _posed(self) -> Cameras:
+        return self._cameras if self._poses is None else self._poses(self._cameras)
+
+    def _exposed(self, rgb: Tensor, pixels: Pixels) -> Tensor:
+        """Colours under each image's exposure; the mean over images stays at 0 stops."""
+        if self._exposure is None:
+            return rgb
+        stops = self._exposure - self._exposure.mean(0)
+        return rgb * torch.exp2(stops)[pixels.image_indices]
+
+    def _loss(self, predicted: Tensor, target: Tensor) -> Tensor:
+        optim = self.config.optim
+        if optim.loss == "huber":
+            return huber(predicted, target, optim.huber_delta, scale="instant_ngp")
+        return l2(predicted, target)
+
+    def _counted(self, pixels: Pixels, n_rays: int) -> Tensor | None:
+        """Rows that count in the loss: rendered and not masked out; None where all do."""
+        if self._train.masks is None:
+            return None if n_rays == len(pixels.rgb) else torch.arange(n_rays, device=self.device)
+        return torch.nonzero(pixels.weights[:n_rays])[:, 0]
+
+    def _background(self, step: int, n: int) -> Tensor:
+        if not self.config.optim.random_background:
+            return self.background_color().expand(n, 3)
+        generator = step_generator(self.config.run.seed, step, BACKGROUND_STREAM)
+        return torch.rand(n, 3, generator=generator).to(self.device)
+
+    @torch.no_grad()
+    def _density_only(self, positions: Tensor) -> Tensor:
+        return self.field.density(positions)[0]
+
+    def _check_gradients(self, step: int) -> None:
+        bad = self.optimiser.nonfinite()
+        if bad:
+            raise DivergenceError(
+                f"step {step}: the gradient of {bad[0]} has NaN or Inf; the last checkpoint is untouched. "
+                "Lower --optim.lr, or look for photographs or poses that are broken"
+            )
+
+
+def photograph(scene: Scene, index: int, background: str) -> Tensor:
+    """A photograph as float sRGB [H, W, 3], composited on the background."""
+    assert scene.images is not None
+    image = torch.from_numpy(scene.images[index].copy()).float() / 255.0
+    if image.shape[-1] == 3:
+        return image
+    return image[..., :3] * image[..., 3:] + (1 - image[..., 3:]) * BACKGROUNDS[background]
+
+
+def _known(value):
+    """A setting that `resolve` has filled in."""
+    assert value is not None, "the configuration is not resolved"
+    return value

@@ -1,0 +1,223 @@
+"""PLY files, ascii and binary: one element as a structured array, and point clouds.
+
+Format: Turk 1994, "The PLY polygon file format". Every count is checked against the bytes that follow the
+    header before
+anything is allocated for it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from neural.errors import SceneFormatError
+
+_TYPES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
+}
+_ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
+_CHANNELS = ("red", "green", "blue")
+_LONGEST_HEADER = 1 << 16
+_MOST_PROPERTIES = 1024
+
+
+@dataclass(frozen=True)
+class _Property:
+    """A scalar, or a list when it has a type for its count."""
+
+    name: str
+    type: str
+    count_type: str | None = None
+
+
+@dataclass
+class _Element:
+    name: str
+    count: int
+    properties: list[_Property]
+
+    def dtype(self, order: str) -> np.dtype:
+        return np.dtype([(p.name, order + p.type) for p in self.properties])
+
+
+def read_points(path: Path) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarray, "P 3"]]:
+    """Positions and sRGB colours of a point cloud; grey if the file has no colours.
+
+    Raises:
+        SceneFormatError: Not a PLY file, damaged, or without x y z.
+    """
+    vertices = read(path, "vertex")
+    names = vertices.dtype.names or ()
+    if not {"x", "y", "z"} <= set(names):
+        raise SceneFormatError(path, f"element vertex has properties {list(names)}, expected x, y and z")
+    xyz = np.stack([vertices[axis].astype(np.float64) for axis in "xyz"], axis=-1)
+    for red, green, blue in (
+        ("red", "green", "blue"),
+        ("r", "g", "b"),
+        ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ):
+        if {red, green, blue} <= set(names):
+            rgb = np.stack([vertices[c] for c in (red, green, blue)], axis=-1)
+            if rgb.dtype.kind == "f":  # colours as fractions
+                rgb = np.nan_to_num(rgb) * 255 + 0.5
+            return xyz, rgb.clip(0, 255).astype(np.uint8)
+    return xyz, np.full(xyz.shape, 128, dtype=np.uint8)
+
+
+def write_points(path: Path, xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndarray, "P 3"]) -> None:
+    """Write a binary point cloud, to a temporary name first."""
+    rows = np.empty(len(xyz), dtype=[*((axis, "<f8") for axis in "xyz"), *((c, "u1") for c in _CHANNELS)])
+    for i, axis in enumerate("xyz"):
+        rows[axis] = xyz[:, i]
+    for i, channel in enumerate(_CHANNELS):
+        rows[channel] = rgb[:, i]
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}"]
+    lines += [f"property double {axis}" for axis in "xyz"]
+    lines += [f"property uchar {channel}" for channel in _CHANNELS]
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes("\n".join([*lines, "end_header\n"]).encode() + rows.tobytes())
+    os.replace(temporary, path)
+
+
+def read(path: Path, element: str) -> np.ndarray:
+    """One element as a structured array with a field per property.
+
+    Args:
+        path: The file.
+        element: Its name; it may have no list properties, elements before it may.
+
+    Raises:
+        SceneFormatError: Not a PLY file, the element is missing, or the file is shorter than its header says.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SceneFormatError(path, f"cannot be read: {error.strerror}") from error
+    form, elements, start = _header(path, data)
+    reader = _ascii if form == "ascii" else _binary
+    for current in elements:
+        wanted = current.name == element
+        if wanted and any(p.count_type for p in current.properties):
+            raise SceneFormatError(path, f"element {element} has list properties; write plain numbers")
+        rows, start = reader(path, data, start, current, form, wanted)
+        if wanted:
+            assert rows is not None
+            return rows
+    raise SceneFormatError(path, f"has elements {[e.name for e in elements]}, expected {element}")
+
+
+def _header(path: Path, data: bytes) -> tuple[str, list[_Element], int]:
+    """Format, elements, and where the data begins."""
+    if not data.startswith(b"ply"):
+        raise SceneFormatError(path, "not a PLY file (it does not start with 'ply')")
+    end = data.find(b"end_header", 0, _LONGEST_HEADER)
+    newline = data.find(b"\n", end) if end >= 0 else -1
+    if newline < 0:
+        raise SceneFormatError(path, f"no 'end_header' in the first {_LONGEST_HEADER} bytes; it is damaged")
+    form, elements = "", []
+    for line in data[:end].decode("latin-1").splitlines()[1:]:
+        match line.split():
+            case ["format", name, _]:
+                form = name
+            case ["element", name, count] if count.isascii() and count.isdigit() and len(count) < 19:
+                elements.append(_Element(name, int(count), []))
+            case ["property", "list", count_type, item_type, name] if (
+                elements and _TYPES.get(count_type, "f")[0] in "iu" and item_type in _TYPES
+            ):
+                elements[-1].properties.append(_Property(name, _TYPES[item_type], _TYPES[count_type]))
+            case ["property", kind, name] if elements and kind in _TYPES:
+                elements[-1].properties.append(_Property(name, _TYPES[kind]))
+            case [] | ["comment" | "obj_info", *_]:
+                pass
+            case _:
+                raise SceneFormatError(path, f"cannot read the header line {line.strip()[:80]!r}")
+    if form not in _ORDERS:
+        raise SceneFormatError(path, f"format {form!r}, expected one of {', '.join(_ORDERS)}")
+    for current in elements:
+        names = [p.name for p in current.properties]
+        if not 0 < len(names) <= _MOST_PROPERTIES or len(set(names)) < len(names):
+            raise SceneFormatError(path, f"element {current.name} has no, too many or repeated properties")
+    return form, elements, newline + 1
+
+
+def _binary(
+    path: Path, data: bytes, start: int, element: _Element, form: str, wanted: bool
+) -> tuple[np.ndarray | None, int]:
+    """Rows of a binary element (None if only skipped), and where the next one begins."""
+    order = _ORDERS[form]
+    if not any(p.count_type for p in element.properties):
+        dtype = element.dtype(order)
+        end = start + element.count * dtype.itemsize
+        if end > len(data):
+            raise _short(path, element, (len(data) - start) // dtype.itemsize)
+        return np.frombuffer(data, dtype, element.count, start) if wanted else None, end
+    for row in range(element.count):
+        for p in element.properties:
+            length = 1
+            if p.count_type:
+                counter = np.dtype(order + p.count_type)
+                if start + counter.itemsize > len(data):
+                    raise _short(path, element, row)
+                length = int(np.frombuffer(data, counter, 1, start)[0])
+                start += counter.itemsize
+            start += length * np.dtype(p.type).itemsize
+            if length < 0 or start > len(data):
+                raise _short(path, element, row)
+    return None, start
+
+
+def _ascii(
+    path: Path, data: bytes, start: int, element: _Element, form: str, wanted: bool
+) -> tuple[np.ndarray | None, int]:
+    """Rows of a text element, one line each; the number of lines bounds what is allocated."""
+    width = len(element.properties)
+    if element.count * 2 * width > len(data) - start + 1:  # a digit and a separator per number
+        raise _short(path, element, (len(data) - start + 1) // (2 * width))
+    rows: list[bytes] = []
+    while len(rows) < element.count:
+        if start >= len(data):
+            raise _short(path, element, len(rows))
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        line = data[start:end].strip()
+        if line:
+            rows.append(line)
+        start = end + 1
+    if not wanted:
+        return None, start
+    dtype = element.dtype("")
+    table = np.empty((len(rows), width), dtype=np.float64)
+    for i, line in enumerate(rows):
+        words = line.split()
+        try:
+            table[i] = np.array(words[:width], dtype=np.float64)
+        except ValueError:
+            raise SceneFormatError(
+                path, f"row {i} of element {element.name} is {line[:60]!r}, expected {width} numbers"
+            ) from None
+    result = np.empty(len(rows), dtype)
+    for i, p in enumerate(element.properties):
+        column = table[:, i]
+        if dtype[p.name].kind in "iu":
+            limits = np.iinfo(dtype[p.name])
+            column = np.nan_to_num(column).clip(limits.min, limits.max)
+        with np.errstate(over="ignore"):
+            result[p.name] = column
+    return result, start
+
+
+def _short(path: Path, element: _Element, found: int) -> SceneFormatError:
+    return SceneFormatError(
+        path,
+        f"element {element.name} claims {element.count} rows but the file holds only {found}; "
+        "it is truncated, copy it again",
+    )

@@ -1,0 +1,319 @@
+"""transforms.json in its nerfstudio, instant-ngp and Blender forms.
+
+All three give c2w matrices with OpenGL axes (x right, y up, z back) in `transform_matrix`; they differ in
+where the lens stands and in what else they say. One file holds all frames (`transforms.json`), or Blender's
+three files hold a split each.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from neural.cameras import Cameras
+from neural.errors import SceneFormatError
+from neural.lenses import FISHEYE, OPENCV, PINHOLE
+from neural.scenes import photos
+from neural.scenes.capture import IMAGE_SUFFIXES, Capture, Points, keep_existing, resolve
+from neural.scenes.files import ply
+
+SPLIT_FILES = {split: f"transforms_{split}.json" for split in ("train", "val", "test")}
+_LARGEST_FILE = 1 << 30
+_NGP_SCALE = 0.33  # instant-ngp's default: its unit cube is 1 / 0.33 file units wide
+_OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+
+# camera_model -> our lens; the names are nerfstudio's and COLMAP's
+_MODELS = {
+    "PINHOLE": PINHOLE,
+    "SIMPLE_PINHOLE": PINHOLE,
+    "SIMPLE_RADIAL": OPENCV,
+    "RADIAL": OPENCV,
+    "OPENCV": OPENCV,
+    "PERSPECTIVE": OPENCV,
+    "FULL_OPENCV": OPENCV,
+    "OPENCV_FISHEYE": FISHEYE,
+    "SIMPLE_RADIAL_FISHEYE": FISHEYE,
+    "RADIAL_FISHEYE": FISHEYE,
+    "FISHEYE": FISHEYE,
+}
+
+
+def found_in(path: Path) -> bool:
+    """Whether `path` is such a file, or a folder that holds one."""
+    if path.is_file():
+        return path.suffix.lower() == ".json"
+    return any((path / name).is_file() for name in ("transforms.json", *SPLIT_FILES.values()))
+
+
+def read(path: Path, *, missing: Literal["refuse", "skip"] = "refuse") -> Capture:
+    """Read a capture's JSON; images are only probed for their size.
+
+    Args:
+        path: The JSON file, or the folder with `transforms.json` or `transforms_{train,val,test}.json`.
+        missing: What to do about listed images that are not there.
+
+    Raises:
+        SceneFormatError: Names file, frame and field.
+    """
+    if path.is_file():
+        files = {"": path}
+    elif (path / "transforms.json").is_file():
+        files = {"": path / "transforms.json"}
+    else:
+        files = {s: path / name for s, name in SPLIT_FILES.items() if (path / name).is_file()}
+    documents = {split: _Document(file) for split, file in files.items()}
+    frames = [frame for document in documents.values() for frame in document.frames()]
+    source = next(iter(files.values()))
+    if not frames:
+        raise SceneFormatError(source, "frames: the list is empty; nothing can be trained from it")
+    kept, warnings = keep_existing(source, [f.image for f in frames], missing)
+    frames = [frames[i] for i in kept]
+    cameras = _cameras(frames)
+    main = next(iter(documents.values()))
+    points, point_warnings = main.points()
+    masks = tuple(f.mask for f in frames)
+    return Capture(
+        source=source,
+        cameras=cameras,
+        image_paths=tuple(f.image for f in frames),
+        image_names=tuple(f.name for f in frames),
+        mask_paths=masks if any(masks) else None,
+        splits=main.splits() if "" in files else {s: tuple(f.name for f in d.frames()) for s, d in documents.items()},
+        points=points,
+        aabb=main.aabb(cameras),
+        world_to_scene=main.world_to_scene(),
+        warnings=(*warnings, *point_warnings),
+    )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One entry of `frames`, with the fields of the whole document behind it."""
+
+    document: "_Document"
+    where: str
+    fields: dict[str, Any]
+    name: str
+    image: Path
+    mask: Path | None
+
+    def number(self, key: str) -> float | None:
+        """A number from the frame or the document, None where neither has it."""
+        fields, where = (self.fields, f"{self.where}.{key}") if key in self.fields else (self.document.content, key)
+        value = fields.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise SceneFormatError(self.document.path, f"{where} is {str(value)[:40]!r}, expected a number")
+        if not math.isfinite(_float(value)):
+            raise SceneFormatError(self.document.path, f"{where} is {_float(value)}; correct or remove it")
+        return _float(value)
+
+    def c2w(self) -> np.ndarray:
+        value = self.fields.get("transform_matrix")
+        try:
+            matrix = np.array(value, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            matrix = np.empty(0)
+        if matrix.shape == (3, 4):
+            matrix = np.vstack([matrix, [0, 0, 0, 1]])
+        if matrix.shape != (4, 4):
+            raise SceneFormatError(
+                self.document.path, f"{self.where}.transform_matrix is not a 4 x 4 matrix of numbers"
+            )
+        return matrix @ _OPENCV_FROM_OPENGL
+
+    def size(self) -> tuple[int, int]:
+        """Width and height as stated, else as the image has them."""
+        width, height = self.number("w"), self.number("h")
+        if width is None or height is None:
+            info = photos.probe(self.image)
+            width, height = width or info.width, height or info.height
+        if not (1 <= width <= 1e6 and 1 <= height <= 1e6):
+            raise SceneFormatError(self.document.path, f"{self.where}: w h are {width:g} {height:g}")
+        return int(width), int(height)
+
+    def intrinsics(self, size: tuple[int, int]) -> list[float]:
+        """fx fy cx cy; angles, image centre and square pixels stand in for what is missing."""
+        focal = []
+        for axis, side in zip("xy", size, strict=True):
+            value = self.number(f"fl_{axis}")
+            angle = self.number(f"camera_angle_{axis}") if value is None else None
+            if angle is not None:
+                if not 0 < angle < math.pi:
+                    raise SceneFormatError(
+                        self.document.path,
+                        f"camera_angle_{axis} is {angle:g}, expected radians between 0 and pi",
+                    )
+                value = 0.5 * side / math.tan(0.5 * angle)
+            focal.append(value)
+        fx, fy = focal
+        fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
+        if fx is None or fy is None:
+            raise SceneFormatError(self.document.path, f"{self.where}: no focal length; give fl_x or camera_angle_x")
+        if fx <= 0 or fy <= 0:
+            raise SceneFormatError(
+                self.document.path,
+                f"{self.where}: fl_x fl_y are {fx:g} {fy:g}; focal lengths must be positive",
+            )
+        cx, cy = self.number("cx"), self.number("cy")
+        return [fx, fy, size[0] / 2 if cx is None else cx, size[1] / 2 if cy is None else cy]
+
+    def lens(self) -> tuple[int, list[float]]:
+        """Model and its eight coefficients (order: `neural.lenses`)."""
+        stated = self.fields.get("camera_model", self.document.content.get("camera_model"))
+        fisheye = self.fields.get("is_fisheye", self.document.content.get("is_fisheye")) is True
+        name = stated if stated is not None else ("OPENCV_FISHEYE" if fisheye else "OPENCV")
+        if not isinstance(name, str) or name.upper() not in _MODELS:
+            raise SceneFormatError(
+                self.document.path,
+                f"camera_model is {str(name)[:40]!r}, expected one of {', '.join(_MODELS)}; "
+                "undistort the images with colmap image_undistorter",
+            )
+        model = _MODELS[name.upper()]
+        k1, k2, k3, k4, k5, k6, p1, p2 = (
+            self.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+        )
+        if model == FISHEYE:
+            return FISHEYE, [k1, k2, k3, k4, 0, 0, 0, 0]
+        if k4 and name.upper() != "FULL_OPENCV":
+            raise SceneFormatError(
+                self.document.path,
+                f"{self.where}: k4 = {k4:g} with camera_model {name} has two meanings (nerfstudio: the r^8 "
+                "term; OpenCV: a denominator); write FULL_OPENCV for the latter, or undistort the images",
+            )
+        distortion = [k1, k2, p1, p2, k3, k4, k5, k6]
+        return (OPENCV, distortion) if model == OPENCV and any(distortion) else (PINHOLE, [0.0] * 8)
+
+
+class _Document:
+    """One JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            if path.stat().st_size > _LARGEST_FILE:
+                raise SceneFormatError(path, "is larger than 1 GB; a transforms.json of any capture is smaller")
+            self.content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise SceneFormatError(path, f"cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:
+            raise SceneFormatError(path, f"is not valid JSON ({error}); was it cut off?") from error
+        if not isinstance(self.content, dict) or not isinstance(self.content.get("frames"), list):
+            raise SceneFormatError(path, "has no list 'frames'; is it a transforms.json?")
+
+    def frames(self) -> list[_Frame]:
+        result = []
+        for i, fields in enumerate(self.content["frames"]):
+            where = f"frames[{i}]"
+            if not isinstance(fields, dict) or not isinstance(fields.get("file_path"), str):
+                raise SceneFormatError(self.path, f"{where}.file_path is missing; it names the frame's image")
+            name = fields["file_path"]
+            image = _with_suffix(resolve(self.path, self.path.parent, name, f"{where}.file_path"))
+            mask = fields.get("mask_path")
+            if mask is not None:
+                if not isinstance(mask, str):
+                    raise SceneFormatError(self.path, f"{where}.mask_path is not a string")
+                mask = resolve(self.path, self.path.parent, mask, f"{where}.mask_path")
+                if not mask.is_file():
+                    raise SceneFormatError(self.path, f"{where}.mask_path: {mask} is missing; restore or remove it")
+            result.append(_Frame(self, where, fields, name.removeprefix("./"), image, mask))
+        return result
+
+    def splits(self) -> dict[str, tuple[str, ...]] | None:
+        """nerfstudio's train_filenames, val_filenames and test_filenames."""
+        splits = {}
+        for split in ("train", "val", "test"):
+            listed = self.content.get(f"{split}_filenames")
+            if listed is None:
+                continue
+            if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+                raise SceneFormatError(self.path, f"{split}_filenames is not a list of file paths")
+            splits[split] = tuple(name.removeprefix("./") for name in listed)
+        return splits or None
+
+    def points(self) -> tuple[Points | None, tuple[str, ...]]:
+        name = self.content.get("ply_file_path")
+        if name is None:
+            return None, ()
+        if not isinstance(name, str):
+            raise SceneFormatError(self.path, "ply_file_path is not a string")
+        file = resolve(self.path, self.path.parent, name, "ply_file_path")
+        if not file.is_file():
+            return None, (f"ply_file_path names {file}, which is missing; going on without points.",)
+        return Points(*ply.read_points(file)), ()
+
+    def world_to_scene(self) -> np.ndarray:
+        """nerfstudio's applied_transform and applied_scale: from the world before them to that of the frames."""
+        world_to_scene = np.eye(4)
+        try:
+            if self.content.get("applied_transform") is not None:
+                applied = np.array(self.content["applied_transform"], dtype=np.float64)
+                world_to_scene[:3] = applied[:3].reshape(3, 4)
+            scale = float(self.content.get("applied_scale", 1.0))
+        except (TypeError, ValueError, IndexError, OverflowError):
+            raise SceneFormatError(self.path, "applied_transform or applied_scale is not made of numbers") from None
+        world_to_scene[:3] *= scale
+        if not (np.isfinite(world_to_scene).all() and np.linalg.det(world_to_scene) > 0):
+            raise SceneFormatError(
+                self.path,
+                "applied_transform and applied_scale must be finite and keep handedness; remove them",
+            )
+        return world_to_scene
+
+    def aabb(self, cameras: Cameras) -> np.ndarray | None:
+        """instant-ngp's box: `aabb_scale` unit cubes about the middle of its own frame, brought to file
+        units.
+
+        Tools write large default values whatever the scene, so the box is kept within 2.5 x the farthest
+        camera.
+        """
+        if self.content.get("aabb_scale") is None:
+            return None
+        try:
+            scale = float(self.content.get("scale", _NGP_SCALE))
+            offset = np.broadcast_to(np.array(self.content.get("offset", 0.5), dtype=np.float64), 3)
+            half = float(self.content["aabb_scale"]) / 2 / scale
+            middle = (0.5 - offset) / scale
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+            raise SceneFormatError(self.path, "aabb_scale, scale or offset is not a number") from None
+        if not (half > 0 and math.isfinite(half) and np.isfinite(middle).all()):
+            raise SceneFormatError(self.path, "aabb_scale and scale must be positive and finite")
+        farthest = np.abs(cameras.origins.numpy() - middle).max()
+        if np.isfinite(farthest) and farthest > 0:
+            half = min(half, 2.5 * float(farthest))
+        return np.stack([middle - half, middle + half])
+
+
+def _cameras(frames: list[_Frame]) -> Cameras:
+    sizes = [frame.size() for frame in frames]
+    lenses = [frame.lens() for frame in frames]
+    return Cameras(
+        c2w=torch.from_numpy(np.stack([frame.c2w() for frame in frames])),
+        intrinsics=torch.tensor(
+            [frame.intrinsics(size) for frame, size in zip(frames, sizes, strict=True)], dtype=torch.float64
+        ),
+        sizes=torch.tensor(sizes),
+        models=torch.tensor([model for model, _ in lenses]),
+        distortion=torch.tensor([distortion for _, distortion in lenses], dtype=torch.float64),
+    )
+
+
+def _with_suffix(path: Path) -> Path:
+    """Blender and instant-ngp leave the suffix out; .png is theirs, the others are tried after it."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return path
+    candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
+    return next((p for p in candidates if p.is_file()), candidates[0])
+
+
+def _float(value: int | float) -> float:
+    """An integer too large for a float counts as infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf

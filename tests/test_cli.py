@@ -1,0 +1,166 @@
+"""The command line: what is typed reaches one function; the rest is refused with a remedy."""
+
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+import neural
+from neural import cli
+from neural.cli.train import parse_radiance
+from neural.errors import BackendUnavailable, CheckpointError, SceneFormatError
+from neural.interrupt import Interrupted
+from neural.train.config import RadianceConfig, RunConfig
+
+
+@pytest.fixture
+def training(monkeypatch: pytest.MonkeyPatch):
+    """Stands in for `neural.train.radiance`; collects the calls and raises what it is told to."""
+    calls: list[tuple] = []
+    module = types.ModuleType("neural.train.radiance")
+
+    def train(scene, config, *, out, overwrite):  # type: ignore[no-untyped-def]
+        calls.append((scene, config, out, overwrite))
+        if module.error is not None:
+            raise module.error
+
+    module.train, module.error, module.calls = train, None, calls  # type: ignore[attr-defined]
+    import neural.train
+
+    monkeypatch.setitem(sys.modules, "neural.train.radiance", module)
+    monkeypatch.setattr(neural.train, "radiance", module, raising=False)
+    return module
+
+
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "train radiance --help", "render --help", "--version"])
+def test_help_is_quick_and_does_not_import_torch(arguments: str) -> None:
+    script = (
+        "import sys, neural.cli\n"
+        f"code = neural.cli.main({arguments.split()!r})\n"
+        "assert code == 0, code\n"
+        "assert not {'torch', 'numpy', 'jaxtyping'} & set(sys.modules), 'too much imported for help'\n"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "neural" in done.stdout
+    assert time.perf_counter() - started < 5.0  # a guard against torch; 0.2 s on a quiet machine
+
+
+def test_train_passes_what_was_typed(training) -> None:
+    arguments = "train radiance data/fox --out r --steps 7 --model.log2-hashmap-size 15 --overwrite"
+    assert cli.main(arguments.split()) == 0
+    (scene, config, out, overwrite) = training.calls[0]
+    assert (scene, out, overwrite) == (Path("data/fox"), Path("r"), True)
+    assert (config.run.steps, config.model.log2_hashmap_size) == (7, 15)
+    assert config.optim == RadianceConfig().optim
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("[run]\nseed = 3\nsplit_every = 5\n[optim]\nlr = 0.5\n")
+    for config in (["--config", str(path)], [f"--config={path}"]):
+        given = parse_radiance(["fox", *config, "--seed", "4"])
+        assert given.run == RunConfig(seed=4, split_every=5)
+        assert given.optim.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("tran radiance fox", "no command 'tran'; did you mean 'train'?"),
+        ("train radience fox", "no task 'radience'; did you mean 'radiance'?"),
+        ("train radiance", "required"),
+        ("train radiance fox --model.log2-hashmapsize 3", "--model.log2-hashmap-size"),
+        ("train radiance fox --steps many", "many"),
+        ("train radiance fox --steps 5 --minutes 1", "exclude each other"),
+        ("train radiance fox --optim.lr -1", "--optim.lr must be above 0"),
+        ("train radiance fox --config none.toml", "none.toml: cannot be read"),
+        ("render run --path nowhere.json", "--path must be orbit, train or a file with poses"),
+        ("render run --frames 0", "--frames"),
+        ("doctor --please", "--please"),
+        ("", "usage: neural COMMAND"),
+        ("train", "usage: neural train TASK"),
+    ],
+)
+def test_what_cannot_be_meant_exits_with_2(arguments: str, message: str, training, capsys) -> None:
+    assert cli.main(arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert message in " ".join((printed.out + printed.err).replace("│", " ").split())
+    assert training.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (
+            SceneFormatError("fox/transforms.json", "fl_x must be above 0, got 0"),
+            3,
+            "fl_x must be above 0, got 0",
+        ),
+        (CheckpointError("r: run.seed: 0 there, 1 here"), 3, "run.seed: 0 there"),
+        (BackendUnavailable("no CUDA device; use --device cpu"), 1, "use --device cpu"),
+        (Interrupted(2), 130, "SIGINT; saved"),
+        (Interrupted(15), 143, "SIGTERM; saved"),
+    ],
+)
+def test_errors_become_one_line_and_a_code(error: BaseException, code: int, message: str, training, capsys) -> None:
+    training.error = error
+    assert cli.main(["train", "radiance", "fox"]) == code
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback(training) -> None:
+    training.error = ZeroDivisionError("ours")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["train", "radiance", "fox"])
+
+
+def test_eval_and_render_call_the_run(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    calls = []
+
+    class Run:
+        def evaluate(self, **options: object) -> str:
+            calls.append(options)
+            return "mean PSNR 31.00 dB"
+
+        def render(self, **options: object) -> Path:
+            calls.append(options)
+            return Path("r/orbit.mp4")
+
+    monkeypatch.setattr(neural, "load_run", lambda path, device: calls.append((path, device)) or Run(), raising=False)
+    assert cli.main(["eval", "r", "--background", "black"]) == 0
+    assert cli.main(["render", "r", "--frames", "9", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "mean PSNR 31.00 dB\nr/orbit.mp4\n"
+    assert calls == [
+        (Path("r"), "auto"),
+        {"split": "test", "background": "black", "lpips_net": "alex"},
+        (Path("r"), "cpu"),
+        {"path": "orbit", "out": None, "frames": 9, "fps": 30.0, "downscale": 1},
+    ]  # fmt: skip
+
+
+def test_the_flags_are_frozen() -> None:
+    """Flags are a promise to scripts: a new one is added here on purpose, none goes away."""
+    import dataclasses
+
+    from neural.cli import eval as eval_command
+    from neural.cli import render
+    from neural.cli.train import Radiance
+
+    def names(kind: type) -> list[str]:
+        return [field.name for field in dataclasses.fields(kind)]
+
+    assert names(eval_command.Eval) == ["run", "split", "background", "lpips", "device"]
+    assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "device"]
+    assert names(Radiance) == ["scene", "out", "overwrite", "config", "model", "sampling", "optim", "run"]
+    assert names(RunConfig) == [
+        "steps", "minutes", "seed", "device", "downscale", "background", "split_every",
+        "checkpoint_minutes", "eval_every", "log_every",
+    ]  # fmt: skip
