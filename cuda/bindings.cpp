@@ -18,6 +18,7 @@
 #include "composite.h"
 #include "distortion.h"
 #include "frequency.h"
+#include "mlp.h"
 #include "occupancy.h"
 #include "philox.h"
 #include "ray_march.h"
@@ -118,6 +119,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, mlp_forward);
+    NEURAL_BIND(m, mlp_backward);
+    NEURAL_BIND(m, mlp_backward_backward);
     NEURAL_BIND(m, occupancy_points);
     NEURAL_BIND(m, occupancy_update);
     NEURAL_BIND(m, occupancy_sums);

@@ -1,0 +1,180 @@
+// The MLP on the CPU: blocks of samples in feature-major order, ranges of blocks over threads.
+#include "mlp.h"
+#include "common/features.h"
+#include "common/threads.h"
+#include "mlp_block.h"
+
+namespace neural {
+namespace NEURAL_ISA {
+namespace {
+
+using mlp::kBlock;
+using mlp::Network;
+using mlp::padded;
+using mlp::Shape;
+
+constexpr i64 kForwardBlocks = 8;          // blocks per task
+constexpr i64 kMaxRanges = 64;             // partial sums of a parameter gradient
+constexpr i64 kMinRanges = 8;              // even where they take more memory than kPartialFloats
+constexpr i64 kPartialFloats = i64(4) << 20;
+
+// Uninitialised floats, 64-byte aligned.
+struct Buffer {
+    char* raw;
+    float* data;
+
+    explicit Buffer(i64 floats) : raw(static_cast<char*>(__builtin_malloc(u64(floats) * 4 + 64))) {
+        data = reinterpret_cast<float*>(raw + (64 - reinterpret_cast<u64>(raw) % 64));
+    }
+    ~Buffer() { __builtin_free(raw); }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+};
+
+// Rows first .. first+count-1 of m as a feature-major block [k, kBlock]; the lanes past count are zero.
+void read_block(Rows m, i64 first, int count, int k, float* block) {
+    const float* p = m.data + first * m.stride_n;
+    if (count < kBlock)
+        for (i64 i = 0; i < i64(k) * kBlock; i += kWidth) store(block + i, vfloat{});
+    if (m.stride_n == 1) {
+        for (int r = 0; r < k; ++r) {
+            const float* row = p + r * m.stride_k;
+            for (int c = 0; c < count; c += kWidth) store(block + r * kBlock + c, load(row + c, count - c));
+            __builtin_prefetch(row + kBlock); // the next block: k streams are more than the hardware follows
+            __builtin_prefetch(row + kBlock + 16);
+            __builtin_prefetch(row + kBlock + 32);
+            __builtin_prefetch(row + kBlock + 48);
+        }
+    } else if (m.stride_k == 1) {
+        gemm::transpose(p, m.stride_n, count, k, block, kBlock);
+    } else {
+        for (int r = 0; r < k; ++r)
+            for (int c = 0; c < count; ++c) block[r * kBlock + c] = p[c * m.stride_n + r * m.stride_k];
+    }
+}
+
+void write_block(const float* block, i64 first, int count, int k, RowsOut m) {
+    float* p = m.data + first * m.stride_n;
+    if (m.stride_n == 1) {
+        for (int r = 0; r < k; ++r)
+            for (int c = 0; c < count; c += kWidth)
+                store(p + r * m.stride_k + c, load(block + r * kBlock + c), count - c);
+    } else if (m.stride_k == 1) {
+        gemm::transpose(block, kBlock, k, count, p, m.stride_n);
+    } else {
+        for (int r = 0; r < k; ++r)
+            for (int c = 0; c < count; ++c) p[c * m.stride_n + r * m.stride_k] = block[r * kBlock + c];
+    }
+}
+
+// Calls block(first sample, count) for all blocks of [begin, end).
+template <class Visit> void each_block(i64 begin, i64 end, const Visit& visit) {
+    for (i64 i = begin; i < end; i += kBlock) visit(i, end - i < kBlock ? int(end - i) : kBlock);
+}
+
+// grad (+)= the sum over ranges, in order, of the partial sums; lanes of a bias are added last.
+void reduce(const Shape& s, const float* partials, i64 n_ranges, float* grad, bool accumulate, int n_threads) {
+    const i64 stride = mlp::partial_size(s);
+    i64 first_row[mlp::kMaxHidden + 2] = {};
+    for (int l = 0; l <= s.n_hidden; ++l) first_row[l + 1] = first_row[l] + s.outputs(l);
+    parallel_for(first_row[s.n_hidden + 1], n_ranges > 1 ? n_threads : 1, [&](i64 row) {
+        int l = 0;
+        while (row >= first_row[l + 1]) ++l;
+        const i64 o = row - first_row[l], columns = padded(s.inputs(l)), rows = s.outputs(l);
+        const float* source = partials + mlp::partial_offset(s, l) + o * columns;
+        float* target = grad + s.offset(l) + o * s.inputs(l);
+        for (int c = 0; c < s.inputs(l); c += kWidth) {
+            vfloat total{};
+            for (i64 i = 0; i < n_ranges; ++i) total += load(source + i * stride + c);
+            const int count = s.inputs(l) - c;
+            store(target + c, accumulate ? load(target + c, count) + total : total, count);
+        }
+        if (!s.bias) return;
+        source = partials + mlp::partial_offset(s, l) + rows * columns + o * kWidth;
+        target = grad + s.offset(l) + rows * s.inputs(l) + o;
+        vfloat total{};
+        for (i64 i = 0; i < n_ranges; ++i) total += load(source + i * stride);
+        *target = accumulate ? *target + sum(total) : sum(total);
+    });
+}
+
+// Cuts n samples into ranges that depend on n and the shape only, calls work(begin, end, partial or null) for each on
+// some thread, and reduces the partial gradients where grad_params is not null.
+template <class Work>
+void over_ranges(const Shape& s, i64 n, float* grad_params, bool accumulate, int n_threads, const Work& work) {
+    const i64 size = mlp::partial_size(s), n_blocks = (n + kBlock - 1) / kBlock;
+    i64 most = kPartialFloats / size;
+    most = most < kMinRanges ? kMinRanges : most > kMaxRanges ? kMaxRanges : most;
+    i64 blocks = (n_blocks + most - 1) / most; // per range
+    blocks = blocks < kForwardBlocks ? kForwardBlocks : blocks;
+    const i64 n_ranges = (n_blocks + blocks - 1) / blocks;
+    Buffer partials(grad_params ? n_ranges * size : 0);
+    parallel_for(n_ranges, n_threads, [&](i64 range) {
+        float* partial = grad_params ? partials.data + range * size : nullptr;
+        for (i64 i = 0; partial && i < size; ++i) partial[i] = 0.0f;
+        const i64 begin = range * blocks * kBlock, end = begin + blocks * kBlock;
+        work(begin, end < n ? end : n, partial);
+    });
+    if (grad_params) reduce(s, partials.data, n_ranges, grad_params, accumulate, n_threads);
+}
+
+} // namespace
+
+void mlp_forward(const float* in, i64 in_n, i64 in_k, i64 n, const float* params, int n_in, int n_out, int width,
+                 int n_hidden, int bias, int activation, int output_activation, float frequency, float* out, i64 out_n,
+                 i64 out_k, int n_threads) {
+    const Network net{{n_in, n_out, width, n_hidden, bias}, activation, output_activation, frequency, params};
+    const i64 task = kForwardBlocks * kBlock;
+    parallel_for((n + task - 1) / task, n_threads, [&](i64 i) {
+        Buffer buffer((i64(n_in) + n_out) * kBlock + mlp::forward_scratch(net.shape));
+        float *x = buffer.data, *y = x + i64(n_in) * kBlock, *scratch = y + i64(n_out) * kBlock;
+        each_block(i * task, n < (i + 1) * task ? n : (i + 1) * task, [&](i64 first, int count) {
+            read_block({in, in_n, in_k}, first, count, n_in, x);
+            mlp::forward_block(net, x, count, y, scratch);
+            write_block(y, first, count, n_out, {out, out_n, out_k});
+        });
+    });
+}
+
+void mlp_backward(const float* grad_out, i64 go_n, i64 go_k, const float* in, i64 in_n, i64 in_k, i64 n,
+                  const float* params, int n_in, int n_out, int width, int n_hidden, int bias, int activation,
+                  int output_activation, float frequency, float* grad_in, i64 gi_n, i64 gi_k, float* grad_params,
+                  int accumulate, int n_threads) {
+    const Network net{{n_in, n_out, width, n_hidden, bias}, activation, output_activation, frequency, params};
+    over_ranges(net.shape, n, grad_params, accumulate != 0, n_threads, [&](i64 begin, i64 end, float* partial) {
+        Buffer buffer((2 * i64(n_in) + n_out) * kBlock + mlp::backward_scratch(net.shape));
+        float *x = buffer.data, *gx = x + i64(n_in) * kBlock, *gy = gx + i64(n_in) * kBlock;
+        float* scratch = gy + i64(n_out) * kBlock;
+        each_block(begin, end, [&](i64 first, int count) {
+            read_block({in, in_n, in_k}, first, count, n_in, x);
+            read_block({grad_out, go_n, go_k}, first, count, n_out, gy);
+            mlp::backward_block(net, x, gy, count, grad_in ? gx : nullptr, partial, scratch);
+            if (grad_in) write_block(gx, first, count, n_in, {grad_in, gi_n, gi_k});
+        });
+    });
+}
+
+void mlp_backward_backward(const float* second, i64 second_n, i64 second_k, const float* grad_out, i64 go_n, i64 go_k,
+                           const float* in, i64 in_n, i64 in_k, i64 n, const float* params, int n_in, int n_out,
+                           int width, int n_hidden, int bias, int activation, int output_activation, float frequency,
+                           float* to_grad_out, i64 tg_n, i64 tg_k, float* to_in, i64 ti_n, i64 ti_k,
+                           float* grad_params, int accumulate, int n_threads) {
+    const Network net{{n_in, n_out, width, n_hidden, bias}, activation, output_activation, frequency, params};
+    over_ranges(net.shape, n, grad_params, accumulate != 0, n_threads, [&](i64 begin, i64 end, float* partial) {
+        Buffer buffer((3 * i64(n_in) + 2 * i64(n_out)) * kBlock + mlp::backward_backward_scratch(net.shape));
+        float *x = buffer.data, *v = x + i64(n_in) * kBlock, *tx = v + i64(n_in) * kBlock;
+        float *gy = tx + i64(n_in) * kBlock, *ty = gy + i64(n_out) * kBlock, *scratch = ty + i64(n_out) * kBlock;
+        each_block(begin, end, [&](i64 first, int count) {
+            read_block({in, in_n, in_k}, first, count, n_in, x);
+            read_block({second, second_n, second_k}, first, count, n_in, v);
+            read_block({grad_out, go_n, go_k}, first, count, n_out, gy);
+            mlp::backward_backward_block(net, x, gy, v, count, to_grad_out ? ty : nullptr, to_in ? tx : nullptr,
+                                         partial, scratch);
+            if (to_grad_out) write_block(ty, first, count, n_out, {to_grad_out, tg_n, tg_k});
+            if (to_in) write_block(tx, first, count, n_in, {to_in, ti_n, ti_k});
+        });
+    });
+}
+
+} // namespace NEURAL_ISA
+} // namespace neural
