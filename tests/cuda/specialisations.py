@@ -22,6 +22,11 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ["frequency_forward", "frequency_backward", "frequency_backward_backward"],
     ),
     (
+        "mlp",
+        {"N_IN": 32, "N_OUT": 16, "WIDTH": 64, "N_HIDDEN": 2, "BIAS": 1, "ACTIVATION": 4, "OUTPUT_ACTIVATION": 6},
+        ["mlp_forward", "mlp_backward", "mlp_backward_backward", "mlp_reduce"],
+    ),
+    (
         "spherical_harmonics",
         {"DEGREE": 8},
         ["spherical_harmonics_forward", "spherical_harmonics_backward"],
