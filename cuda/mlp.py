@@ -1,4 +1,4 @@
-"""Fused multilayer perceptron: all layers of a block of samples while it is in cache, with first and second gradients."""
+"""Fused multilayer perceptron: all layers of a block of samples while it is in cache, gradients to second order."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from neural.cuda import checks, jit, library
 from neural.cuda.mlp_spec import MLPSpec, spec_of
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import mlp as reference
+
 
 def mlp(inputs: Float[Tensor, "N I"], params: Float[Tensor, "P"], spec: MLPSpec) -> Float[Tensor, "N O"]:
     """Evaluates the network: a_l = phi(W_l a_(l-1) + b_l).
@@ -108,8 +109,10 @@ class _MLPBackward(torch.autograd.Function):
             )
         if second is None:
             return (None,) * 6
-        needs = ctx.needs_input_grad[:3]
-        return *_backward_backward(second, *ctx.saved_tensors, ctx.spec, *needs), None, None, None
+        grad, inputs, params = ctx.saved_tensors
+        need_grad, need_inputs, need_params = ctx.needs_input_grad[:3]
+        results = _backward_backward(second, grad, inputs, params, ctx.spec, need_grad, need_inputs, need_params)
+        return *results, None, None, None
 
 
 def _forward(inputs: Tensor, params: Tensor, spec: MLPSpec) -> Tensor:
@@ -146,10 +149,10 @@ def _backward(
     n = inputs.shape[0]
     backend = checks.backend(inputs)
     if backend == "reference":
-        to_inputs, to_params = reference.backward(grad, inputs, params, spec)
-        to_params = to_params if into is None else into.add_(to_params)
-        return to_inputs if need_inputs else None, to_params if need_params else None
-    to_inputs = checks.empty_features(n, spec.n_in, inputs) if need_inputs else None
+        a, b = reference.backward(grad, inputs, params, spec)
+        b = b if into is None else into.add_(b)
+        return a if need_inputs else None, b if need_params else None
+    to_inputs = _empty_in_order_of(inputs) if need_inputs else None
     to_params = _params_result(params, need_params, into)
     if n == 0:
         return to_inputs, to_params if to_params is None or into is not None else to_params.zero_()
@@ -158,14 +161,15 @@ def _backward(
     if backend == "cpu":
         lib.mlp_backward(
             upstream.data_ptr(), gn, gk, source.data_ptr(), sn, sk, n, params.data_ptr(), *spec.code, spec.frequency,
-            checks.pointer(to_inputs), 1, n, checks.pointer(to_params), int(into is not None), threads(),
+            *_address(to_inputs), checks.pointer(to_params), int(into is not None), threads(),
         )  # fmt: skip
     else:
         rows = 2 * spec.n_hidden_layers * spec.width + spec.n_out
         plan = _CudaPlan.of(spec, n, rows, inputs, to_params is not None)
         jit.launch(
             "mlp", "mlp_backward", spec.defines, _BLOCK * plan.n_blocks,
-            (upstream, gn, gk, source, sn, sk, n, params, spec.frequency, to_inputs, 1, n, plan.partials, plan.scratch),
+            (upstream, gn, gk, source, sn, sk, n, params, spec.frequency, to_inputs, *_strides(to_inputs),
+             plan.partials, plan.scratch),
             block=_BLOCK,
         )  # fmt: skip
         plan.reduce(to_params, into is not None)
@@ -186,12 +190,10 @@ def _backward_backward(
     n = inputs.shape[0]
     backend = checks.backend(inputs)
     if backend == "reference":
-        results = reference.backward_backward(second, grad, inputs, params, spec)
-        needs = (need_grad, need_inputs, need_params)
-        to_grad, to_inputs, to_params = (r if need else None for r, need in zip(results, needs, strict=True))
-        return to_grad, to_inputs, to_params
+        a, b, c = reference.backward_backward(second, grad, inputs, params, spec)
+        return a if need_grad else None, b if need_inputs else None, c if need_params else None
     to_grad = checks.empty_features(n, spec.n_out, inputs) if need_grad else None
-    to_inputs = checks.empty_features(n, spec.n_in, inputs) if need_inputs else None
+    to_inputs = _empty_in_order_of(inputs) if need_inputs else None
     to_params = _params_result(params, need_params, None)
     if n == 0:
         return to_grad, to_inputs, None if to_params is None else to_params.zero_()
@@ -201,7 +203,7 @@ def _backward_backward(
     if backend == "cpu":
         lib.mlp_backward_backward(
             above.data_ptr(), an, ak, upstream.data_ptr(), gn, gk, source.data_ptr(), sn, sk, n, params.data_ptr(),
-            *spec.code, spec.frequency, checks.pointer(to_grad), 1, n, checks.pointer(to_inputs), 1, n,
+            *spec.code, spec.frequency, checks.pointer(to_grad), 1, n, *_address(to_inputs),
             checks.pointer(to_params), 0, threads(),
         )  # fmt: skip
     else:
@@ -210,11 +212,27 @@ def _backward_backward(
         jit.launch(
             "mlp", "mlp_backward_backward", spec.defines, _BLOCK * plan.n_blocks,
             (above, an, ak, upstream, gn, gk, source, sn, sk, n, params, spec.frequency,
-             to_grad, 1, n, to_inputs, 1, n, plan.partials, plan.scratch),
+             to_grad, 1, n, to_inputs, *_strides(to_inputs), plan.partials, plan.scratch),
             block=_BLOCK,
         )  # fmt: skip
         plan.reduce(to_params, False)
     return to_grad, to_inputs, to_params
+
+
+def _empty_in_order_of(inputs: Tensor) -> Tensor:
+    """An uninitialised gradient to the inputs in their memory order, so that autograd need not turn it around."""
+    n, k = inputs.shape
+    if inputs.stride(1) == 1 and n > 1:
+        return torch.empty((n, k), dtype=torch.float32, device=inputs.device)
+    return checks.empty_features(n, k, inputs)
+
+
+def _strides(matrix: Tensor | None) -> tuple[int, int]:
+    return (0, 0) if matrix is None else (matrix.stride(0), matrix.stride(1))
+
+
+def _address(matrix: Tensor | None) -> tuple[int, int, int]:
+    return checks.pointer(matrix), *_strides(matrix)
 
 
 def _params_result(params: Tensor, needed: bool, into: Tensor | None) -> Tensor | None:
@@ -266,14 +284,14 @@ def _fake(inputs: Tensor, params: Tensor, code: list[int], frequency: float) -> 
 
 
 def _fake_backward(grad: Tensor, inputs: Tensor, params: Tensor, code: list[int], frequency: float) -> tuple:
-    return checks.empty_features(*inputs.shape, inputs), torch.empty_like(params)  # type: ignore[arg-type]
+    return _empty_in_order_of(inputs), torch.empty_like(params)
 
 
 def _fake_backward_backward(
     second: Tensor, grad: Tensor, inputs: Tensor, params: Tensor, code: list[int], frequency: float
 ) -> tuple:
-    like_inputs = checks.empty_features(inputs.shape[0], code[0], inputs)
-    return checks.empty_features(inputs.shape[0], code[1], inputs), like_inputs, torch.empty_like(params)
+    to_grad = checks.empty_features(inputs.shape[0], code[1], inputs)
+    return to_grad, _empty_in_order_of(inputs), torch.empty_like(params)
 
 
 def _second_only(ctx: Any, second: Tensor | None, params_second: Tensor | None) -> tuple:

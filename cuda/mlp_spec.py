@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Literal, get_args
 
 from jaxtyping import Float
@@ -59,7 +60,7 @@ class MLPSpec:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """(outputs, inputs) of each layer."""
         sizes = [self.n_in, *[self.width] * self.n_hidden_layers, self.n_out]
-        return tuple((n_out, n_in) for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        return tuple((n_out, n_in) for n_in, n_out in pairwise(sizes))
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:

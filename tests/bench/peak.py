@@ -41,7 +41,17 @@ def load_fma_loop() -> ctypes._CFuncPtr:
         source.write_text(_SOURCE)
         compiler = os.environ.get("CXX", "g++")
         subprocess.run(
-            [compiler, "-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", str(source), "-o", str(library)],
+            [
+                compiler,
+                "-O3",
+                "-march=native",
+                "-ffp-contract=fast",
+                "-shared",
+                "-fPIC",
+                str(source),
+                "-o",
+                str(library),
+            ],
             check=True,
         )
         loop = ctypes.CDLL(str(library)).fma_loop

@@ -81,9 +81,14 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "frequency_backward": lambda: (torch.rand(7, 24).requires_grad_(), torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 24), torch.rand(7, 3), 4),
     "mlp": _mlp,
-    # not differentiated here: opcheck would ask for the second derivative of the parameters' gradient
-    "mlp_backward": lambda: (torch.randn(7, 2), *(x.detach() if isinstance(x, torch.Tensor) else x for x in _mlp())),
-    "mlp_backward_backward": lambda: (torch.randn(7, 3), torch.randn(7, 2), *_mlp()),
+    # opcheck would ask for the second derivative of the parameters' gradient; test_mlp.py has the one that exists
+    "mlp_backward": lambda: (torch.randn(7, 2), *(x.detach() for x in _mlp()[:2]), *_mlp()[2:]),
+    "mlp_backward_backward": lambda: (
+        torch.randn(7, 3),
+        torch.randn(7, 2),
+        *(x.detach() for x in _mlp()[:2]),
+        *_mlp()[2:],
+    ),
     "spherical_harmonics": lambda: (_unit(7).requires_grad_(), 3),
     "spherical_harmonics_backward": lambda: (torch.randn(7, 9), _unit(7), 3),
     "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),

@@ -215,6 +215,19 @@ def test_a_second_derivative_of_the_parameter_gradient_is_refused() -> None:
         grad.sum().backward()
 
 
+def test_library_op_has_the_same_gradients_to_second_order() -> None:
+    spec = MLPSpec(3, 2, 16, 2, "softplus", bias=True)
+    inputs, params, upstream, second = (t.float().requires_grad_() for t in _sample(spec, 30))
+
+    def all_orders(out: torch.Tensor) -> list[torch.Tensor]:
+        first = torch.autograd.grad(out, inputs, upstream, create_graph=True)[0]
+        return [out, first, *torch.autograd.grad(first, (upstream, inputs, params), second)]
+
+    fused = all_orders(mlp(inputs, params, spec))
+    library = all_orders(torch.ops.neural.mlp(inputs, params, list(spec.code), spec.frequency))
+    assert all(torch.equal(a, b) for a, b in zip(fused, library, strict=True))
+
+
 CUDA_SPECS = [
     MLPSpec(3, 1, 16, 1, "softplus", bias=True),
     MLPSpec(33, 5, 64, 2, "silu", "sigmoid"),
