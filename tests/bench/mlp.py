@@ -3,7 +3,8 @@
 32-64-64-16, ReLU, fp32, the public call. Both sides allocate their results and give gradients to inputs and weights;
 each takes inputs and upstream gradient in the order in which its neighbours in a network hand them out: torch.nn
 row-major, ours feature-major. A large part of torch.nn's time is the kernel mapping and clearing fresh pages for its
-hidden layers: --retain-heap takes that out for both. One thread: process CPU time; two threads: wall time; interleaved, medians.
+hidden layers: --retain-heap takes that out for both. One thread: process CPU time; two threads: wall time; all
+interleaved, medians.
 """
 
 import argparse
