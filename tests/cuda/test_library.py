@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neural.cuda import levels, library, ray_march
+from neural.cuda.mlp_spec import MLPSpec
 
 OPS_FOLDER = Path(library.__file__).parent
 for module in OPS_FOLDER.glob("*.py"):  # importing an op's module defines it
