@@ -214,7 +214,7 @@ def load_run(
     place = torch.device(_device(device))
     latest = checkpoint.load_latest(folder)
     occupancy = build_occupancy(config, shown, place)
-    marching = build_marching(config)
+    marching = build_marching(config, shown)
     tensors = latest.tensors
     with torch.no_grad():
         for name, parameter in shown.named_parameters():
