@@ -29,7 +29,8 @@ class MLP(nn.Module):
     Raises:
         ValueError: A value out of range.
 
-    Source: initial values He et al. 2015, arXiv:1502.01852, eq. 10; Sitzmann et al. 2020, arXiv:2006.09661, section 3.2.
+    Source: initial values He et al. 2015, arXiv:1502.01852, eq. 10; Sitzmann et al. 2020, arXiv:2006.09661,
+    section 3.2.
 
     Example:
         >>> MLP(32, 3, output_activation="sigmoid")(torch.rand(10, 32)).shape

@@ -19,9 +19,9 @@ from neural.train.config import RadianceConfig, RunConfig
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch):
-    """Stands in for `neural.train.radiance`; collects the calls and raises what it is told to."""
+    """Stands in for `neural.train.radiance_run`; collects the calls and raises what it is told to."""
     calls: list[tuple] = []
-    module = types.ModuleType("neural.train.radiance")
+    module = types.ModuleType("neural.train.radiance_run")
 
     def train(scene, config, *, out, overwrite):  # type: ignore[no-untyped-def]
         calls.append((scene, config, out, overwrite))
@@ -31,8 +31,8 @@ def training(monkeypatch: pytest.MonkeyPatch):
     module.train, module.error, module.calls = train, None, calls  # type: ignore[attr-defined]
     import neural.train
 
-    monkeypatch.setitem(sys.modules, "neural.train.radiance", module)
-    monkeypatch.setattr(neural.train, "radiance", module, raising=False)
+    monkeypatch.setitem(sys.modules, "neural.train.radiance_run", module)
+    monkeypatch.setattr(neural.train, "radiance_run", module, raising=False)
     return module
 
 

@@ -1,4 +1,4 @@
-"""The training loop that every kind of scene shares: progress, metrics, checkpoints, interruption, a length in minutes."""
+"""The training loop of every kind of scene: progress, metrics, checkpoints, interruption, a length in minutes."""
 
 import math
 import time

@@ -181,9 +181,8 @@ def radiance(
     asked = config or RadianceConfig()
     if steps is not None or minutes is not None:
         asked = replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))
-    contraction = "ball" if field.contraction == "ball" else "none"
-    asked = replace(asked, model=replace(asked.model, contraction=contraction))
-    resolved = resolve(asked, _device(asked.run.device), unbounded=contraction == "ball", background=scene.background)
+    asked = replace(asked, model=replace(asked.model, contraction=field.contraction))
+    resolved = resolve(asked, _device(asked.run.device), background=scene.background)
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, TASK)
     return _train(field, scene, resolved, folder, overwrite, progress, str(scene.path or scene.name))
 

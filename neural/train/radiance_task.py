@@ -200,10 +200,9 @@ class RadianceTask:
         averages = self.optimiser.averages()
         if not averages:
             return self.field
-        gradients = getattr(self.field.encoding, "gradients", None)
-        self.field.encoding.gradients = None  # a buffer is not part of the copy
-        shown = copy.deepcopy(self.field)
-        self.field.encoding.gradients = gradients
+        encoding = self.field.encoding
+        buffer = encoding.gradients if isinstance(encoding, HashGrid) else None
+        shown = copy.deepcopy(self.field, {id(buffer): None})  # without the buffer of gradients
         with torch.no_grad():
             for name, parameter in shown.named_parameters():
                 if name in averages:

@@ -297,8 +297,7 @@ class _Document:
             box = np.empty(0)
         if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[1] > box[0]).all():
             raise SceneFormatError(
-                self.path,
-                "aabb must be [[x0, y0, z0], [x1, y1, z1]], finite, with x1 > x0 and so on; mend or remove it",
+                self.path, "aabb must be [[x0, y0, z0], [x1, y1, z1]], finite, with x1 > x0 and so on; mend or remove it"
             )
         return box
 

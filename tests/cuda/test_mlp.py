@@ -13,7 +13,9 @@ SHAPES = [(32, 16, 64, 2), (3, 1, 16, 1), (37, 5, 48, 3), (1, 3, 32, 8), (130, 7
 def _net(spec: MLPSpec, n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Parameters of moderate size, inputs, an upstream gradient, a direction."""
     generator = torch.Generator().manual_seed(seed)
-    params = torch.cat([torch.randn(o * (i + spec.bias), generator=generator) / i**0.5 for o, i in spec.shapes])
+    params = torch.cat(
+        [torch.randn(o * (i + spec.bias), generator=generator) / i**0.5 for o, i in spec.shapes]
+    )
     x = torch.randn(n, spec.n_in, generator=generator)
     return params, x, torch.randn(n, spec.n_out, generator=generator), torch.randn(n, spec.n_in, generator=generator)
 

@@ -13,13 +13,13 @@ from neural.poses import look_at
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 FOCAL = 1.1  # of the image's width
 # A field and a sampling small enough for hundreds of steps in a second or two.
-SMALL = (
-    "--model.n-levels 4 --model.log2-hashmap-size 12 --model.base-resolution 8 --model.finest-resolution 64 "
-    "--model.density-width 16 --model.color-width 16 --model.color-layers 1 --sampling.target-samples 4096 "
-    "--sampling.initial-rays 256 --sampling.max-rays 1024 --sampling.steps-per-box 64 "
-    "--sampling.occupancy-resolution 16 --sampling.occupancy-interval 4 --sampling.occupancy-warmup 12 "
-    "--optim.warmup-steps 10 --device cpu --log-every 1"
-).split()
+SMALL = {
+    "model.n-levels": 4, "model.log2-hashmap-size": 12, "model.base-resolution": 8, "model.finest-resolution": 64,
+    "model.density-width": 16, "model.color-width": 16, "model.color-layers": 1,
+    "sampling.target-samples": 4096, "sampling.initial-rays": 256, "sampling.max-rays": 1024,
+    "sampling.steps-per-box": 64, "sampling.occupancy-resolution": 16, "sampling.occupancy-interval": 4,
+    "sampling.occupancy-warmup": 12, "optim.warmup-steps": 10, "device": "cpu", "log-every": 1,
+}  # fmt: skip
 
 WriteCapture = Callable[..., Path]
 
@@ -27,7 +27,7 @@ WriteCapture = Callable[..., Path]
 @pytest.fixture(scope="session")
 def small() -> list[str]:
     """Flags of a training of a few milliseconds per step."""
-    return list(SMALL)
+    return [text for name, value in SMALL.items() for text in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="session")

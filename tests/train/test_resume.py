@@ -18,10 +18,10 @@ from neural import checkpoint, cli, log
 ROOT = Path(__file__).resolve().parents[2]
 SAVE_ALWAYS = ["--checkpoint-minutes", "1e-6"]
 STEPS = 40
-EVERYTHING = (
-    "--optim.refine-poses --optim.exposure --model.appearance-dims 4 --optim.distortion 0.01 --optim.decay milestones "
-    "--model.density-activation softplus --seed 7"
-).split()
+EVERYTHING = [
+    "--optim.refine-poses", "--optim.exposure", "--model.appearance-dims", "4", "--optim.distortion", "0.01",
+    "--optim.decay", "milestones", "--model.density-activation", "softplus", "--seed", "7",
+]  # fmt: skip
 
 
 def train(scene: Path, out: Path, *flags: str) -> list[str]:
