@@ -129,6 +129,8 @@ class RadianceTask:
             background=background, jitter=(config.run.seed, step), image_indices=pixels.image_indices,
             max_samples=4 * _known(config.sampling.target_samples), with_distortion=config.optim.distortion > 0,
         )  # fmt: skip
+        if not traced.healthy:
+            raise self._diverged(step, "the field's density is NaN")
         predicted = self._exposed(traced.rendering.rgb, pixels)
         target = torch.addcmul(pixels.rgb * pixels.alpha[:, None], (1 - pixels.alpha)[:, None], background)
         counted = self._counted(pixels, traced.n_rays)
@@ -256,10 +258,16 @@ class RadianceTask:
     def _check_gradients(self, step: int) -> None:
         bad = self.optimiser.nonfinite()
         if bad:
-            raise DivergenceError(
-                f"step {step}: the gradient of {next(iter(bad))} has NaN or Inf; the last checkpoint is untouched. "
-                "Lower --optim.lr, or look for photographs or poses that are broken"
-            )
+            raise self._diverged(step, f"the gradient of {next(iter(bad))} has NaN or Inf")
+
+    def _diverged(self, step: int, what: str) -> DivergenceError:
+        """The error, with the tensors at fault where parameters themselves are."""
+        names = [name for name, p in self.field.named_parameters() if not bool(torch.isfinite(p).all())]
+        found = f" (not finite: {', '.join(names)})" if names else ""
+        return DivergenceError(
+            f"step {step}: {what}{found}; the last checkpoint is untouched. Lower --optim.lr, or look for photographs "
+            "or poses that are broken"
+        )
 
 
 def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
