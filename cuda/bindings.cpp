@@ -121,6 +121,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, mlp_forward);
+    NEURAL_BIND(m, mlp_backward);
+    NEURAL_BIND(m, mlp_backward_backward);
     NEURAL_BIND(m, occupancy_points);
     NEURAL_BIND(m, occupancy_update);
     NEURAL_BIND(m, occupancy_sums);
@@ -131,10 +134,6 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, ray_march_write);
     NEURAL_BIND(m, ray_points_forward);
     NEURAL_BIND(m, ray_points_backward);
-    NEURAL_BIND(m, mlp_forward);
-    NEURAL_BIND(m, mlp_backward);
-    NEURAL_BIND(m, mlp_backward_backward);
-
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
 }

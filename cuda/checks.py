@@ -81,7 +81,7 @@ def rows(matrix: Tensor) -> tuple[Tensor, int, int]:
 
 def empty_features(n: int, k: int, like: Tensor) -> Tensor:
     """An uninitialised fp32 [n, k] view of a [k, n] buffer, the order in which ops hand out features."""
-    return torch.empty((k, n), dtype=torch.float32, device=like.device).t()
+    return like.new_empty_strided((n, k), (1, max(n, 1)), dtype=torch.float32)
 
 
 def pointer(tensor: Tensor | None) -> int:

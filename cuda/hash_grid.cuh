@@ -36,8 +36,9 @@ template <int D> NEURAL_HD Level<D> read_level(const i64* row) {
         if (level.hashed) level.factor[d] = primes[d];
         else level.factor[d] = stride <= level.size ? u32(stride) : 0u; // a tiled level repeats along later axes
         if (stride <= level.size) stride *= u64(row[3 + d]);
-        const u32 bits = u32(row[3 + D + d]);
-        __builtin_memcpy(&level.scale[d], &bits, 4);
+        FloatBits scale;
+        scale.bits = u32(row[3 + D + d]);
+        level.scale[d] = scale.value;
     }
     return level;
 }

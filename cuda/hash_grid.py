@@ -1,10 +1,12 @@
 """Multi-resolution hash grid: positions to features, differentiable twice, over one pooled table."""
 
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from neural.cuda import checks, jit, library
 from neural.cuda.gradients import GradientBuffer
@@ -56,231 +58,201 @@ def hash_grid(
     Source: Mueller et al. 2022, arXiv:2201.05989, section 3.
     """
     _check(positions, table, levels, working_copy, segments, level_weights, interpolation, outside)
-    options = (segments, level_weights, INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside))
+    codes = INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside)
     if torch.compiler.is_compiling():
-        return torch.ops.neural.hash_grid(positions, table, levels, working_copy, *options)
-    return _HashGrid.apply(positions, table, levels, working_copy, *options, accumulate)
+        return torch.ops.neural.hash_grid(positions, table, levels, working_copy, segments, level_weights, *codes)
+    grid = _Grid(levels, segments, level_weights, *codes)
+    if not (torch.is_grad_enabled() and (positions.requires_grad or table.requires_grad)):
+        return _forward(positions, table, working_copy, grid)
+    return _HashGrid.apply(positions, table, working_copy, grid, accumulate)
+
+
+class _Grid(NamedTuple):
+    """What all passes share but positions and table, in the order of the reference's arguments."""
+
+    levels: Tensor
+    segments: Tensor | None
+    level_weights: Tensor | None
+    interpolation: int  # index into INTERPOLATIONS
+    outside: int  # index into OUTSIDES
 
 
 class _HashGrid(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, positions, table, levels, working_copy, segments, level_weights, interpolation, outside, into
-    ):
+    def forward(ctx: Any, positions, table, working_copy, grid, into):
         ctx.save_for_backward(positions, table, working_copy)
-        ctx.grid = (levels, segments, level_weights, interpolation, outside)
-        ctx.into = into
-        return _forward(positions, table, levels, working_copy, segments, level_weights, interpolation, outside)
+        ctx.grid, ctx.into = grid, into
+        return _forward(positions, table, working_copy, grid)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor):
         positions, table, working_copy = ctx.saved_tensors
         want_positions, want_table = ctx.needs_input_grad[:2]
-        nothing = (None,) * 7
         if ctx.into is not None and want_table:
-            _backward_table(grad, positions, table, *ctx.grid, into=ctx.into)
+            _backward_table(grad, positions, table, ctx.grid, ctx.into)
             want_table = False
         if not (want_positions or want_table):
-            return None, None, *nothing
+            return None, None, None, None, None
         if torch.is_grad_enabled() and (grad.requires_grad or positions.requires_grad or table.requires_grad):
-            grads = _HashGridBackward.apply(grad, positions, table, want_positions, want_table, *ctx.grid)
-            return *grads, *nothing
-        return *_backward(grad, positions, table, working_copy, want_positions, want_table, *ctx.grid), *nothing
+            grads = _HashGridBackward.apply(grad, positions, table, want_positions, want_table, ctx.grid)
+        else:
+            grads = _backward(grad, positions, table, working_copy, want_positions, want_table, ctx.grid)
+        return *grads, None, None, None
 
 
 class _HashGridBackward(torch.autograd.Function):
     """(grad, positions, table) -> (grad_positions, grad_table), itself differentiable."""
 
     @staticmethod
-    def forward(ctx: Any, grad, positions, table, want_positions, want_table, *grid):
+    def forward(ctx: Any, grad, positions, table, want_positions, want_table, grid):
         ctx.save_for_backward(grad, positions, table)
         ctx.grid = grid
         ctx.set_materialize_grads(False)
-        return _backward(grad, positions, table, None, want_positions, want_table, *grid)
+        return _backward(grad, positions, table, None, want_positions, want_table, grid)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, along_positions: Tensor | None, along_table: Tensor | None):  # type: ignore[override]
+    def backward(ctx: Any, along_positions: Tensor | None, along_table: Tensor | None):
         grad, positions, table = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         result: list[Tensor | None] = [None, None, None]
         if along_positions is not None:
-            result = list(_backward_backward(along_positions, grad, positions, table, *wanted, *ctx.grid))
+            result = list(_backward_backward(along_positions, grad, positions, table, wanted, ctx.grid))
         if along_table is not None:  # the table's gradient is linear in grad: <grad, features of along_table>
             along_table = along_table.contiguous()
             if wanted[0]:
-                result[0] = _sum(result[0], _forward(positions, along_table, ctx.grid[0], None, *ctx.grid[1:]))
+                result[0] = _sum(result[0], _forward(positions, along_table, None, ctx.grid))
             if wanted[1]:
-                result[1] = _sum(result[1], _backward(grad, positions, along_table, None, True, False, *ctx.grid)[0])
-        return *result, None, None, *(None,) * len(ctx.grid)
+                result[1] = _sum(result[1], _backward_positions(grad, positions, along_table, ctx.grid))
+        return *result, None, None, None
 
 
 def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return b if a is None else a if b is None else a + b
 
 
-def _forward(positions, table, levels, working_copy, segments, level_weights, interpolation, outside) -> Tensor:
+def _forward(positions: Tensor, table: Tensor, working_copy: Tensor | None, grid: _Grid) -> Tensor:
     source = table if working_copy is None else working_copy
     if checks.backend(positions) == "reference":
-        return reference.forward(positions, source, levels, segments, level_weights, interpolation, outside)
-    n, k = positions.shape[0], levels.shape[1] * table.shape[1]
-    out = checks.empty_features(n, k, positions)
-    if n == 0:
-        return out
-    x, xn, xk = checks.rows(positions)
-    if checks.backend(positions) == "cpu":
-        bounds = _segments(segments, n)
-        lib.hash_grid_forward(
-            x.data_ptr(), xn, xk, source.data_ptr(), _DTYPES.index(source.dtype), *_shape(levels, bounds, x, table),
-            _pointer(level_weights), interpolation, outside, out.data_ptr(), 1, n, threads(),
-        )  # fmt: skip
-    else:
-        cuda_args = _cuda_grid(levels, segments, level_weights, n, positions.device)
-        jit.launch(
-            "hash_grid", "hash_grid_forward",
-            _defines(positions, table, interpolation, outside, source.dtype), (n, levels.shape[1], 1),
-            (x, xn, xk, source, *cuda_args, out, 1, n),
-        )  # fmt: skip
+        return reference.forward(positions, source, *grid)
+    n = positions.shape[0]
+    out = checks.empty_features(n, grid.levels.shape[1] * table.shape[1], positions)
+    _run("hash_grid_forward", positions, source, grid, (source,), (out, 1, n), dtype=source.dtype)
     return out
 
 
 def _backward(
-    grad,
-    positions,
-    table,
-    working_copy,
-    want_positions,
-    want_table,
-    levels,
-    segments,
-    level_weights,
-    interpolation,
-    outside,
-) -> tuple[Tensor | None, Tensor | None]:
-    grid = (levels, segments, level_weights, interpolation, outside)
+    grad: Tensor, positions: Tensor, table: Tensor, working_copy: Tensor | None, want_positions: bool,
+    want_table: bool, grid: _Grid,
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
     source = table if working_copy is None else working_copy
-    grad_positions = _backward_positions(grad, positions, source, *grid) if want_positions else None
-    grad_table = _backward_table(grad, positions, table, *grid) if want_table else None
-    return grad_positions, grad_table
+    grad_positions = _backward_positions(grad, positions, source, grid) if want_positions else None
+    return grad_positions, _backward_table(grad, positions, table, grid) if want_table else None
 
 
 def _backward_table(
-    grad, positions, table, levels, segments, level_weights, interpolation, outside, into: GradientBuffer | None = None
+    grad: Tensor, positions: Tensor, table: Tensor, grid: _Grid, into: GradientBuffer | None = None
 ) -> Tensor:
     if checks.backend(positions) == "reference":
-        result = reference.backward(grad, positions, table, levels, segments, level_weights, interpolation, outside)[1]
+        result = reference.backward(grad, positions, table, *grid)[1]
         if into is not None:
             into.add(result)
         return result
-    n = positions.shape[0]
     grad_table = torch.zeros_like(table, dtype=torch.float32) if into is None else into.grad
-    if n == 0:
-        return grad_table
     touched = None if into is None else into.touched
-    x, xn, xk = checks.rows(positions)
-    g, gn, gk = checks.rows(grad)
-    if checks.backend(positions) == "cpu":
-        bounds = _segments(segments, n)
-        lib.hash_grid_backward_table(
-            x.data_ptr(), xn, xk, g.data_ptr(), gn, gk, *_shape(levels, bounds, x, table),
-            _pointer(level_weights), interpolation, outside, grad_table.data_ptr(), _pointer(touched), threads(),
-        )  # fmt: skip
-    else:
-        cuda_args = _cuda_grid(levels, segments, level_weights, n, positions.device)
-        jit.launch(
-            "hash_grid", "hash_grid_backward_table",
-            _defines(positions, table, interpolation, outside), (n, levels.shape[1], 1),
-            (x, xn, xk, g, gn, gk, *cuda_args, grad_table, touched),
-        )  # fmt: skip
+    _run("hash_grid_backward_table", positions, table, grid, checks.rows(grad), (grad_table, touched))
     return grad_table
 
 
-def _backward_positions(grad, positions, table, levels, segments, level_weights, interpolation, outside) -> Tensor:
+def _backward_positions(grad: Tensor, positions: Tensor, table: Tensor, grid: _Grid) -> Tensor:
     if checks.backend(positions) == "reference":
-        return reference.backward(grad, positions, table, levels, segments, level_weights, interpolation, outside)[0]
-    n = positions.shape[0]
-    grad_positions = torch.empty(positions.shape, dtype=torch.float32, device=positions.device)
-    if n == 0:
-        return grad_positions
-    x, xn, xk = checks.rows(positions)
-    g, gn, gk = checks.rows(grad)
-    if checks.backend(positions) == "cpu":
-        bounds = _segments(segments, n)
-        lib.hash_grid_backward_positions(
-            x.data_ptr(), xn, xk, table.data_ptr(), _DTYPES.index(table.dtype), g.data_ptr(), gn, gk,
-            *_shape(levels, bounds, x, table), _pointer(level_weights), interpolation, outside,
-            grad_positions.data_ptr(), threads(),
-        )  # fmt: skip
-    else:
-        cuda_args = _cuda_grid(levels, segments, level_weights, n, positions.device)
-        jit.launch(
-            "hash_grid", "hash_grid_backward_positions",
-            _defines(positions, table, interpolation, outside, table.dtype), n,
-            (x, xn, xk, table, g, gn, gk, *cuda_args, grad_positions),
-        )  # fmt: skip
-    return grad_positions
+        return reference.backward(grad, positions, table, *grid)[0]
+    out = torch.empty(positions.shape, dtype=torch.float32, device=positions.device)
+    inputs = (table, *checks.rows(grad))
+    _run("hash_grid_backward_positions", positions, table, grid, inputs, (out,), dtype=table.dtype, by_level=False)
+    return out
 
 
 def _backward_backward(
-    direction, grad, positions, table, want_grad, want_positions, want_table,
-    levels, segments, level_weights, interpolation, outside,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
-    """Gradients of <grad_positions, direction> with respect to grad, positions and table."""
-    grid = (levels, segments, level_weights, interpolation, outside)
+    direction: Tensor, grad: Tensor, positions: Tensor, table: Tensor, wanted: tuple[bool, ...], grid: _Grid
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Those wanted of the gradients of <grad_positions, direction> with respect to grad, positions and table."""
     if checks.backend(positions) == "reference":
         return reference.backward_backward(direction, grad, positions, table, *grid)
     n = positions.shape[0]
-    grad_grad = checks.empty_features(n, grad.shape[1], grad) if want_grad else None
-    grad_positions = torch.empty(positions.shape, dtype=torch.float32, device=grad.device) if want_positions else None
-    grad_table = torch.zeros_like(table) if want_table else None
-    if n == 0:
-        return grad_grad, grad_positions, grad_table
-    x, xn, xk = checks.rows(positions)
-    g, gn, gk = checks.rows(grad)
-    v, vn, vk = checks.rows(direction)
+    grad_grad = checks.empty_features(n, grad.shape[1], grad) if wanted[0] else None
+    grad_positions = torch.empty(positions.shape, dtype=torch.float32, device=grad.device) if wanted[1] else None
+    grad_table = torch.zeros_like(table) if wanted[2] else None
+    inputs = (table, *checks.rows(grad), *checks.rows(direction))
+    name = "hash_grid_backward_backward"
     if checks.backend(positions) == "cpu":
-        bounds = _segments(segments, n)
-        lib.hash_grid_backward_backward(
-            x.data_ptr(), xn, xk, table.data_ptr(), g.data_ptr(), gn, gk, v.data_ptr(), vn, vk,
-            *_shape(levels, bounds, x, table), _pointer(level_weights), interpolation, outside,
-            _pointer(grad_table), _pointer(grad_grad), 1, n, _pointer(grad_positions), threads(),
-        )  # fmt: skip
-    else:
-        cuda_args = _cuda_grid(levels, segments, level_weights, n, positions.device)
-        jit.launch(
-            "hash_grid", "hash_grid_backward_backward",
-            _defines(positions, table, interpolation, outside), n,
-            (x, xn, xk, table, g, gn, gk, v, vn, vk, *cuda_args, grad_table, grad_grad, 1, n, grad_positions),
-        )  # fmt: skip
+        _run(name, positions, table, grid, inputs, (grad_table, grad_grad, 1, n, grad_positions))
+    else:  # what belongs to a level goes level by level, sums over levels point by point
+        if wanted[0] or wanted[2]:
+            _run(name, positions, table, grid, inputs, (grad_table, grad_grad, 1, n, None))
+        if wanted[1]:
+            _run(name, positions, table, grid, inputs, (None, None, 1, n, grad_positions), by_level=False)
     return grad_grad, grad_positions, grad_table
 
 
-def _shape(levels: Tensor, bounds: Tensor, positions: Tensor, table: Tensor) -> tuple[int, ...]:
-    return (
-        levels.data_ptr(), bounds.data_ptr(), levels.shape[0], levels.shape[1], positions.shape[1], table.shape[1],
-    )  # fmt: skip
+def _run(
+    kernel: str, positions: Tensor, table: Tensor, grid: _Grid, inputs: tuple, outputs: tuple, *,
+    dtype: torch.dtype | None = None, by_level: bool = True,
+) -> None:  # fmt: skip
+    """Runs a kernel of hash_grid.h.
 
-
-def _cuda_grid(levels, segments, level_weights, n: int, device: torch.device) -> tuple[Any, ...]:
-    """Descriptors, segment bounds, their counts and level weights, on the GPU."""
-    weights = None if level_weights is None else level_weights.to(device, non_blocking=True)
-    bounds = _segments(segments, n).to(device, non_blocking=True)
-    return levels.to(device, non_blocking=True), bounds, levels.shape[0], levels.shape[1], weights
-
-
-def _defines(positions, table, interpolation, outside, dtype=torch.float32) -> dict[str, int]:
-    return {
-        "DIMS": positions.shape[1], "FEATURES": table.shape[1], "INTERPOLATION": interpolation, "OUTSIDE": outside,
-        "TABLE_DTYPE": _DTYPES.index(dtype),
+    Where the kernel reads tables of several dtypes `dtype` says which, and the table is the first of `inputs`.
+    `by_level`: On a GPU there is a thread for every point and level, otherwise for every point.
+    """
+    (n, n_dims), n_features = positions.shape, table.shape[1]
+    if n == 0:
+        return
+    levels, segments, level_weights, interpolation, outside = grid
+    n_tables, n_levels, _ = levels.shape
+    rows = checks.rows(positions)
+    if checks.backend(positions) == "cpu":
+        segments = _whole(n) if segments is None else segments
+        if dtype is not None:
+            inputs = (inputs[0], _DTYPES.index(dtype), *inputs[1:])
+        shape = (n_tables, n_levels, n_dims, n_features, level_weights, interpolation, outside)
+        args = (*rows, *inputs, levels, segments, *shape, *outputs)
+        getattr(lib, kernel)(*[a if type(a) is int else checks.pointer(a) for a in args], threads())
+        return
+    device = positions.device
+    defines = {
+        "DIMS": n_dims, "FEATURES": n_features, "INTERPOLATION": interpolation, "OUTSIDE": outside,
+        "TABLE_DTYPE": 0 if dtype is None else _DTYPES.index(dtype),
     }  # fmt: skip
+    inputs = tuple([_aligned(a) if a is table else a for a in inputs])
+    bounds = None if segments is None else segments.to(device, non_blocking=True)
+    weights = None if level_weights is None else _on_device(level_weights, device)
+    args = (*rows, *inputs, n, _on_device(levels, device), bounds, n_tables, n_levels, weights, *outputs)
+    jit.launch("hash_grid", kernel, defines, (n, n_levels, 1) if by_level else n, args)
 
 
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+@lru_cache(256)
+def _whole(n: int) -> Tensor:
+    """Segment bounds of one sub-table for all points."""
+    return torch.tensor([0, n], dtype=torch.int64)
 
 
-def _segments(segments: Tensor | None, n: int) -> Tensor:
-    return torch.tensor([0, n], dtype=torch.int64) if segments is None else segments
+def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy of a tensor of the CPU, kept until the tensor dies or changes."""
+    if tensor.device == device:
+        return tensor
+    version = -1 if tensor.is_inference() else tensor._version  # inference tensors do not count their changes
+    kept = _copies.get(tensor)
+    if kept is None or kept[0] != version or kept[1].device != device or version < 0:
+        kept = _copies[tensor] = (version, tensor.to(device))
+    return kept[1]
+
+
+_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def _aligned(table: Tensor) -> Tensor:
+    """The table at an address from which a GPU can read whole entries."""
+    return table if table.data_ptr() % 16 == 0 else table.clone()
 
 
 def _check(positions, table, levels, working_copy, segments, level_weights, interpolation, outside) -> None:
@@ -335,7 +307,9 @@ library.define(
     "hash_grid",
     "(Tensor positions, Tensor table, Tensor levels, Tensor? working_copy, Tensor? segments, Tensor? level_weights, "
     "int interpolation, int outside) -> Tensor",
-    implementation=_forward,
+    implementation=lambda positions, table, levels, working_copy, *rest: _forward(
+        positions, table, working_copy, _Grid(levels, *rest)
+    ),
     fake=lambda positions, table, levels, *rest: checks.empty_features(
         positions.shape[0], levels.shape[1] * table.shape[1], positions
     ),
@@ -347,7 +321,7 @@ library.define(
     "(Tensor grad, Tensor positions, Tensor table, Tensor? working_copy, Tensor levels, Tensor? segments, "
     "Tensor? level_weights, int interpolation, int outside) -> (Tensor, Tensor)",
     implementation=lambda grad, positions, table, working_copy, *grid: _backward(
-        grad, positions, table, working_copy, True, True, *grid
+        grad, positions, table, working_copy, True, True, _Grid(*grid)
     ),
     fake=lambda grad, positions, table, *rest: (
         torch.empty(positions.shape, dtype=torch.float32, device=positions.device),

@@ -1,4 +1,4 @@
-"""CUDA kernels compiled where they run: NVRTC to cubin (nvrtc.py), loaded and launched through cuda.core.
+"""CUDA kernels compiled where they run: NVRTC to cubin (cubins.py), loaded and launched through cuda.core.
 
 `launch(source, kernel, defines, threads, args)` runs `kernel` of `<source>.cu`, specialised by `defines`.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neural.cuda import nvrtc
+from neural.cuda import cubins
 from neural.errors import BackendUnavailable
 
 Threads = int | tuple[int, int, int]
@@ -150,8 +150,8 @@ def _load(key: _Key, defines: Mapping[str, int | float | str]) -> _Kernel:
             return _kernels[key]
         module_key = (device, source, frozenset(defines.items()))
         if module_key not in _modules:
-            arch = nvrtc.architecture_for(torch.cuda.get_device_capability(device))
-            _modules[module_key] = core.ObjectCode.from_cubin(nvrtc.compile(source, defines, arch), name=source)
+            arch = cubins.architecture_for(torch.cuda.get_device_capability(device))
+            _modules[module_key] = core.ObjectCode.from_cubin(cubins.compile(source, defines, arch), name=source)
         with torch.cuda.device(device):
             core.Device(device).set_current()
             function = _modules[module_key].get_kernel(kernel)

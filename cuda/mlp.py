@@ -1,112 +1,76 @@
-"""Fused multilayer perceptron: all layers in one pass, differentiable twice."""
+"""Fused multilayer perceptron: all layers of a block of samples while it is in cache, gradients to second order."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
+from neural.cuda.mlp_spec import MLPSpec, spec_of
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import mlp as reference
 
-Activation = Literal["none", "relu", "leaky_relu", "silu", "softplus", "sine", "sigmoid", "exp"]
-ACTIVATIONS: tuple[Activation, ...] = ("none", "relu", "leaky_relu", "silu", "softplus", "sine", "sigmoid", "exp")
-MAX_HIDDEN_LAYERS = 8
-WIDTHS = range(16, 129, 16)
-
-
-@dataclass(frozen=True)
-class MLPSpec:
-    """The form of a network.
-
-    Attributes:
-        n_in: Inputs, 1 or more.
-        n_out: Outputs, 1 or more.
-        width: Neurons of each hidden layer, a multiple of 16 from 16 to 128.
-        n_hidden_layers: 1 to 8.
-        activation: Of the hidden layers.
-        output_activation: Of the outputs.
-        bias: Whether layers add a bias.
-        frequency: `sine` is sin(frequency z).
-
-    Raises:
-        ValueError: A value out of range.
-    """
-
-    n_in: int
-    n_out: int
-    width: int = 64
-    n_hidden_layers: int = 2
-    activation: Activation = "relu"
-    output_activation: Activation = "none"
-    bias: bool = False
-    frequency: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.n_in < 1 or self.n_out < 1:
-            raise ValueError(f"mlp: n_in and n_out must be 1 or more, got {self.n_in} and {self.n_out}")
-        if self.width not in WIDTHS:
-            raise ValueError(f"mlp: width must be a multiple of 16 from 16 to 128, got {self.width}")
-        if not 1 <= self.n_hidden_layers <= MAX_HIDDEN_LAYERS:
-            raise ValueError(f"mlp: n_hidden_layers must be 1 to {MAX_HIDDEN_LAYERS}, got {self.n_hidden_layers}")
-        for name in ("activation", "output_activation"):
-            if getattr(self, name) not in ACTIVATIONS:
-                raise ValueError(f"mlp: {name} must be one of {', '.join(ACTIVATIONS)}, got {getattr(self, name)!r}")
-
-    @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """(outputs, inputs) of each layer."""
-        ends = [self.n_in, *[self.width] * self.n_hidden_layers, self.n_out]
-        return [(o, i) for i, o in zip(ends[:-1], ends[1:], strict=True)]
-
-    @property
-    def n_params(self) -> int:
-        """Length of the parameter array: per layer W [outputs, inputs], then the bias."""
-        return sum(o * (i + self.bias) for o, i in self.shapes)
-
-    def codes(self) -> tuple[int | float, ...]:
-        """The form as kernels take it."""
-        return (
-            self.n_in, self.n_out, self.width, self.n_hidden_layers, int(self.bias),
-            ACTIVATIONS.index(self.activation), ACTIVATIONS.index(self.output_activation), self.frequency,
-        )  # fmt: skip
-
-    @staticmethod
-    def from_codes(codes: Any) -> "MLPSpec":
-        """The inverse of `codes`."""
-        n_in, n_out, width, n_hidden, bias, act, out_act, frequency = codes
-        return MLPSpec(
-            n_in, n_out, width, n_hidden, ACTIVATIONS[act], ACTIVATIONS[out_act], bool(bias), float(frequency)
-        )
-
 
 def mlp(inputs: Float[Tensor, "N I"], params: Float[Tensor, "P"], spec: MLPSpec) -> Float[Tensor, "N O"]:
-    """Applies the network: a_0 = inputs, a_l = phi(W_l a_(l-1) + b_l).
+    """Evaluates the network: a_l = phi(W_l a_(l-1) + b_l).
 
     Args:
-        inputs: float32; the transposed view of a [K, N] buffer, as encodings give it, is the fastest order.
-        params: All layers in one float32 array: W [outputs, inputs] row-major, then b [outputs] with biases.
-        spec: The form.
+        inputs: float32 in either memory order; the transposed view of a [I, N] buffer is the faster one.
+        params: All weights, float32 [spec.n_params], contiguous.
+        spec: Sizes and activations.
 
     Returns:
-        Outputs, a transposed view of an [O, N] buffer. Differentiable with respect to inputs and params; the gradient
-        of the inputs is differentiable again (eikonal losses), that of the params is not.
+        Outputs, float32, a transposed view of a [O, N] buffer. Differentiable; the gradient to `inputs` is
+        differentiable once more, with respect to inputs, params and the upstream gradient.
 
     Raises:
         TypeError, ValueError: A wrong dtype, shape or device.
-
-    Source: fused as in Mueller et al. 2021, arXiv:2106.12372, section 4 (on a GPU: shared memory; here: caches).
     """
-    checks.require("mlp", "params", params, (spec.n_params,))
-    checks.require("mlp", "inputs", inputs, ("N", spec.n_in), device=params.device)
+    _require(inputs, params, spec)
+    if torch.compiler.is_compiling():
+        return torch.ops.neural.mlp(inputs, params, list(spec.code), spec.frequency)
+    return _MLP.apply(inputs, params, spec)
+
+
+def mlp_input_gradient(
+    grad: Float[Tensor, "N O"], inputs: Float[Tensor, "N I"], params: Float[Tensor, "P"], spec: MLPSpec
+) -> Float[Tensor, "N I"]:
+    """The gradient of <mlp(inputs), grad> to the inputs: the normals of a signed distance, say.
+
+    The same as torch.autograd.grad(..., create_graph=True) through `mlp`, without the work for a gradient to the
+    parameters. Differentiable once, with respect to `grad`, `inputs` and `params`.
+    """
+    _require(inputs, params, spec)
+    checks.require("mlp", "grad", grad, (inputs.shape[0], spec.n_out), device=inputs.device)
+    return _MLPBackward.apply(grad, inputs, params, spec, True, False)[0]
+
+
+def mlp_backward_into(
+    grad: Float[Tensor, "N O"],
+    inputs: Float[Tensor, "N I"],
+    params: Float[Tensor, "P"],
+    spec: MLPSpec,
+    grad_params: Float[Tensor, "P"],
+    *,
+    need_inputs: bool = True,
+) -> Float[Tensor, "N I"] | None:
+    """Adds the gradient to the parameters into `grad_params` and gives the gradient to the inputs, outside autograd."""
+    _require(inputs, params, spec)
+    checks.require("mlp", "grad", grad, (inputs.shape[0], spec.n_out), device=inputs.device)
+    checks.require("mlp", "grad_params", grad_params, (spec.n_params,), device=inputs.device)
+    if not grad_params.is_contiguous():
+        raise ValueError("mlp: grad_params must be contiguous; allocate it with torch.zeros_like(params)")
+    with torch.no_grad():
+        return _backward(grad, inputs, params, spec, need_inputs, True, grad_params)[0]
+
+
+def _require(inputs: Tensor, params: Tensor, spec: MLPSpec) -> None:
+    checks.require("mlp", "inputs", inputs, ("N", spec.n_in))
+    checks.require("mlp", "params", params, (spec.n_params,), device=inputs.device)
     if not params.is_contiguous():
         raise ValueError("mlp: params must be contiguous; call .contiguous()")
-    if torch.compiler.is_compiling():
-        *shape, frequency = spec.codes()
-        return torch.ops.neural.mlp(inputs, params, shape, frequency)
-    return _MLP.apply(inputs, params, spec)
 
 
 class _MLP(torch.autograd.Function):
@@ -117,148 +81,252 @@ class _MLP(torch.autograd.Function):
         return _forward(inputs, params, spec)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         inputs, params = ctx.saved_tensors
-        want_inputs, want_params = ctx.needs_input_grad[:2]
+        need_inputs, need_params, _ = ctx.needs_input_grad
         if torch.is_grad_enabled():
-            return *_MLPBackward.apply(grad, inputs, params, ctx.spec, want_inputs, want_params), None
-        return *_backward(grad, inputs, params, ctx.spec, want_inputs, want_params), None
+            return *_MLPBackward.apply(grad, inputs, params, ctx.spec, need_inputs, need_params), None
+        return *_backward(grad, inputs, params, ctx.spec, need_inputs, need_params), None
 
 
 class _MLPBackward(torch.autograd.Function):
-    """(grad, inputs, params) -> (grad_inputs, grad_params); grad_inputs is differentiable."""
-
     @staticmethod
-    def forward(ctx: Any, grad, inputs, params, spec, want_inputs, want_params):
+    def forward(
+        ctx: Any, grad: Tensor, inputs: Tensor, params: Tensor, spec: MLPSpec, need_inputs: bool, need_params: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, inputs, params)
         ctx.spec = spec
-        ctx.set_materialize_grads(False)
-        return _backward(grad, inputs, params, spec, want_inputs, want_params)
+        return _backward(grad, inputs, params, spec, need_inputs, need_params)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, along_inputs: Tensor | None, along_params: Tensor | None):  # type: ignore[override]
-        if along_params is not None:
-            raise RuntimeError(
-                "mlp: the gradient of the params cannot be differentiated again; differentiate that of the inputs, or "
-                "use neural.cuda.reference.mlp for this term"
+    def backward(ctx: Any, second: Tensor | None, params_second: Tensor | None) -> tuple[Tensor | None, ...]:
+        if params_second is not None:
+            raise NotImplementedError(
+                "mlp: the gradient to the parameters cannot be differentiated again, only the gradient to the inputs; "
+                "for this build the network from torch.nn.Linear, or call .detach() on the parameters' gradient"
             )
-        if along_inputs is None:
+        if second is None:
             return (None,) * 6
-        grads = _backward_backward(along_inputs, *ctx.saved_tensors, ctx.spec, *ctx.needs_input_grad[:3])
-        return *grads, None, None, None
+        grad, inputs, params = ctx.saved_tensors
+        need_grad, need_inputs, need_params = ctx.needs_input_grad[:3]
+        results = _backward_backward(second, grad, inputs, params, ctx.spec, need_grad, need_inputs, need_params)
+        return *results, None, None, None
 
 
 def _forward(inputs: Tensor, params: Tensor, spec: MLPSpec) -> Tensor:
+    n = inputs.shape[0]
     backend = checks.backend(inputs)
     if backend == "reference":
         return reference.forward(inputs, params, spec)
-    n = inputs.shape[0]
     out = checks.empty_features(n, spec.n_out, inputs)
     if n == 0:
         return out
-    x, xn, xk = checks.rows(inputs)
+    source, sn, sk = checks.rows(inputs)
     if backend == "cpu":
-        lib.mlp_forward(params.data_ptr(), *spec.codes(), x.data_ptr(), xn, xk, n, out.data_ptr(), threads())
+        lib.mlp_forward(
+            source.data_ptr(), sn, sk, n, params.data_ptr(), *spec.code, spec.frequency, out.data_ptr(), 1, n, threads()
+        )
     else:
-        jit.launch("mlp", "mlp_forward", _defines(spec), n, (params, spec.frequency, x, xn, xk, n, out), **_launch(spec))
+        jit.launch(
+            "mlp", "mlp_forward", spec.defines, _BLOCK * -(-n // _tile(spec)),
+            (source, sn, sk, n, params, spec.frequency, out, 1, n), block=_BLOCK,
+        )  # fmt: skip
     return out
 
 
 def _backward(
-    grad: Tensor, inputs: Tensor, params: Tensor, spec: MLPSpec, want_inputs: bool, want_params: bool
+    grad: Tensor,
+    inputs: Tensor,
+    params: Tensor,
+    spec: MLPSpec,
+    need_inputs: bool,
+    need_params: bool,
+    into: Tensor | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients to inputs and params, None where not needed; with `into`, that one is added to."""
+    n = inputs.shape[0]
     backend = checks.backend(inputs)
     if backend == "reference":
-        grad_inputs, grad_params = reference.backward(grad, inputs, params, spec)
-        return grad_inputs if want_inputs else None, grad_params if want_params else None
-    n = inputs.shape[0]
-    out = checks.empty_features(n, spec.n_in, inputs) if want_inputs else None
-    into = torch.zeros_like(params) if want_params else None
-    if n == 0 or not (want_inputs or want_params):
-        return out, into
-    x, xn, xk = checks.rows(inputs)
-    g, gn, gk = checks.rows(grad)
+        a, b = reference.backward(grad, inputs, params, spec)
+        b = b if into is None else into.add_(b)
+        return a if need_inputs else None, b if need_params else None
+    to_inputs = _empty_in_order_of(inputs) if need_inputs else None
+    to_params = _params_result(params, need_params, into)
+    if n == 0:
+        return to_inputs, to_params if to_params is None or into is not None else to_params.zero_()
+    source, sn, sk = checks.rows(inputs)
+    upstream, gn, gk = checks.rows(grad)
     if backend == "cpu":
         lib.mlp_backward(
-            params.data_ptr(), *spec.codes(), x.data_ptr(), xn, xk, g.data_ptr(), gn, gk, n, _pointer(out),
-            _pointer(into), threads(),
+            upstream.data_ptr(), gn, gk, source.data_ptr(), sn, sk, n, params.data_ptr(), *spec.code, spec.frequency,
+            *_address(to_inputs), checks.pointer(to_params), int(into is not None), threads(),
         )  # fmt: skip
     else:
-        arguments = (params, spec.frequency, x, xn, xk, g, gn, gk, n, out, into)
-        jit.launch("mlp", "mlp_backward", _defines(spec), n, arguments, **_launch(spec))
-    return out, into
+        rows = 2 * spec.n_hidden_layers * spec.width + spec.n_out
+        plan = _CudaPlan.of(spec, n, rows, inputs, to_params is not None)
+        jit.launch(
+            "mlp", "mlp_backward", spec.defines, _BLOCK * plan.n_blocks,
+            (upstream, gn, gk, source, sn, sk, n, params, spec.frequency, to_inputs, *_strides(to_inputs),
+             plan.partials, plan.scratch),
+            block=_BLOCK,
+        )  # fmt: skip
+        plan.reduce(to_params, into is not None)
+    return to_inputs, to_params
 
 
 def _backward_backward(
-    direction: Tensor, grad: Tensor, inputs: Tensor, params: Tensor, spec: MLPSpec,
-    want_grad: bool, want_inputs: bool, want_params: bool,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # fmt: skip
-    """Gradients of <grad_inputs, direction> with respect to grad, inputs and params."""
+    second: Tensor,
+    grad: Tensor,
+    inputs: Tensor,
+    params: Tensor,
+    spec: MLPSpec,
+    need_grad: bool,
+    need_inputs: bool,
+    need_params: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of <gradient to the inputs, second> to grad, inputs and params, None where not needed."""
+    n = inputs.shape[0]
     backend = checks.backend(inputs)
     if backend == "reference":
-        return reference.backward_backward(direction, grad, inputs, params, spec)
-    n = inputs.shape[0]
-    grad_grad = checks.empty_features(n, spec.n_out, inputs) if want_grad else None
-    grad_inputs = checks.empty_features(n, spec.n_in, inputs) if want_inputs else None
-    grad_params = torch.zeros_like(params) if want_params else None
+        a, b, c = reference.backward_backward(second, grad, inputs, params, spec)
+        return a if need_grad else None, b if need_inputs else None, c if need_params else None
+    to_grad = checks.empty_features(n, spec.n_out, inputs) if need_grad else None
+    to_inputs = _empty_in_order_of(inputs) if need_inputs else None
+    to_params = _params_result(params, need_params, None)
     if n == 0:
-        return grad_grad, grad_inputs, grad_params
-    x, xn, xk = checks.rows(inputs)
-    g, gn, gk = checks.rows(grad)
-    v, vn, vk = checks.rows(direction)
+        return to_grad, to_inputs, None if to_params is None else to_params.zero_()
+    source, sn, sk = checks.rows(inputs)
+    upstream, gn, gk = checks.rows(grad)
+    above, an, ak = checks.rows(second)
     if backend == "cpu":
         lib.mlp_backward_backward(
-            params.data_ptr(), *spec.codes(), x.data_ptr(), xn, xk, g.data_ptr(), gn, gk, v.data_ptr(), vn, vk, n,
-            _pointer(grad_params), _pointer(grad_inputs), _pointer(grad_grad), threads(),
+            above.data_ptr(), an, ak, upstream.data_ptr(), gn, gk, source.data_ptr(), sn, sk, n, params.data_ptr(),
+            *spec.code, spec.frequency, checks.pointer(to_grad), 1, n, *_address(to_inputs),
+            checks.pointer(to_params), 0, threads(),
         )  # fmt: skip
     else:
-        arguments = (params, spec.frequency, x, xn, xk, g, gn, gk, v, vn, vk, n, grad_params, grad_inputs, grad_grad)
-        jit.launch("mlp", "mlp_backward_backward", _defines(spec), n, arguments, **_launch(spec))
-    return grad_grad, grad_inputs, grad_params
+        rows = (4 * spec.n_hidden_layers + 1) * spec.width + 3 * spec.n_out
+        plan = _CudaPlan.of(spec, n, rows, inputs, to_params is not None)
+        jit.launch(
+            "mlp", "mlp_backward_backward", spec.defines, _BLOCK * plan.n_blocks,
+            (above, an, ak, upstream, gn, gk, source, sn, sk, n, params, spec.frequency,
+             to_grad, 1, n, to_inputs, *_strides(to_inputs), plan.partials, plan.scratch),
+            block=_BLOCK,
+        )  # fmt: skip
+        plan.reduce(to_params, False)
+    return to_grad, to_inputs, to_params
 
 
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _empty_in_order_of(inputs: Tensor) -> Tensor:
+    """An uninitialised gradient to the inputs in their memory order, so that autograd need not turn it around."""
+    n, k = inputs.shape
+    if inputs.stride(1) == 1 and n > 1:
+        return torch.empty((n, k), dtype=torch.float32, device=inputs.device)
+    return checks.empty_features(n, k, inputs)
 
 
-def _defines(spec: MLPSpec) -> dict[str, int]:
-    *shape, _ = spec.codes()
-    names = ("N_IN", "N_OUT", "WIDTH", "N_HIDDEN", "BIAS", "ACTIVATION", "OUTPUT_ACTIVATION")
-    return dict(zip(names, (int(s) for s in shape), strict=True))
+def _strides(matrix: Tensor | None) -> tuple[int, int]:
+    return (0, 0) if matrix is None else (matrix.stride(0), matrix.stride(1))
 
 
-def _launch(spec: MLPSpec) -> dict[str, int]:
-    """One thread per sample, 128 a block."""
-    return {"block": 128}
+def _address(matrix: Tensor | None) -> tuple[int, int, int]:
+    return checks.pointer(matrix), *_strides(matrix)
 
 
-# --- torch.library: the same implementations behind torch.ops.neural
+def _params_result(params: Tensor, needed: bool, into: Tensor | None) -> Tensor | None:
+    if into is not None:
+        return into
+    return torch.empty_like(params, requires_grad=False) if needed else None
 
 
-def _op_save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(inputs[0], inputs[1])
-    ctx.form = inputs[2:]
+_BLOCK = 128  # threads of a CUDA block
+_MAX_CUDA_BLOCKS = 256  # of a backward pass, each with a partial gradient; fixed, so that the order of sums is
+_MAX_PARTIALS = 1 << 24  # floats of all partial gradients, where that leaves 64 blocks
+
+
+def _tile(spec: MLPSpec) -> int:
+    """Samples of a CUDA block at a time: kTile of mlp.cu."""
+    return 64 if spec.width <= 64 else 32
+
+
+@dataclass(frozen=True)
+class _CudaPlan:
+    """Work space of a CUDA backward pass, whose blocks take every n_blocks-th tile each."""
+
+    spec: MLPSpec
+    n_blocks: int
+    scratch: Tensor
+    partials: Tensor | None  # [n_blocks, n_params]
+
+    @classmethod
+    def of(cls, spec: MLPSpec, n: int, rows: int, like: Tensor, with_params: bool) -> "_CudaPlan":
+        """For n samples; `rows` of a tile's length are the scratch of a block."""
+        tile = _tile(spec)
+        n_blocks = min(-(-n // tile), _MAX_CUDA_BLOCKS, max(64, _MAX_PARTIALS // spec.n_params))
+        partials = torch.zeros((n_blocks, spec.n_params), device=like.device) if with_params else None
+        return cls(spec, n_blocks, torch.empty(n_blocks * rows * tile, device=like.device), partials)
+
+    def reduce(self, to_params: Tensor | None, accumulate: bool) -> None:
+        if to_params is not None:
+            args = (self.partials, self.n_blocks, to_params, int(accumulate))
+            jit.launch("mlp", "mlp_reduce", self.spec.defines, self.spec.n_params, args)
+
+
+def _keep(ctx: Any, inputs: tuple, output: Any) -> None:
+    *tensors, ctx.code, ctx.frequency = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _fake(inputs: Tensor, params: Tensor, code: list[int], frequency: float) -> Tensor:
+    return checks.empty_features(inputs.shape[0], code[1], inputs)
+
+
+def _fake_backward(grad: Tensor, inputs: Tensor, params: Tensor, code: list[int], frequency: float) -> tuple:
+    return _empty_in_order_of(inputs), torch.empty_like(params)
+
+
+def _fake_backward_backward(
+    second: Tensor, grad: Tensor, inputs: Tensor, params: Tensor, code: list[int], frequency: float
+) -> tuple:
+    to_grad = checks.empty_features(inputs.shape[0], code[1], inputs)
+    return to_grad, _empty_in_order_of(inputs), torch.empty_like(params)
+
+
+def _second_only(ctx: Any, second: Tensor | None, params_second: Tensor | None) -> tuple:
+    second = torch.zeros_like(ctx.saved_tensors[1]) if second is None else second
+    return *torch.ops.neural.mlp_backward_backward(second, *ctx.saved_tensors, ctx.code, ctx.frequency), None, None
 
 
 library.define(
     "mlp",
-    "(Tensor inputs, Tensor params, int[] shape, float frequency) -> Tensor",
-    implementation=lambda inputs, params, shape, frequency: _forward(
-        inputs, params, MLPSpec.from_codes((*shape, frequency))
+    "(Tensor inputs, Tensor params, int[] code, float frequency) -> Tensor",
+    implementation=lambda inputs, params, code, f: _forward(inputs, params, spec_of(tuple(code), f)),
+    fake=_fake,
+    backward=lambda ctx, grad: (
+        *torch.ops.neural.mlp_backward(grad, *ctx.saved_tensors, ctx.code, ctx.frequency),
+        None,
+        None,
     ),
-    fake=lambda inputs, params, shape, frequency: checks.empty_features(inputs.shape[0], shape[1], inputs),
-    backward=lambda ctx, grad: (*torch.ops.neural.mlp_backward(grad, *ctx.saved_tensors, *ctx.form), None, None),
-    save=_op_save,
+    save=_keep,
 )
 library.define(
     "mlp_backward",
-    "(Tensor grad, Tensor inputs, Tensor params, int[] shape, float frequency) -> (Tensor, Tensor)",
-    implementation=lambda grad, inputs, params, shape, frequency: _backward(
-        grad, inputs, params, MLPSpec.from_codes((*shape, frequency)), True, True
+    "(Tensor grad, Tensor inputs, Tensor params, int[] code, float frequency) -> (Tensor, Tensor)",
+    implementation=lambda grad, inputs, params, code, f: _backward(
+        grad, inputs, params, spec_of(tuple(code), f), True, True
     ),
-    fake=lambda grad, inputs, params, shape, frequency: (
-        checks.empty_features(inputs.shape[0], shape[0], inputs),
-        torch.empty_like(params),
+    fake=_fake_backward,
+    backward=_second_only,
+    save=_keep,
+)
+library.define(
+    "mlp_backward_backward",
+    "(Tensor second, Tensor grad, Tensor inputs, Tensor params, int[] code, float frequency) "
+    "-> (Tensor, Tensor, Tensor)",
+    implementation=lambda second, grad, inputs, params, code, f: _backward_backward(
+        second, grad, inputs, params, spec_of(tuple(code), f), True, True, True
     ),
+    fake=_fake_backward_backward,
 )

@@ -181,7 +181,10 @@ NEURAL_HD auto visit(const Grid& grid, const M& machine, const Ray<M>& ray, type
         until = t < until ? t : until;
     }
     const Float after = k + 1.0f;
-    const Float claimed = first_at<M, Cone>(s, ray.jitter, until);
+    Float claimed = first_at<M, Cone>(s, ray.jitter, until);
+    // A point on the face of the next finer cascade may round into a cell inside it, which says nothing about the rest.
+    const Float edge = largest - 0.25f * side;
+    claimed = edge < 0.0f ? claimed : (edge > 2.5e-7f * side ? claimed : after);
     const Int counts = mid < ray.t_min ? none : inside; // others are stepped over one by one, as empty
     next = counts != 0 ? (claimed > after ? claimed : after) : after;
     filled = counts != 0 ? occupied : none;

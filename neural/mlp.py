@@ -1,4 +1,4 @@
-"""A tiny multilayer perceptron as a module."""
+"""A small multilayer perceptron as a module, on the fused kernels."""
 
 import math
 
@@ -6,35 +6,35 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neural.cuda.mlp import Activation, MLPSpec, mlp
+from neural.cuda.mlp import mlp
+from neural.cuda.mlp_spec import Activation, MLPSpec
 
 
 class MLP(nn.Module):
-    """A fused multilayer perceptron.
+    """Fully connected network with equal hidden layers.
+
+    Weights start uniform in +-sqrt(6 / inputs) of each layer (He), sine networks as SIREN has them: the first layer
+    +-1 / inputs, the others +-sqrt(6 / inputs) / frequency. Biases start at zero.
 
     Args:
-        n_in: Inputs.
-        n_out: Outputs.
-        width: Neurons of each hidden layer, a multiple of 16 from 16 to 128.
+        n_in: Inputs, at least 1.
+        n_out: Outputs, at least 1.
+        width: Neurons of each hidden layer: 16 to 128, a multiple of 16.
         n_hidden_layers: 1 to 8.
-        activation: Of the hidden layers.
-        output_activation: Of the outputs.
-        bias: Whether layers add a bias.
-        frequency: `sine` is sin(frequency z).
-        seed: Of the initial values: He's uniform for ReLU and its kin, SIREN's for sine, Xavier's otherwise; biases 0.
+        activation: Of the hidden layers: none, relu, leaky_relu, silu, softplus, sine, sigmoid or exp.
+        output_activation: Of the outputs, from the same list.
+        bias: Whether layers have a bias.
+        frequency: Of every sine activation, sin(frequency z).
+        seed: Of the initial weights.
 
     Attributes:
-        params: All layers in one float32 array; `layers()` gives views.
+        params: All layers in one float32 parameter; `layers()` gives views.
+        spec: Sizes, activations and layout.
 
     Raises:
-        ValueError: A value out of range.
+        ValueError: A size or an activation that the kernels do not have.
 
-    Source: initial values He et al. 2015, arXiv:1502.01852, eq. 10; Sitzmann et al. 2020, arXiv:2006.09661,
-    section 3.2.
-
-    Example:
-        >>> MLP(32, 3, output_activation="sigmoid")(torch.rand(10, 32)).shape
-        torch.Size([10, 3])
+    Source: He et al. 2015, arXiv:1502.01852, eq. 10; Sitzmann et al. 2020, arXiv:2006.09661, section 3.2.
     """
 
     def __init__(
@@ -53,36 +53,30 @@ class MLP(nn.Module):
         super().__init__()
         self.spec = MLPSpec(n_in, n_out, width, n_hidden_layers, activation, output_activation, bias, frequency)
         self.params = nn.Parameter(torch.zeros(self.spec.n_params))
+        self.reset(seed)
+
+    def reset(self, seed: int) -> None:
+        """Draws the initial weights anew."""
         generator = torch.Generator().manual_seed(seed)
+        fresh = torch.zeros(self.spec.n_params)
+        for layer, (weight, _) in enumerate(self.spec.layers(fresh)):
+            n_in = weight.shape[1]
+            bound = math.sqrt(6 / n_in)
+            if self.spec.activation == "sine":
+                bound = 1 / n_in if layer == 0 else bound / self.spec.frequency
+            weight.uniform_(-bound, bound, generator=generator)
         with torch.no_grad():
-            for layer, (weights, _) in enumerate(self.layers()):
-                bound = _bound(self.spec, layer, *weights.shape)
-                weights.copy_(torch.rand(weights.shape, generator=generator) * (2 * bound) - bound)
+            self.params.copy_(fresh)
 
-    def forward(self, x: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
-        """Outputs of the network."""
-        return mlp(x, self.params, self.spec)
+    def layers(self) -> list[tuple[Tensor, Tensor | None]]:
+        """(W [outputs, inputs], b [outputs] or None) of each layer, views of `params`."""
+        return self.spec.layers(self.params)
 
-    def layers(self) -> list[tuple[Float[Tensor, "O I"], Float[Tensor, "O"] | None]]:
-        """Weights and bias of each layer, views of `params`."""
-        found, offset = [], 0
-        for outputs, inputs in self.spec.shapes:
-            weights = self.params[offset : offset + outputs * inputs].view(outputs, inputs)
-            offset += outputs * inputs
-            bias = self.params[offset : offset + outputs] if self.spec.bias else None
-            offset += outputs if self.spec.bias else 0
-            found.append((weights, bias))
-        return found
+    def forward(self, inputs: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
+        """The outputs, a transposed view of a [O, N] buffer."""
+        return mlp(inputs, self.params, self.spec)
 
     def extra_repr(self) -> str:
-        s = self.spec
-        return f"{s.n_in} - {s.n_hidden_layers} x {s.width} - {s.n_out}, {s.activation}, {s.output_activation}"
-
-
-def _bound(spec: MLPSpec, layer: int, outputs: int, inputs: int) -> float:
-    """Half the range of a layer's uniform initial weights."""
-    if spec.activation == "sine":
-        return 1.0 / inputs if layer == 0 else math.sqrt(6.0 / inputs) / spec.frequency
-    if layer < spec.n_hidden_layers and spec.activation in ("relu", "leaky_relu", "silu", "softplus"):
-        return math.sqrt(6.0 / inputs)
-    return math.sqrt(6.0 / (inputs + outputs))
+        spec = self.spec
+        sizes = " -> ".join(map(str, [spec.n_in, *[spec.width] * spec.n_hidden_layers, spec.n_out]))
+        return f"{sizes}, {spec.activation}, output {spec.output_activation}{', bias' if spec.bias else ''}"

@@ -23,6 +23,12 @@ typedef unsigned int u32;
 typedef long long i64;
 typedef unsigned long long u64;
 
+// A float and its bits.
+union FloatBits {
+    float value;
+    u32 bits;
+};
+
 // A value as a type: lets a generic lambda receive what a run-time switch has chosen.
 template <int N> struct Constant {
     static constexpr int value = N;

@@ -1,4 +1,4 @@
-"""The multilayer perceptron in plain torch: the oracle of the tests, in any float dtype, differentiable any number of times."""
+"""The multilayer perceptron in plain torch: the oracle of the tests, in any float dtype, on any device."""
 
 from typing import TYPE_CHECKING
 
@@ -8,48 +8,59 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from neural.cuda.mlp import MLPSpec
+    from neural.cuda.mlp_spec import MLPSpec
+
+
+def activate(name: str, z: Tensor, frequency: float = 1.0) -> Tensor:
+    """One activation by its name in `mlp_spec.ACTIVATIONS`."""
+    match name:
+        case "relu":
+            return functional.relu(z)
+        case "leaky_relu":
+            return functional.leaky_relu(z, 0.01)
+        case "silu":
+            return functional.silu(z)
+        case "softplus":
+            return functional.softplus(z, threshold=50)
+        case "sine":
+            return torch.sin(frequency * z)
+        case "sigmoid":
+            return torch.sigmoid(z)
+        case "exp":
+            return torch.exp(z)
+        case _:
+            return z
 
 
 def forward(inputs: Float[Tensor, "N I"], params: Float[Tensor, "P"], spec: "MLPSpec") -> Float[Tensor, "N O"]:
-    """Layer by layer, as torch.nn.Linear would."""
-    a, offset = inputs, 0
-    for layer, (outputs, n) in enumerate(spec.shapes):
-        weights = params[offset : offset + outputs * n].reshape(outputs, n)
-        offset += outputs * n
-        bias = params[offset : offset + outputs] if spec.bias else None
-        offset += outputs if spec.bias else 0
-        last = layer == spec.n_hidden_layers
-        a = activate(functional.linear(a, weights, bias), spec.output_activation if last else spec.activation, spec)
+    """The network layer by layer."""
+    a = inputs
+    for layer, (weight, bias) in enumerate(spec.layers(params)):
+        name = spec.output_activation if layer == spec.n_hidden_layers else spec.activation
+        a = activate(name, functional.linear(a, weight, bias), spec.frequency)
     return a
 
 
-def activate(z: Tensor, name: str, spec: "MLPSpec") -> Tensor:
-    """phi(z)."""
-    if name == "sine":
-        return torch.sin(spec.frequency * z)
-    if name == "softplus":
-        return functional.softplus(z, threshold=1000)
-    simple = {
-        "none": lambda v: v, "relu": functional.relu, "leaky_relu": functional.leaky_relu, "silu": functional.silu,
-        "sigmoid": torch.sigmoid, "exp": torch.exp,
-    }  # fmt: skip
-    return simple[name](z)
-
-
-def backward(grad: Tensor, inputs: Tensor, params: Tensor, spec: "MLPSpec") -> tuple[Tensor, ...]:
-    """Gradients with respect to inputs and params, by autograd."""
+def backward(
+    grad: Float[Tensor, "N O"], inputs: Float[Tensor, "N I"], params: Float[Tensor, "P"], spec: "MLPSpec"
+) -> tuple[Float[Tensor, "N I"], Float[Tensor, "P"]]:
+    """Gradients of <forward, grad> to inputs and params."""
     with torch.enable_grad():
-        x, p = inputs.detach().requires_grad_(), params.detach().requires_grad_()
-        return torch.autograd.grad(forward(x, p, spec), (x, p), grad)
+        x, theta = inputs.detach().requires_grad_(), params.detach().requires_grad_()
+        to_inputs, to_params = torch.autograd.grad(forward(x, theta, spec), (x, theta), grad)
+    return to_inputs, to_params
 
 
 def backward_backward(
-    direction: Tensor, grad: Tensor, inputs: Tensor, params: Tensor, spec: "MLPSpec"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of <grad_inputs, direction> with respect to grad, inputs and params."""
+    second: Float[Tensor, "N I"],
+    grad: Float[Tensor, "N O"],
+    inputs: Float[Tensor, "N I"],
+    params: Float[Tensor, "P"],
+    spec: "MLPSpec",
+) -> tuple[Float[Tensor, "N O"], Float[Tensor, "N I"], Float[Tensor, "P"]]:
+    """Gradients of <gradient to the inputs, second> to grad, inputs and params."""
     with torch.enable_grad():
-        g, x, p = (v.detach().requires_grad_() for v in (grad, inputs, params))
-        (gx,) = torch.autograd.grad(forward(x, p, spec), x, g, create_graph=True)
-        found = torch.autograd.grad((gx * direction).sum(), (g, x, p), allow_unused=True)
-    return tuple(torch.zeros_like(v) if f is None else f for f, v in zip(found, (g, x, p), strict=True))  # type: ignore[return-value]
+        u, x, theta = (t.detach().requires_grad_() for t in (grad, inputs, params))
+        to_inputs = torch.autograd.grad(forward(x, theta, spec), x, u, create_graph=True)[0]
+        results = torch.autograd.grad(to_inputs, (u, x, theta), second, materialize_grads=True)
+    return results[0], results[1], results[2]

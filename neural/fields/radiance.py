@@ -90,8 +90,13 @@ class RadianceField(nn.Module):
         """Density (1 / scene unit) and the features for `color`, at positions in scene units."""
         unit = to_unit_cube(positions, self.centre, self.half_side, self.contraction)
         geo = self.density_mlp(self.encoding(unit))
-        # a full-strength sample of the box's size is opaque whatever unit the scene is measured in
-        return self._activate(geo[:, 0]) / self.half_side, geo
+        return self.density_of(geo), geo
+
+    def density_of(self, geo: Float[Tensor, "S G"]) -> Float[Tensor, "S"]:
+        """The density (1 / scene unit) that the features stand for; the same for a scene in any unit of length."""
+        raw = geo[:, 0] + self.density_bias
+        active = nn.functional.softplus(raw) if self.density_activation == "softplus" else _TruncatedExp.apply(raw)
+        return active / self.half_side
 
     def color(
         self, directions: Float[Tensor, "S 3"], geo: Float[Tensor, "S G"], image_indices: Int[Tensor, "S"] | None = None
@@ -117,11 +122,6 @@ class RadianceField(nn.Module):
         """Density and colour."""
         densities, geo = self.density(positions)
         return densities, self.color(directions, geo)
-
-    def _activate(self, raw: Tensor) -> Tensor:
-        if self.density_activation == "softplus":
-            return nn.functional.softplus(raw + self.density_bias)
-        return _TruncatedExp.apply(raw + self.density_bias)
 
     def extra_repr(self) -> str:
         n = sum(p.numel() for p in self.parameters())

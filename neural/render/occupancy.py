@@ -168,8 +168,8 @@ class OccupancyGrid:
         """Gives up the cells that no camera sees: they are set to -1 and never sampled again.
 
         Blocks of 4^3 cells are tested by their bounding sphere, with a quarter of its projected radius to spare: only
-        a block that is clearly outside every image or behind every camera is given up. Cameras must see at most half
-        of space.
+        a block that is clearly outside every image or behind every camera is given up. Pinhole fields of view must be
+        below 140 degrees.
 
         Args:
             cameras: The training cameras, in world units.
@@ -258,21 +258,29 @@ def _compact(code: Int[Tensor, " n"]) -> Int[Tensor, "n 3"]:
 
 
 def _seen(cameras: Views, centres: Float[Tensor, "n 3"], radius: float) -> Tensor:
-    """Which spheres may show in an image."""
+    """Which cubes, of this bounding sphere, may show in an image."""
     seen = torch.zeros(len(centres), dtype=torch.bool)
+    corners = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0]).double()] * 3) * (radius / math.sqrt(3))
     for index in range(len(cameras)):
         rest = (~seen).nonzero()[:, 0]
-        if len(rest) == 0:
-            break
         points = centres[rest]
-        pixels, depth = (t.detach().cpu().double() for t in cameras.project(points, index))
         fx, fy, cx, cy = cameras.intrinsics[index].detach().cpu().double()
+        pixels, depth = (t.detach().cpu().double() for t in cameras.project(points, index))
         distance = (points - cameras.c2w[index, :3, 3].detach().cpu().double()).norm(dim=-1)
         angle = torch.asin((radius / distance).clamp(max=1.0))
         slope = (pixels - torch.stack((cx, cy))).norm(dim=-1) / torch.minimum(fx, fy)  # tan of the angle off axis
         margin = 1.25 * torch.maximum(fx, fy) * angle * (1 + slope**2)  # d tan = (1 + tan^2) d angle
-        size = cameras.sizes[index].detach().cpu().double()
-        inside = ((pixels > -margin[:, None]) & (pixels < size + margin[:, None])).all(-1)
-        around = (depth.abs() <= radius) | (distance <= 2 * radius)  # beside or about the camera: no say
-        seen[rest[(inside & (depth > 0)) | around | ~torch.isfinite(pixels).all(-1)]] = True
+        shows = _inside(cameras, index, pixels, depth, margin)
+        shows |= (depth > -radius) & (distance <= 4 * radius)  # about the camera, where the margin says little
+        hidden = (~torch.isfinite(pixels).all(-1) & ~shows).nonzero()[:, 0]  # the lens maps the centre nowhere
+        around = (points[hidden][:, None] + corners).view(-1, 3)
+        pixels, depth = (t.detach().cpu().double() for t in cameras.project(around, index))
+        shows[hidden] = _inside(cameras, index, pixels, depth, torch.zeros_like(depth)).view(-1, 8).any(1)
+        seen[rest[shows]] = True
     return seen
+
+
+def _inside(cameras: Views, index: int, pixels: Tensor, depth: Tensor, margin: Tensor) -> Tensor:
+    """Which pixels are in front of the camera and within `margin` of the image; NaN is not."""
+    size = cameras.sizes[index].detach().cpu().double()
+    return ((pixels > -margin[:, None]) & (pixels < size + margin[:, None])).all(-1) & (depth > 0)

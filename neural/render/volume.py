@@ -70,7 +70,7 @@ def trace(
     """Renders rays; differentiable with respect to the field and the rays.
 
     Densities of all samples in occupied space are looked up first, without gradients; only samples in front of the
-    early stop are then shaded and differentiated.
+    early stop are then shaded and differentiated. Under `torch.no_grad` their densities are not looked up again.
 
     Args:
         field: Density and colour.
@@ -83,18 +83,23 @@ def trace(
         max_samples: Bound on marched samples; rays beyond it are left out.
         with_distortion: Whether the distortion of each ray is wanted too.
     """
+    differentiable = torch.is_grad_enabled()
     samples = march(rays, occupancy, marching, jitter=jitter, max_samples=max_samples)
     with torch.no_grad():
         positions, _ = ray_points(rays.origins, rays.directions, samples)
-        densities, _ = field.density(positions)
+        densities, geo = field.density(positions)
         seen = visible_samples(
             densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
         )
-        densities_marched = densities.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
-        kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices, positions[:, :0])
+        total = densities.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
+        reused = geo[:, :0] if differentiable else geo
+        kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices, reused)
     visible = Samples(kept.t_starts, kept.t_ends, kept.ray_indices, seen.packed_info, samples.n_rays_kept)
     positions, directions = ray_points(rays.origins, rays.directions, visible)
-    densities, geo = field.density(positions)
+    if differentiable:
+        densities, geo = field.density(positions)
+    else:
+        densities, geo = field.density_of(kept.features), kept.features
     images = None if image_indices is None else image_indices[visible.ray_indices]
     rgb = field.color(directions, geo, images)
     # the early stop has been applied; a second one on slightly other roundings would only lose gradients
@@ -103,7 +108,7 @@ def trace(
     spread = None
     if with_distortion:
         spread = distortion(result.weights, visible.t_starts, visible.t_ends, visible.packed_info)
-    healthy = not bool(densities_marched.isnan())
+    healthy = not bool(total.isnan())
     return Traced(
         Rendering(shown, result.alpha, result.depth), len(samples), len(visible), samples.n_rays_kept, spread, healthy
     )

@@ -66,16 +66,18 @@ class SamplingConfig:
     """The smallest step is the box's diagonal divided by this; 512 on a CPU, 1024 on a GPU."""
     cone_angle: float | None = None
     """Step length over distance from the camera; 0 (constant steps) in a box, 1/256 if unbounded."""
-    near: float = 0.0
-    """No sample closer to the camera than this, scene units."""
-    occupancy_resolution: int = 128
-    """Cells along each side of a cascade of the occupancy grid."""
+    near: float = 0.05
+    """No sample closer to the camera than this share of half the box's side; keeps floaters off the lens."""
+    occupancy_resolution: int | None = None
+    """Cells along each side of a cascade of the occupancy grid, a power of two; 128, or 64 for cascades on a CPU."""
     cascades: int | None = None
     """Nested occupancy grids, each twice as large as the one before; 1 for a box, 4 if unbounded."""
     occupancy_interval: int = 16
     """Steps between two updates of the occupancy grid."""
-    occupancy_warmup: int = 256
-    """Steps during which an update looks at all cells, and not at a drawn half of them."""
+    occupancy_warmup: int | None = None
+    """Steps during which an update looks at all cells; 128 on a CPU, 256 on a GPU."""
+    occupancy_share: float | None = None
+    """Share of the cells that a later update draws from all, and again from the occupied; 1/16 on a CPU, 1/4 on a GPU."""
     occupancy_decay: float = 0.95
     """What an update multiplies the remembered occupancy by."""
     occupancy_threshold: float = 0.01
@@ -205,6 +207,9 @@ def resolve(
             steps_per_box=_or(config.sampling.steps_per_box, 512 if cpu else 1024),
             cone_angle=_or(config.sampling.cone_angle, 1 / 256 if wide else 0.0),
             cascades=_or(config.sampling.cascades, 4 if wide else 1),
+            occupancy_resolution=_or(config.sampling.occupancy_resolution, 64 if cpu and wide else 128),
+            occupancy_warmup=_or(config.sampling.occupancy_warmup, 128 if cpu else 256),
+            occupancy_share=_or(config.sampling.occupancy_share, 1 / 16 if cpu else 1 / 4),
         ),
         run=dataclasses.replace(
             config.run,
@@ -238,9 +243,11 @@ def _check(config: RadianceConfig) -> None:
     for name in ("target_samples", "max_rays", "initial_rays", "steps_per_box"):
         _between(f"sampling.{name}", getattr(sampling, name), 1, 1 << 26)
     _between("sampling.cone_angle", sampling.cone_angle, 0.0, 1.0)
-    _between("sampling.near", sampling.near, 0.0, 1e9)
+    _between("sampling.near", sampling.near, 0.0, 1.0)
+    _between("sampling.occupancy_share", sampling.occupancy_share, 0.0, 1.0)
+    if sampling.occupancy_resolution is not None:
+        _in("sampling.occupancy_resolution", sampling.occupancy_resolution, (16, 32, 64, 128, 256, 512))
     _between("sampling.cascades", sampling.cascades, 1, 8)
-    _between("sampling.occupancy_resolution", sampling.occupancy_resolution, 16, 512)
     _between("sampling.occupancy_interval", sampling.occupancy_interval, 1, 1 << 20)
     _between("sampling.occupancy_decay", sampling.occupancy_decay, 0.0, 1.0)
     _between("sampling.early_stop", sampling.early_stop, 0.0, 1.0)

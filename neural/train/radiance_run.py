@@ -230,7 +230,7 @@ def load_run(
     place = torch.device(_device(device))
     latest = checkpoint.load_latest(folder)
     occupancy = build_occupancy(config, shown, place)
-    marching = build_marching(config)
+    marching = build_marching(config, shown)
     averages = saved_averages(latest.tensors, config.optim.ema)
     try:
         load_values(

@@ -56,18 +56,19 @@ def build_occupancy(config: RadianceConfig, field: RadianceField, device: torch.
     return OccupancyGrid(
         centre=field.centre.tolist(), half_extent=field.half_side, seed=config.run.seed,
         min_step=2 * field.half_side * math.sqrt(3) / _known(sampling.steps_per_box),
-        n_cascades=_known(sampling.cascades), resolution=sampling.occupancy_resolution, device=device,
+        n_cascades=_known(sampling.cascades), resolution=_known(sampling.occupancy_resolution), device=device,
         config=OccupancyConfig(
-            update_every=sampling.occupancy_interval, warm_up=sampling.occupancy_warmup,
+            update_every=sampling.occupancy_interval, warm_up=_known(sampling.occupancy_warmup),
             decay=sampling.occupancy_decay, max_threshold=sampling.occupancy_threshold,
+            uniform_share=_known(sampling.occupancy_share), occupied_share=_known(sampling.occupancy_share),
         ),
     )  # fmt: skip
 
 
-def build_marching(config: RadianceConfig) -> Marching:
+def build_marching(config: RadianceConfig, field: RadianceField) -> Marching:
     """How rays are sampled."""
     sampling = config.sampling
-    return Marching(float(_known(sampling.cone_angle)), sampling.near, sampling.early_stop)
+    return Marching(float(_known(sampling.cone_angle)), sampling.near * field.half_side, sampling.early_stop)
 
 
 class RadianceTask:
@@ -85,7 +86,7 @@ class RadianceTask:
             retain_heap()
         self.config, self.scene, self.device = config, scene, device
         self.field = field.to(device)
-        self.marching = build_marching(config)
+        self.marching = build_marching(config, field)
         self.occupancy = build_occupancy(config, field, device)
         self._train = scene.subset("train")
         self._cameras = self._train.cameras.to(device, torch.float32)

@@ -75,6 +75,7 @@ def read(path: Path, *, missing: Literal["refuse", "skip"] = "refuse") -> Captur
     cameras = _cameras(frames)
     main = next(iter(documents.values()))
     points, point_warnings = main.points()
+    aabb = main.aabb(cameras)
     masks = tuple(f.mask for f in frames)
     return Capture(
         source=source,
@@ -84,8 +85,9 @@ def read(path: Path, *, missing: Literal["refuse", "skip"] = "refuse") -> Captur
         mask_paths=masks if any(masks) else None,
         splits=main.splits() if "" in files else {s: tuple(f.name for f in d.frames()) for s, d in documents.items()},
         points=points,
-        aabb=main.aabb(cameras),
+        aabb=aabb,
         world_to_scene=main.world_to_scene(),
+        unbounded=None if aabb is None else False,  # a box in the file holds all there is
         warnings=(*warnings, *point_warnings),
     )
 

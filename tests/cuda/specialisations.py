@@ -37,6 +37,21 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ("ray_march", {"CONE": 1}, ["ray_march_count", "ray_march_write"]),
     ("ray_points", {}, ["ray_points_forward", "ray_points_backward"]),
     (
+        "hash_grid",
+        {"DIMS": 4, "FEATURES": 4, "INTERPOLATION": 2, "OUTSIDE": 2, "TABLE_DTYPE": 1},
+        [
+            "hash_grid_forward",
+            "hash_grid_backward_table",
+            "hash_grid_backward_positions",
+            "hash_grid_backward_backward",
+        ],
+    ),
+    (
+        "mlp",
+        {"N_IN": 32, "N_OUT": 16, "WIDTH": 64, "N_HIDDEN": 2, "BIAS": 1, "ACTIVATION": 4, "OUTPUT_ACTIVATION": 6},
+        ["mlp_forward", "mlp_backward", "mlp_backward_backward", "mlp_reduce"],
+    ),
+    (
         "spherical_harmonics",
         {"DEGREE": 8},
         ["spherical_harmonics_forward", "spherical_harmonics_backward"],

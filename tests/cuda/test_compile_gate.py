@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from neural.cuda import nvrtc
+from neural.cuda import cubins
 from neural.errors import BackendUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def _table():
 
 
 TABLE = _table()
-SOURCES = sorted(path.stem for path in nvrtc.FOLDER.glob("*.cu"))
+SOURCES = sorted(path.stem for path in cubins.FOLDER.glob("*.cu"))
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def cubins_kept_in_the_build_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_kernel_is_listed(source: str) -> None:
-    text = (nvrtc.FOLDER / f"{source}.cu").read_text()
+    text = (cubins.FOLDER / f"{source}.cu").read_text()
     assert text.count("__global__") == len(_KERNEL.findall(text)), 'a kernel is `extern "C" __global__ void name(`'
     listed = {kernel for name, _, kernels in TABLE.SPECIALISATIONS if name == source for kernel in kernels}
     assert listed == set(_KERNEL.findall(text))
@@ -47,13 +47,13 @@ def test_every_listed_source_exists() -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_kernels_include_no_foreign_header(source: str) -> None:
-    for name in nvrtc.source_files(source):
+    for name in cubins.source_files(source):
         assert name.endswith((".cu", ".cuh")), f"{source}.cu can include {name}, which a GPU compiler must not read"
 
 
 def test_every_specialisation_compiles_for_every_architecture() -> None:
     try:
-        nvrtc.version()
+        cubins.version()
     except BackendUnavailable as error:
         pytest.skip(str(error))
     jobs = [(row, arch) for row in TABLE.SPECIALISATIONS for arch in TABLE.ARCHITECTURES]
@@ -65,7 +65,7 @@ def test_every_specialisation_compiles_for_every_architecture() -> None:
 def _failure(row: tuple[str, dict[str, int | str], list[str]], arch: str) -> str | None:
     source, defines, kernels = row
     try:
-        cubin = nvrtc.compile(source, defines, arch)
+        cubin = cubins.compile(source, defines, arch)
     except ValueError as error:
         return str(error)
     missing = [kernel for kernel in kernels if f".text.{kernel}\0".encode() not in cubin]

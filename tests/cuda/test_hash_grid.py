@@ -270,6 +270,20 @@ def test_wild_positions_neither_crash_nor_write_elsewhere(value: float, isa: str
             assert weights.grad.shape == table.shape
 
 
+@pytest.mark.parametrize("mode", ["eager", "aot_eager"])
+def test_compiles_without_graph_breaks(mode: str) -> None:
+    rows, table = _grid(3, 2)
+    x = _positions(20, 3, rows)
+    results = []
+    for function in (hash_grid, torch.compile(hash_grid, fullgraph=True, backend=mode)):
+        leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
+        out = function(leaf, weights, rows, interpolation="smoothstep")
+        out.square().sum().backward()
+        results.append((out.detach(), leaf.grad, weights.grad))
+    for eager, compiled in zip(*results, strict=True):
+        assert torch.equal(eager, compiled)
+
+
 def test_empty_batch() -> None:
     rows, table = _grid(3, 2)
     leaf, weights = torch.zeros(0, 3, requires_grad=True), table.clone().requires_grad_()

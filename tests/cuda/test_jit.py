@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from neural.cuda import jit, nvrtc
+from neural.cuda import cubins, jit
 
 SAMPLES = Path(__file__).resolve().parents[1] / "cuda_on_cpu" / "samples"
 
@@ -93,10 +93,10 @@ def test_a_missing_extra_names_its_remedy(missing: str) -> None:
     program = f"""
 import sys
 sys.modules[{missing!r}] = None
-from neural.cuda import jit, nvrtc
+from neural.cuda import cubins, jit
 from neural.errors import BackendUnavailable
 try:
-    jit._core() if {missing!r} == "cuda.core" else nvrtc.version()
+    jit._core() if {missing!r} == "cuda.core" else cubins.version()
 except BackendUnavailable as error:
     print(error)
 """
@@ -108,8 +108,8 @@ except BackendUnavailable as error:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA GPU here; `make test-gpu` runs this on a machine that has one")
-    compile_ = nvrtc.compile
-    monkeypatch.setattr(nvrtc, "compile", lambda *args: compile_(*args, folder=SAMPLES))
+    compile_ = cubins.compile
+    monkeypatch.setattr(cubins, "compile", lambda *args: compile_(*args, folder=SAMPLES))
     return torch.device("cuda", torch.cuda.current_device())
 
 

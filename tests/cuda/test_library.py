@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neural.cuda import levels, library, ray_march
+from neural.cuda.mlp_spec import MLPSpec
 
 OPS_FOLDER = Path(library.__file__).parent
 for module in OPS_FOLDER.glob("*.py"):  # importing an op's module defines it
@@ -58,6 +59,12 @@ def _adam() -> tuple:
     return (*tensors, *optional, 1, 1e-2, 0.9, 0.99, 1e-8, 0.0, 0.0, 0.9, 1.0, True)
 
 
+def _mlp() -> tuple:
+    """inputs, params, code, frequency of a small network."""
+    spec = MLPSpec(3, 2, 16, 1, "softplus", bias=True)
+    return torch.randn(7, 3).requires_grad_(), torch.randn(spec.n_params).requires_grad_(), list(spec.code), 1.0
+
+
 # one call per op; a new op that is missing here fails the test below
 SAMPLES: dict[str, Callable[[], tuple]] = {
     "occupancy_mean": lambda: (torch.rand(1, 4096),),
@@ -100,6 +107,15 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "frequency": lambda: (torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward": lambda: (torch.rand(7, 24).requires_grad_(), torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 24), torch.rand(7, 3), 4),
+    "mlp": _mlp,
+    # opcheck would ask for the second derivative of the parameters' gradient; test_mlp.py has the one that exists
+    "mlp_backward": lambda: (torch.randn(7, 2), *(x.detach() for x in _mlp()[:2]), *_mlp()[2:]),
+    "mlp_backward_backward": lambda: (
+        torch.randn(7, 3),
+        torch.randn(7, 2),
+        *(x.detach() for x in _mlp()[:2]),
+        *_mlp()[2:],
+    ),
     "spherical_harmonics": lambda: (_unit(7).requires_grad_(), 3),
     "spherical_harmonics_backward": lambda: (torch.randn(7, 9), _unit(7), 3),
     "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),

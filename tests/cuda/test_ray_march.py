@@ -82,6 +82,26 @@ def test_uniform_steps_equal_the_test_of_every_point(distance: float, n_cascades
     _assert_well_packed(samples, n)
 
 
+def test_points_on_faces_and_edges_fall_on_the_same_side(isa: str) -> None:
+    # Rays along diagonals and rational directions from voxel corners: middles meet faces, edges and corners again and
+    # again, where the last digit decides the voxel.
+    n = 600
+    g = torch.Generator().manual_seed(30)
+    whole = torch.randint(-4, 5, (n, 3), generator=g).float()
+    whole[whole.abs().sum(1) == 0] = 1.0
+    length = whole.norm(dim=-1)
+    corner = torch.randint(0, 17, (n, 3), generator=g).float() / 16 - 0.5 + torch.tensor(CENTRE)
+    directions = whole / length[:, None]
+    origins = corner - 2.0 * directions
+    (t_min, t_max), bits = _everywhere(n), _grid(2, 0.5, 31)
+    for step in (1 / 16, 2**0.5 / 16, 3**0.5 / 64, 0.011):
+        found, starts, _ = _dense(origins, directions, t_min, t_max, bits, None, step=step)
+        samples = ray_march.ray_march(origins, directions, t_min, t_max, bits, **{**BOX, "step": step})
+        assert int(found.sum()) > 1000
+        assert torch.equal(samples.packed_info[:, 1], found.sum(1))
+        assert torch.equal(samples.t_starts, starts[found])
+
+
 @pytest.mark.parametrize(("cone_angle", "max_step"), [(1 / 256, math.inf), (0.05, 0.1), (0.3, 0.4)])
 @pytest.mark.parametrize("n_cascades", [1, 2, 4])
 def test_growing_steps_equal_the_test_of_every_point(

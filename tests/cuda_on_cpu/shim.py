@@ -21,7 +21,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from neural.cuda import nvrtc
+from neural.cuda import cubins
 from neural.cuda.jit import Threads, blocks_of
 
 HERE = Path(__file__).resolve().parent
@@ -68,7 +68,7 @@ def launch(
     *,
     block: Threads = 128,
     shared_bytes: int = 0,
-    folder: Path = nvrtc.FOLDER,
+    folder: Path = cubins.FOLDER,
 ) -> None:
     """Runs a kernel to its end on CPU tensors, in place of `neural.cuda.jit.launch`.
 
@@ -145,10 +145,10 @@ def _value(arg: Tensor | int | float | None) -> tuple[str, ctypes.c_longlong | c
 @functools.cache
 def _library(source: str, defines: tuple[tuple[str, int | float | str], ...], folder: Path) -> ctypes.CDLL:
     macros = [f"-D{name}={value}" for name, value in defines]
-    files = nvrtc.source_files(source, folder)
+    files = cubins.source_files(source, folder)
     path = BUILD / f"{source}-{_digest(*macros, *files, *files.values())}.so"
     if not path.exists():
-        includes = [f"-I{HERE}", f"-I{folder}", f"-I{nvrtc.FOLDER}", "-include", "cuda_on_cpu.h"]
+        includes = [f"-I{HERE}", f"-I{folder}", f"-I{cubins.FOLDER}", "-include", "cuda_on_cpu.h"]
         text = _compiler("-E", *_FLAGS, *macros, *includes, "-x", "c++", str(folder / f"{source}.cu"))
         kernels = _KERNEL.findall(text)
         text = _DYNAMIC.sub(r"static \2* const \3 = reinterpret_cast<\2*>(cuda_on_cpu::dynamic_memory);", text)

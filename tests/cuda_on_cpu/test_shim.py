@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from neural.cuda import jit, nvrtc
+from neural.cuda import cubins, jit
 from neural.errors import BackendUnavailable
 
 SAMPLES = Path(__file__).with_name("samples")
@@ -18,7 +18,7 @@ SAMPLES = Path(__file__).with_name("samples")
 def run(cuda_device: torch.device, monkeypatch: pytest.MonkeyPatch):
     """`run(kernel, threads, *args)` runs a kernel of correct.cu on CPU tensors, by way of the GPU if it has one."""
     if cuda_device.type == "cuda":
-        monkeypatch.setattr(nvrtc, "compile", functools.partial(nvrtc.compile, folder=SAMPLES))
+        monkeypatch.setattr(cubins, "compile", functools.partial(cubins.compile, folder=SAMPLES))
         options = {}
     else:
         options = {"folder": SAMPLES}
@@ -44,11 +44,11 @@ def run_faulty(cuda_on_cpu: ModuleType):
 def test_nvrtc_takes_the_same_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEURAL_CACHE_DIR", str(tmp_path))
     try:
-        nvrtc.version()
+        cubins.version()
     except BackendUnavailable as error:
         pytest.skip(str(error))
     for source in ("correct", "faulty"):
-        assert nvrtc.compile(source, {}, "sm_75", folder=SAMPLES)
+        assert cubins.compile(source, {}, "sm_75", folder=SAMPLES)
 
 
 def test_reduction_with_shuffles_shared_memory_and_atomics(run) -> None:

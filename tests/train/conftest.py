@@ -45,13 +45,13 @@ def _write(
     masks: bool = False,
     turned: float = 0.0,
 ) -> Path:
-    """`n` pictures of a ball of radius 0.8 around the origin, the box [-1, 1]^3 around it; every 4th is held out.
+    """`n` pictures of a ball of radius 0.8 around the origin; every 4th is held out.
 
     Args:
         folder: Created.
         n: Pictures.
         size: Width and height.
-        world: Opaque pictures with a sky around the ball, an unbounded scene; without it they are RGBA.
+        world: Opaque pictures with a sky around the ball, an unbounded scene; without it they are RGBA, in a box [-1, 1]^3.
         masks: Also paint the left third of every picture red, and mask it out.
         turned: Standard deviation, radians, of wrong turns written into the poses.
     """
@@ -78,10 +78,12 @@ def _write(
     names = [frame["file_path"] for frame in frames]
     document = {
         "camera_model": "PINHOLE", "fl_x": FOCAL * width, "fl_y": FOCAL * width, "cx": width / 2, "cy": height / 2,
-        "w": width, "h": height, "aabb": [[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]],
+        "w": width, "h": height,
         "train_filenames": [name for i, name in enumerate(names) if i % 4],
         "test_filenames": names[::4], "frames": frames,
     }  # fmt: skip
+    if not world:
+        document["aabb"] = [[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]]
     (folder / "transforms.json").write_text(json.dumps(document))
     return folder
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from neural.cuda import nvrtc
+from neural.cuda import cubins
 from neural.errors import BackendUnavailable
 
 SOURCE = '#include "common/value.cuh"\nextern "C" __global__ void set(int* p) { *p = VALUE + OFFSET; }\n'
@@ -26,15 +26,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compiled(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """`compiled(...)` compiles `set.cu` and says how often NVRTC has run so far."""
     try:
-        nvrtc.version()
+        cubins.version()
     except BackendUnavailable as error:
         pytest.skip(str(error))
     runs = []
-    compile_ = nvrtc._compile
-    monkeypatch.setattr(nvrtc, "_compile", lambda *args: (runs.append(args), compile_(*args))[1])
+    compile_ = cubins._compile
+    monkeypatch.setattr(cubins, "_compile", lambda *args: (runs.append(args), compile_(*args))[1])
 
     def compiled(defines: dict[str, int] | None = None, arch: str = "sm_80") -> int:
-        assert nvrtc.compile("set", defines or {"OFFSET": 1}, arch, folder=folder)
+        assert cubins.compile("set", defines or {"OFFSET": 1}, arch, folder=folder)
         return len(runs)
 
     return compiled
@@ -74,17 +74,17 @@ def test_a_failure_shows_the_log_with_file_and_line(compiled, folder: Path) -> N
 def test_foreign_headers_are_refused(folder: Path, line: str) -> None:
     (folder / "set.cu").write_text(f"{line}\n{SOURCE}")
     with pytest.raises(ValueError, match=r"set\.cu: kernels include only files of"):
-        nvrtc.source_files("set", folder)
+        cubins.source_files("set", folder)
 
 
 def test_an_unknown_architecture_falls_back_within_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvrtc, "supported_architectures", lambda: (75, 80, 86, 90, 100, 120))
-    monkeypatch.setattr(nvrtc, "version", lambda: "13.0")
-    assert nvrtc.architecture_for((8, 6)) == "sm_86"
-    assert nvrtc.architecture_for((8, 9)) == "sm_86"
-    assert nvrtc.architecture_for((10, 3)) == "sm_100"
-    assert nvrtc.architecture_for((12, 1)) == "sm_120"
+    monkeypatch.setattr(cubins, "supported_architectures", lambda: (75, 80, 86, 90, 100, 120))
+    monkeypatch.setattr(cubins, "version", lambda: "13.0")
+    assert cubins.architecture_for((8, 6)) == "sm_86"
+    assert cubins.architecture_for((8, 9)) == "sm_86"
+    assert cubins.architecture_for((10, 3)) == "sm_100"
+    assert cubins.architecture_for((12, 1)) == "sm_120"
     with pytest.raises(BackendUnavailable, match=r"13\.0 does not compile for .*pip install -U nvidia-cuda-nvrtc"):
-        nvrtc.architecture_for((13, 0))
+        cubins.architecture_for((13, 0))
     with pytest.raises(BackendUnavailable, match=r"7\.5 or higher"):
-        nvrtc.architecture_for((7, 0))
+        cubins.architecture_for((7, 0))

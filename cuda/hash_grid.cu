@@ -1,0 +1,234 @@
+// Hash grid on the GPU. Buffers as in hash_grid.h, n_points given, `segments` null for one sub-table. Specialised on
+// DIMS, FEATURES, INTERPOLATION, OUTSIDE and TABLE_DTYPE (0 fp32, 1 fp16, 2 bf16); 1-D blocks, x over points.
+// What belongs to one level takes y over levels: blocks start level by level, so that a level's entries stay in the L2
+// cache while all points pass. What sums over levels takes one thread per point, which adds them in order: its bits are
+// the same in every run. Gradients of the table are summed by atomics in the order of arrival: theirs are not.
+// Tables are aligned to an entry or to 16 bytes, whichever is less.
+#include "common/half.cuh"
+#include "hash_grid.cuh"
+
+using namespace neural;
+
+namespace {
+
+constexpr int kCorners = INTERPOLATION == grid::kNearest ? 1 : 1 << DIMS;
+constexpr int kUnroll = kCorners <= 16 ? kCorners : 4;
+typedef grid::Axis<float, u32> Axis;
+typedef grid::Level<DIMS> Level;
+
+template <class T> struct alignas(sizeof(T) * FEATURES < 16 ? sizeof(T) * FEATURES : 16) Entry {
+    T values[FEATURES];
+};
+
+__device__ i64 point_index() { return i64(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+// The descriptor of a level in the sub-table of point n: the last one whose segment starts at or before n.
+__device__ Level level_of(i64 n, int l, const i64* levels, const i64* segments, i64 n_tables, i64 n_levels) {
+    i64 table = 0;
+    for (i64 end = n_tables; end - table > 1;) {
+        const i64 middle = (table + end) / 2;
+        if (segments[middle] <= n) table = middle;
+        else end = middle;
+    }
+    return grid::read_level<DIMS>(levels + (table * n_levels + l) * (3 + 2 * DIMS));
+}
+
+// Axes of a point in a level; gives 0 where the point counts as outside (mode zero), else 1.
+__device__ float locate(const float* position, i64 stride, const Level& level, Axis* axes) {
+    float valid = 1.0f;
+    for (int d = 0; d < DIMS; ++d) {
+        float x = position[d * stride], inside = 1.0f;
+        if (OUTSIDE != grid::kWrap) {
+            inside = x >= 0.0f && x <= 1.0f ? 1.0f : 0.0f;
+            if (OUTSIDE == grid::kZero) valid *= inside;
+            x = x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); // NaN stays
+        }
+        axes[d] = grid::locate<INTERPOLATION, float, u32>(x, level.scale[d], inside, [](float p, u32& cell) {
+            cell = u32(__float2int_rd(p));
+            return floorf(p);
+        });
+    }
+    return valid;
+}
+
+// Index of a corner's entry in the whole table. A dense key is too large at the box's faces only.
+__device__ i64 entry_index(const Axis* axes, const Level& level, int corner) {
+    u32 key = grid::corner_key<DIMS>(axes, level, corner);
+    if (level.hashed) key &= level.size - 1;
+    else if (key >= level.size) key %= level.size;
+    return level.offset + key;
+}
+
+__device__ void read_entry(const void* table, i64 index, float* values) {
+#if TABLE_DTYPE == 0
+    const Entry<float> entry = ((const Entry<float>*)table)[index];
+    for (int f = 0; f < FEATURES; ++f) values[f] = entry.values[f];
+#else
+    const Entry<u16> entry = ((const Entry<u16>*)table)[index];
+    for (int f = 0; f < FEATURES; ++f)
+        values[f] = TABLE_DTYPE == 1 ? from_fp16(entry.values[f]) : from_bf16(entry.values[f]);
+#endif
+}
+
+// target[f] += scale * values[f]; sm_90 and later add two or four values at once.
+__device__ void add_entry(float* target, float scale, const float* values) {
+#if __CUDA_ARCH__ >= 900 && FEATURES >= 4
+    for (int f = 0; f < FEATURES; f += 4)
+        asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(target + f)),
+                     "f"(scale * values[f]), "f"(scale * values[f + 1]), "f"(scale * values[f + 2]),
+                     "f"(scale * values[f + 3])
+                     : "memory");
+#elif __CUDA_ARCH__ >= 900 && FEATURES == 2
+    asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(target)), "f"(scale * values[0]),
+                 "f"(scale * values[1])
+                 : "memory");
+#else
+    for (int f = 0; f < FEATURES; ++f) atomicAdd(target + f, scale * values[f]);
+#endif
+}
+
+// One bit per 64 entries. Most bits are set already, so they are read first; a stale read costs an atomic, no more.
+__device__ void mark(u64* touched, i64 index) {
+    u32* word = (u32*)touched + (index >> 11); // little-endian halves of the 64-bit words
+    const u32 bit = 1u << ((index >> 6) & 31);
+    if (!(*word & bit)) atomicOr(word, bit);
+}
+
+// A level's upstream gradients of point n, times scale; false if all are zero.
+__device__ bool read_grad(const float* grad, i64 grad_n, i64 grad_k, i64 n, int l, float scale, float* up) {
+    bool any = false;
+    for (int f = 0; f < FEATURES; ++f) {
+        up[f] = grad[n * grad_n + (l * FEATURES + f) * grad_k] * scale;
+        any = any || up[f] != 0.0f;
+    }
+    return any;
+}
+
+__device__ float dot(const float* a, const float* b) {
+    float sum = a[0] * b[0];
+    for (int f = 1; f < FEATURES; ++f) sum += a[f] * b[f];
+    return sum;
+}
+
+} // namespace
+
+// y over levels
+extern "C" __global__ void hash_grid_forward(const float* __restrict__ positions, i64 pos_n, i64 pos_k,
+                                             const void* __restrict__ table, i64 n_points,
+                                             const i64* __restrict__ levels, const i64* __restrict__ segments,
+                                             i64 n_tables, i64 n_levels, const float* __restrict__ level_weights,
+                                             float* __restrict__ features, i64 feat_n, i64 feat_k) {
+    const i64 n = point_index();
+    const int l = int(blockIdx.y);
+    if (n >= n_points) return;
+    const float weight = level_weights ? level_weights[l] : 1.0f;
+    float sum[FEATURES] = {};
+    float scale = 0.0f;
+    if (weight != 0.0f) {
+        const Level level = level_of(n, l, levels, segments, n_tables, n_levels);
+        Axis axes[DIMS];
+        scale = weight * locate(positions + n * pos_n, pos_k, level, axes);
+#pragma unroll kUnroll
+        for (int c = 0; c < kCorners; ++c) {
+            float values[FEATURES];
+            read_entry(table, entry_index(axes, level, c), values);
+            const float w = grid::corner_weight<DIMS, float, u32>(axes, c);
+            for (int f = 0; f < FEATURES; ++f) sum[f] += w * values[f];
+        }
+    }
+    for (int f = 0; f < FEATURES; ++f) features[n * feat_n + (l * FEATURES + f) * feat_k] = sum[f] * scale;
+}
+
+// y over levels
+extern "C" __global__ void hash_grid_backward_table(const float* __restrict__ positions, i64 pos_n, i64 pos_k,
+                                                    const float* __restrict__ grad, i64 grad_n, i64 grad_k,
+                                                    i64 n_points, const i64* __restrict__ levels,
+                                                    const i64* __restrict__ segments, i64 n_tables, i64 n_levels,
+                                                    const float* __restrict__ level_weights, float* grad_table,
+                                                    u64* touched) {
+    const i64 n = point_index();
+    const int l = int(blockIdx.y);
+    if (n >= n_points) return;
+    const float weight = level_weights ? level_weights[l] : 1.0f;
+    if (weight == 0.0f) return;
+    const Level level = level_of(n, l, levels, segments, n_tables, n_levels);
+    Axis axes[DIMS];
+    const float scale = weight * locate(positions + n * pos_n, pos_k, level, axes);
+    float up[FEATURES];
+    if (!read_grad(grad, grad_n, grad_k, n, l, scale, up)) return;
+#pragma unroll kUnroll
+    for (int c = 0; c < kCorners; ++c) {
+        const i64 index = entry_index(axes, level, c);
+        add_entry(grad_table + index * FEATURES, grid::corner_weight<DIMS, float, u32>(axes, c), up);
+        if (touched) mark(touched, index);
+    }
+}
+
+// one thread per point
+extern "C" __global__ void hash_grid_backward_positions(const float* __restrict__ positions, i64 pos_n, i64 pos_k,
+                                                        const void* __restrict__ table,
+                                                        const float* __restrict__ grad, i64 grad_n, i64 grad_k,
+                                                        i64 n_points, const i64* __restrict__ levels,
+                                                        const i64* __restrict__ segments, i64 n_tables, i64 n_levels,
+                                                        const float* __restrict__ level_weights,
+                                                        float* __restrict__ grad_positions) {
+    const i64 n = point_index();
+    if (n >= n_points) return;
+    float sums[DIMS] = {};
+    for (int l = 0; INTERPOLATION != grid::kNearest && l < n_levels; ++l) { // nearest is constant in pieces
+        const float weight = level_weights ? level_weights[l] : 1.0f;
+        if (weight == 0.0f) continue;
+        const Level level = level_of(n, l, levels, segments, n_tables, n_levels);
+        Axis axes[DIMS];
+        const float scale = weight * locate(positions + n * pos_n, pos_k, level, axes);
+        float up[FEATURES];
+        if (!read_grad(grad, grad_n, grad_k, n, l, scale, up)) continue;
+#pragma unroll kUnroll
+        for (int c = 0; c < kCorners; ++c) {
+            float values[FEATURES];
+            read_entry(table, entry_index(axes, level, c), values);
+            grid::add_weight_gradient<DIMS, float, u32>(axes, c, dot(up, values), sums);
+        }
+    }
+    for (int d = 0; d < DIMS; ++d) grad_positions[n * DIMS + d] = sums[d];
+}
+
+// y over levels where grad_positions is null; otherwise y is 1 and a thread takes all levels of its point
+extern "C" __global__ void hash_grid_backward_backward(
+    const float* __restrict__ positions, i64 pos_n, i64 pos_k, const void* __restrict__ table,
+    const float* __restrict__ grad, i64 grad_n, i64 grad_k, const float* __restrict__ direction, i64 dir_n, i64 dir_k,
+    i64 n_points, const i64* __restrict__ levels, const i64* __restrict__ segments, i64 n_tables, i64 n_levels,
+    const float* __restrict__ level_weights, float* grad_table, float* __restrict__ grad_grad, i64 gg_n, i64 gg_k,
+    float* __restrict__ grad_positions) {
+    const i64 n = point_index();
+    if (n >= n_points) return;
+    float along[DIMS], sums[DIMS] = {};
+    for (int d = 0; d < DIMS; ++d) along[d] = direction[n * dir_n + d * dir_k];
+    for (int l = int(blockIdx.y); l < n_levels; l += int(gridDim.y)) {
+        const float weight = level_weights ? level_weights[l] : 1.0f;
+        float gg[FEATURES] = {};
+        float scale = 0.0f;
+        if (weight != 0.0f && INTERPOLATION != grid::kNearest) {
+            const Level level = level_of(n, l, levels, segments, n_tables, n_levels);
+            Axis axes[DIMS];
+            scale = weight * locate(positions + n * pos_n, pos_k, level, axes);
+            float up[FEATURES];
+            const bool any = read_grad(grad, grad_n, grad_k, n, l, scale, up);
+#pragma unroll kUnroll
+            for (int c = 0; c < kCorners; ++c) {
+                const i64 index = entry_index(axes, level, c);
+                const float s = grid::directional<DIMS, float, u32>(axes, c, along);
+                if (grad_table && any) add_entry(grad_table + index * FEATURES, s, up);
+                if (!grad_grad && !grad_positions) continue;
+                float values[FEATURES];
+                read_entry(table, index, values);
+                for (int f = 0; f < FEATURES; ++f) gg[f] += s * values[f];
+                if (grad_positions)
+                    grid::add_directional_gradient<DIMS, float, u32>(axes, c, along, dot(up, values), sums);
+            }
+        }
+        for (int f = 0; grad_grad && f < FEATURES; ++f)
+            grad_grad[n * gg_n + (l * FEATURES + f) * gg_k] = gg[f] * scale;
+    }
+    for (int d = 0; grad_positions && d < DIMS; ++d) grad_positions[n * DIMS + d] = sums[d];
+}
