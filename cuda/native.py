@@ -5,7 +5,7 @@ import torch
 from neural.errors import BackendUnavailable
 
 try:
-    from neural.cuda import _native as lib
+    from neural.cuda import _native as lib  # type: ignore[attr-defined]  # compiled: nothing for a type checker to see
 except ImportError as error:
     raise BackendUnavailable(
         f"the compiled part of neural (neural.cuda._native) cannot be loaded: {error}. In a checkout, a normal "

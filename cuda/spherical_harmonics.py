@@ -94,6 +94,11 @@ def _backward(grad: Tensor, directions: Tensor, degree: int) -> Tensor:
     return grad_directions
 
 
+def _save(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[0])
+    ctx.degree = inputs[1]
+
+
 library.define(
     "spherical_harmonics",
     "(Tensor directions, int degree) -> Tensor",
@@ -103,10 +108,7 @@ library.define(
         torch.ops.neural.spherical_harmonics_backward(grad, ctx.saved_tensors[0], ctx.degree),
         None,
     ),
-    save=lambda ctx, inputs, output: (
-        ctx.save_for_backward(inputs[0]),
-        setattr(ctx, "degree", inputs[1]),
-    )[0],
+    save=_save,
 )
 library.define(
     "spherical_harmonics_backward",

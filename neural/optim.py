@@ -111,13 +111,13 @@ class Adam:
         return found
 
     def averages(self) -> dict[str, Tensor]:
-        """Name -> average over the steps, of the parameters whose group keeps one; to be read, not written."""
-        found = {}
-        for group, name, param, state in self._each():
-            if state.ema is not None:
-                settle(param.detach(), state, _rule(group, 1.0), self.steps)
-                found[name] = state.ema
-        return found
+        """Name -> average over the steps, of the parameters whose group keeps one; copies, so that looking at them
+        changes nothing of the state."""
+        return {
+            name: _settled(param.detach(), state.ema, state.ema_steps, group.ema or 0.0, self.steps)
+            for group, name, param, state in self._each()
+            if state.ema is not None
+        }
 
     def state_dict(self) -> dict[str, Tensor]:
         """All state as flat named tensors, the live ones: `optim/<name>/exp_avg`, `ema/<name>`, `optim/steps` ..."""
@@ -159,6 +159,30 @@ class Adam:
         for group in self.groups:
             for name, param in group.params.items():
                 yield group, name, param, self._states[name]
+
+
+def saved_averages(tensors: Mapping[str, Tensor], decay: float) -> dict[str, Tensor]:
+    """What `Adam.averages` gave when `tensors` were saved.
+
+    Args:
+        tensors: Of a checkpoint: `Adam.state_dict` and the parameters as `model/<name>`.
+        decay: `Group.ema` of the groups that keep averages.
+    """
+    return {
+        name: _settled(
+            tensors[f"model/{name}"], ema, tensors.get(f"optim/{name}/ema_steps"), decay, int(tensors["optim/steps"])
+        )
+        for name, ema in ((key.removeprefix("ema/"), t) for key, t in tensors.items() if key.startswith("ema/"))
+    }
+
+
+def _settled(param: Tensor, ema: Tensor, ema_steps: Tensor | None, decay: float, steps: int) -> Tensor:
+    """A copy of an average, brought up to the last step in rows that lazy steps left out."""
+    ema = ema.clone()
+    if ema_steps is not None:
+        state = AdamState(ema, ema, ema=ema, ema_steps=ema_steps.clone())
+        settle(param, state, AdamRule(0.0, ema_decay=decay), steps)
+    return ema
 
 
 def _new_state(group: Group, param: Tensor, working_copy: Tensor | None) -> AdamState:

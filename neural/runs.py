@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from neural import atomic
 from neural.errors import CheckpointError
 
 CONFIG = "config.json"
+CACHE = "cache"
 STEPS = "run.steps"
 MINUTES = "run.minutes"
 # What --overwrite removes. Anything else in the folder is the user's.
-OWN_FILES = (CONFIG, "metrics.jsonl", "eval.json", "report.html", "checkpoints", "cache", "tensorboard")
+OWN_FILES = (CONFIG, "metrics.jsonl", "eval.json", "report.html", "checkpoints", CACHE, "tensorboard")
 MAX_CONFIG_BYTES = 16 << 20
 
 
@@ -37,13 +38,21 @@ def default_folder(scene: str | Path, task: str) -> Path:
 
 
 @contextlib.contextmanager
-def opened(folder: str | Path, config: Mapping[str, Any], *, overwrite: bool = False) -> Iterator["Run"]:
+def opened(
+    folder: str | Path,
+    config: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    prepare: Callable[[], object] | None = None,
+) -> Iterator["Run"]:
     """Create a run folder, or take up the run in it, and hold its lock for the length of the block.
 
     Args:
         folder: Created with its parents if missing.
         config: The resolved configuration as nested plain values (strings, numbers, booleans, None, lists).
         overwrite: Remove the run in the folder (only files that a run writes) and start anew.
+        prepare: Called once the folder is known to be free or to fit, and before anything else in it changes: if it
+            raises, no run has begun and none is lost. It may write to `cache`.
 
     Raises:
         CheckpointError: If another process trains the run, the folder holds other files, the configuration
@@ -55,10 +64,14 @@ def opened(folder: str | Path, config: Mapping[str, Any], *, overwrite: bool = F
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        if overwrite:
-            remove(folder)
-        stored = read_config(folder) if (folder / CONFIG).exists() else None
+        stored = read_config(folder) if (folder / CONFIG).exists() and not overwrite else None
         merged = _plain(config) if stored is None else merge(folder, stored, _plain(config))
+        if overwrite:
+            remove(folder, (CACHE,))
+        if prepare is not None:
+            prepare()
+        if overwrite:
+            remove(folder, [name for name in OWN_FILES if name != CACHE])
         run = Run(folder, merged, resumed=stored is not None)
         if merged != stored:
             atomic.write_json(folder / CONFIG, merged)
@@ -150,9 +163,9 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def remove(folder: Path) -> None:
+def remove(folder: Path, names: Sequence[str] = OWN_FILES) -> None:
     """Remove what a run writes, the configuration last, so that a half-removed run is still known as one."""
-    for name in reversed(OWN_FILES):
+    for name in reversed(names):
         path = folder / name
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -61,12 +61,13 @@ def load(
         aabb = scene_box(cameras, points, whole_object=not unbounded)
     members, split_warnings = _splits(capture, test_every)
     if downscale % capture.image_scale:
-        raise ValueError(f"images are already reduced by {capture.image_scale}, cannot reduce by {downscale}")
+        raise SceneFormatError(
+            capture.source,
+            f"its images are already reduced by {capture.image_scale}; use a multiple of that, not {downscale}",
+        )
     factor = downscale // capture.image_scale
     if int(cameras.sizes.min()) < factor:
-        raise SceneFormatError(
-            capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor"
-        )
+        raise SceneFormatError(capture.source, f"an image vanishes at downscale {downscale}; use a smaller factor")
     sizes = cameras.sizes.numpy()
     scene = Scene(
         name=path.absolute().name if path.is_dir() else path.absolute().parent.name,
@@ -160,6 +161,4 @@ def _finite(points: Points | None) -> tuple[Points | None, tuple[str, ...]]:
 def _scaled(points: Points | None, factor: int) -> Points | None:
     if points is None or points.observations is None:
         return points
-    return replace(
-        points, observations=replace(points.observations, pixels=points.observations.pixels / factor)
-    )
+    return replace(points, observations=replace(points.observations, pixels=points.observations.pixels / factor))

@@ -6,6 +6,7 @@ import time
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import neural
@@ -126,6 +127,10 @@ def test_eval_and_render_call_the_run(monkeypatch: pytest.MonkeyPatch, capsys) -
     calls = []
 
     class Run:
+        scene = types.SimpleNamespace(
+            splits={"train": (1, 2), "test": (0,)}, cameras=types.SimpleNamespace(sizes=np.array([[9, 9]]))
+        )
+
         def evaluate(self, **options: object) -> str:
             calls.append(options)
             return "mean PSNR 31.00 dB"

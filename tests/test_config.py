@@ -18,7 +18,7 @@ from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunCon
 @pytest.mark.parametrize("unbounded", [False, True])
 def test_resolving_leaves_nothing_open(device, unbounded: bool) -> None:
     resolved = resolve(RadianceConfig(), device, unbounded=unbounded)
-    assert settings.unresolved(resolved) == ["run.minutes"]
+    assert settings.unresolved(resolved) == ["run.minutes", "run.eval_every"]
     assert resolved.run.device == device
     assert resolve(resolved, device, unbounded=unbounded) == resolved  # idempotent
 

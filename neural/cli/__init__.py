@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), EXIT_USAGE)
     except (SceneFormatError, CheckpointError) as error:
         return _complain(str(error), EXIT_INPUT)
-    except NeuralError as error:
+    except (NeuralError, OSError) as error:  # a full disk, a folder that may not be written
         return _complain(str(error), EXIT_PROBLEM)
     except Interrupted as stop:
         print(f"{stop}; saved. The same command goes on from here.", file=sys.stderr)

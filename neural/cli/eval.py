@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 import neural
+from neural.cli import UsageError, choose
 from neural.interrupt import EXIT_DONE
 
 
@@ -30,5 +31,8 @@ class Eval:
 def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Eval, prog="neural eval", args=list(arguments))
     run = neural.load_run(given.run, device=given.device)
+    choose("split", given.split, list(run.scene.splits))
+    if not run.scene.splits[given.split]:
+        raise UsageError(f"neural eval: the split {given.split!r} of {run.scene.name} has no images; choose another")
     print(run.evaluate(split=given.split, background=given.background, lpips_net=given.lpips))
     return EXIT_DONE

@@ -38,7 +38,18 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError("neural render: --frames and --downscale must be 1 or more, --fps between 0 and 1000")
     if given.path not in ("orbit", "train") and not Path(given.path).is_file():
         raise UsageError(f"neural render: --path must be orbit, train or a file with poses, got {given.path!r}")
+
+    from neural import video
+
+    if given.out is not None and given.out.suffix.lower() not in ("", *video.VIDEO_SUFFIXES):
+        raise UsageError(
+            f"neural render: --out must be a folder or end in {', '.join(video.VIDEO_SUFFIXES)}, got {given.out}"
+        )
     run = neural.load_run(given.run, device=given.device)
+    if given.path == "train" and len(run.scene.splits["train"]) < 2:
+        raise UsageError("neural render: --path train needs two photographs; use --path orbit")
+    if given.downscale > int(run.scene.cameras.sizes.min()):
+        raise UsageError(f"neural render: nothing is left of the pictures at --downscale {given.downscale}")
     written = run.render(path=given.path, out=given.out, frames=given.frames, fps=given.fps, downscale=given.downscale)
     print(written)
     return EXIT_DONE

@@ -37,8 +37,11 @@ class RadianceField(nn.Module):
         density_bias: Added to the network's output before the activation.
         seed: Of the networks' initial values.
 
-    Source: Mueller et al. 2022, arXiv:2201.05989, section 5.4; contraction: Barron et al. 2022, arXiv:2111.12077, eq. 10.
+    Source: Mueller et al. 2022, arXiv:2201.05989, section 5.4; contraction: Barron et al. 2022, arXiv:2111.12077,
+    eq. 10.
     """
+
+    centre: Float[Tensor, "3"]
 
     def __init__(
         self,
@@ -134,5 +137,5 @@ class _TruncatedExp(torch.autograd.Function):
         return x.exp()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad * ctx.saved_tensors[0].clamp(max=MAX_LOG_DENSITY).exp()

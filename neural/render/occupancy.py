@@ -19,10 +19,12 @@ _BLOCK = 4  # cells per side of the blocks that mark_unseen looks at
 class Views(Protocol):
     """What `mark_unseen` needs of the cameras; `neural.cameras.Cameras` has it."""
 
-    c2w: Float[Tensor, "C 4 4"]
-    intrinsics: Float[Tensor, "C 4"]
-    sizes: Int[Tensor, "C 2"]
-
+    @property
+    def c2w(self) -> Float[Tensor, "C 4 4"]: ...
+    @property
+    def intrinsics(self) -> Float[Tensor, "C 4"]: ...
+    @property
+    def sizes(self) -> Int[Tensor, "C 2"]: ...
     def __len__(self) -> int: ...
     def project(self, points: Float[Tensor, "P 3"], index: int) -> tuple[Float[Tensor, "P 2"], Float[Tensor, " P"]]: ...
 

@@ -44,6 +44,7 @@ class Traced:
         n_shaded: Those of them that could be seen.
         n_rays: Rays [0, n_rays) were rendered; the rest did not fit `max_samples` and show the background.
         distortion: Per-ray distortion of the samples, or None where it was not asked for.
+        healthy: Whether every density was a number; a sample whose density is NaN is not seen, and would go unnoticed.
     """
 
     rendering: Rendering
@@ -51,6 +52,7 @@ class Traced:
     n_shaded: int
     n_rays: int
     distortion: Float[Tensor, "R"] | None
+    healthy: bool
 
 
 def trace(
@@ -89,6 +91,7 @@ def trace(
         seen = visible_samples(
             densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
         )
+        total = densities.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
         reused = geo[:, :0] if differentiable else geo
         kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices, reused)
     visible = Samples(kept.t_starts, kept.t_ends, kept.ray_indices, seen.packed_info, samples.n_rays_kept)
@@ -105,7 +108,10 @@ def trace(
     spread = None
     if with_distortion:
         spread = distortion(result.weights, visible.t_starts, visible.t_ends, visible.packed_info)
-    return Traced(Rendering(shown, result.alpha, result.depth), len(samples), len(visible), samples.n_rays_kept, spread)
+    healthy = not bool(total.isnan())
+    return Traced(
+        Rendering(shown, result.alpha, result.depth), len(samples), len(visible), samples.n_rays_kept, spread, healthy
+    )
 
 
 def march(

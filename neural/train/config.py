@@ -146,7 +146,7 @@ class RunConfig:
     checkpoint_minutes: float = 1.0
     """Minutes between two checkpoints; one is always written at the end and on Ctrl-C."""
     eval_every: int | None = None
-    """Steps between two scores of one held-out photograph; a tenth of the run."""
+    """Steps between two scores of one held-out photograph; None: a tenth of the run, however far it grows."""
     log_every: int = 20
     """Steps between two lines of metrics.jsonl."""
 
@@ -176,8 +176,8 @@ def resolve(
 ) -> RadianceConfig:
     """The configuration with a value in place of every None and "auto".
 
-    Two stay open where minutes are asked for: `run.steps`, which a warm-up fixes, and with it
-    `run.eval_every`.
+    Two may stay open: `run.eval_every`, which follows the steps, and where minutes are asked for `run.steps`,
+    which a warm-up fixes.
 
     Args:
         config: As asked for.
@@ -218,7 +218,6 @@ def resolve(
             steps=steps,
             device=device,
             background=(background or "white") if config.run.background == "auto" else config.run.background,
-            eval_every=config.run.eval_every if steps is None else _or(config.run.eval_every, max(1, steps // 10)),
         ),
     )
 

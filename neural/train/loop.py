@@ -1,4 +1,4 @@
-"""The training loop that every kind of scene shares: progress, metrics, checkpoints, interruption, a length in minutes."""
+"""The training loop of every kind of scene: progress, metrics, checkpoints, interruption, a length in minutes."""
 
 import math
 import time
@@ -102,12 +102,10 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
             now = time.perf_counter()
             durations.append(now - began)
             bar.update()
+            fixed = False
             if steps is None and habits.minutes is not None:
                 steps = _steps_for(habits.minutes * 60, spent + now - start, step, durations)
-                if steps is not None:
-                    run.fix_steps(steps)
-                    bar.reset(total=steps)
-                    bar.update(step)
+                fixed = steps is not None
             last = step == steps
             due = steps is not None and step % (habits.eval_every or max(1, steps // 10)) == 0 and not last
             if step % habits.log_every == 0 or last or due:
@@ -116,10 +114,14 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
                     values |= task.validate(step)
                 log.write(step, values)
                 bar.set_postfix_str(_postfix(values))
-            if interrupt or last or now - saved > habits.checkpoint_minutes * 60:
+            if interrupt or last or fixed or now - saved > habits.checkpoint_minutes * 60:
                 spent_now = spent + time.perf_counter() - start
                 checkpoint.save(run.folder, step, task.tensors(), {"seconds": spent_now, "steps": steps})
                 saved = time.perf_counter()
+            if fixed:  # after the checkpoint: no resume takes a step again that did not know of them
+                run.fix_steps(steps)
+                bar.reset(total=steps)
+                bar.update(step)
             if interrupt and not last:
                 interrupt.leave()
     return spent + time.perf_counter() - start

@@ -1,6 +1,5 @@
 """Radiance fields from the outside: train one, take a run up again, score it, render it."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from neural import checkpoint, evaluate, lpips, paths, runs, settings, video
 from neural.cameras import Cameras
 from neural.errors import BackendUnavailable, CheckpointError
 from neural.fields.radiance import RadianceField
+from neural.optim import saved_averages
 from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Rendering
 from neural.render.volume import Marching, render_image
@@ -30,6 +30,8 @@ from neural.train.radiance_task import (
     build_field,
     build_marching,
     build_occupancy,
+    load_occupancy,
+    load_values,
     photograph,
 )
 
@@ -148,7 +150,7 @@ def train(
     """
     asked = config or RadianceConfig()
     folder = out or runs.default_folder(scene, TASK)
-    capture = load(scene, downscale=asked.run.downscale, cache=folder / "cache", test_every=asked.run.split_every)
+    capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
     resolved = resolve(asked, _device(asked.run.device), unbounded=capture.unbounded, background=capture.background)
     return _train(None, capture, resolved, folder, overwrite, progress, str(Path(scene).resolve()))
 
@@ -179,15 +181,18 @@ def radiance(
     asked = config or RadianceConfig()
     if steps is not None or minutes is not None:
         asked = replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))
-    contraction = "ball" if field.contraction == "ball" else "none"
-    asked = replace(asked, model=replace(asked.model, contraction=contraction))
-    resolved = resolve(asked, _device(asked.run.device), unbounded=contraction == "ball", background=scene.background)
+    asked = replace(asked, model=replace(asked.model, contraction=field.contraction))
+    resolved = resolve(asked, _device(asked.run.device), background=scene.background)
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, TASK)
     return _train(field, scene, resolved, folder, overwrite, progress, str(scene.path or scene.name))
 
 
 def load_run(
-    folder: str | Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", field: RadianceField | None = None
+    folder: str | Path,
+    *,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    field: RadianceField | None = None,
+    scene: Scene | None = None,
 ) -> RadianceRun:
     """Takes up a trained run.
 
@@ -195,6 +200,7 @@ def load_run(
         folder: What `--out` named.
         device: Where to render.
         field: For a run that was trained on a field of your own: the same field; its values are replaced.
+        scene: For a run that was trained on a scene made or changed in Python: the same scene.
 
     Raises:
         CheckpointError: No run, no checkpoint, or one that does not fit.
@@ -202,10 +208,20 @@ def load_run(
     folder = Path(folder)
     stored = runs.read_config(folder)
     source, own_field = stored.pop("scene", None), bool(stored.pop("own_field", False))
+    box = stored.pop("box", None)
     if stored.pop("task", None) != TASK or not isinstance(source, str):
         raise CheckpointError(f"{folder}: not a radiance run; give the folder that `neural train radiance --out` named")
-    config = settings.from_plain(RadianceConfig, stored, source=str(folder / runs.CONFIG))
-    capture = load(source, downscale=config.run.downscale, cache=folder / "cache", test_every=config.run.split_every)
+    try:
+        config = settings.from_plain(RadianceConfig, stored, source=str(folder / runs.CONFIG))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    every = config.run.split_every
+    capture = scene or load(source, downscale=config.run.downscale, cache=folder / runs.CACHE, test_every=every)
+    if capture.aabb.tolist() != box:
+        raise CheckpointError(
+            f"{folder}: {source} is not the scene that was trained: its box is {capture.aabb.tolist()}, not {box}; "
+            "restore it, or pass load_run(..., scene=) if it was made or changed in Python"
+        )
     if own_field and field is None:
         raise CheckpointError(
             f"{folder}: was trained on a field made in Python; pass load_run(..., field=) the same one"
@@ -215,15 +231,15 @@ def load_run(
     latest = checkpoint.load_latest(folder)
     occupancy = build_occupancy(config, shown, place)
     marching = build_marching(config, shown)
-    tensors = latest.tensors
-    with torch.no_grad():
-        for name, parameter in shown.named_parameters():
-            # an average that lags behind skipped steps is within the last few steps of the parameter itself
-            value = tensors.get(f"ema/{name}", tensors.get(f"model/{name}"))
-            if value is None or value.shape != parameter.shape:
-                raise CheckpointError(f"{folder}: the checkpoint has no {name} of shape {list(parameter.shape)}")
-            parameter.copy_(value)
-    occupancy.load_state_dict(tensors)
+    averages = saved_averages(latest.tensors, config.optim.ema)
+    try:
+        load_values(
+            dict(shown.named_parameters()),
+            latest.tensors | {f"model/{name}": value for name, value in averages.items()},
+        )
+        load_occupancy(occupancy, latest.tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     return RadianceRun(folder, capture, config, shown.to(place), occupancy, marching)
 
 
@@ -237,20 +253,40 @@ def _train(
     source: str,
 ) -> RadianceRun:
     device = torch.device(config.run.device)
-    torch.manual_seed(config.run.seed)
-    stored = {"task": TASK, "scene": source, "own_field": field is not None, **settings.to_plain(config)}
-    with runs.opened(folder, stored, overwrite=overwrite) as run:
+    stored = {
+        "task": TASK, "scene": source, "box": scene.aabb.tolist(), "own_field": field is not None,
+        **settings.to_plain(config),
+    }  # fmt: skip
+    page = folder / "report.html"
+    with runs.opened(folder, stored, overwrite=overwrite, prepare=lambda: _decode(scene)) as run:
         task = RadianceTask(field or build_field(config, scene), scene, config, device)
         habits = Habits(
             config.run.minutes, config.run.checkpoint_minutes, config.run.log_every, config.run.eval_every, progress
         )
-        began = time.perf_counter()
-        seconds = fit(task, run, habits)
-        worked = time.perf_counter() - began > 1.0 or not (folder / "report.html").exists()
+        if checkpoint.latest_step(folder) != run.config["run"]["steps"]:
+            page.unlink(missing_ok=True)  # of a shorter run; without one, the run is not finished
+        try:
+            seconds = fit(task, run, habits)
+        finally:
+            task.release()
         trained = RadianceRun(folder, scene, config, task.averaged_field(), task.occupancy, task.marching)
-        if worked:
+        if not page.exists():
             _finish(trained, run, seconds, progress)
         return trained
+
+
+def _decode(scene: Scene) -> None:
+    """Reads all pixels, so that a broken photograph is found before a run begins.
+
+    Raises:
+        SceneFormatError: Names the photograph.
+        ValueError: There are none to train on.
+    """
+    if scene.images is None or not scene.splits["train"]:
+        raise ValueError(f"{scene.name}: no images to train on; check the scene's images and its train split")
+    for stack in (scene.images, scene.masks):
+        if stack is not None:
+            _ = stack.flat
 
 
 def _finish(trained: RadianceRun, run: Run, seconds: float, progress: bool) -> None:

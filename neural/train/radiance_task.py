@@ -13,7 +13,7 @@ from neural.cameras import Cameras
 from neural.cuda.gradients import GradientBuffer
 from neural.cuda.native import retain_heap
 from neural.encodings.hash_grid import HashGrid
-from neural.errors import DivergenceError
+from neural.errors import CheckpointError, DivergenceError
 from neural.fields.contraction import Contraction
 from neural.fields.radiance import RadianceField
 from neural.losses import huber, l2
@@ -28,7 +28,7 @@ from neural.train.pixels import Pixels, PixelSampler, step_generator
 from neural.train.pose_refinement import PoseRefinement
 from neural.train.schedules import learning_rate, ray_count
 
-BACKGROUND_STREAM = 1
+BACKGROUND_STREAM, VALIDATION_STREAM = 1, 2
 BACKGROUNDS = {"white": 1.0, "black": 0.0}
 
 
@@ -130,6 +130,8 @@ class RadianceTask:
             background=background, jitter=(config.run.seed, step), image_indices=pixels.image_indices,
             max_samples=4 * _known(config.sampling.target_samples), with_distortion=config.optim.distortion > 0,
         )  # fmt: skip
+        if not traced.healthy:
+            raise self._diverged(step, "the field's density is NaN")
         predicted = self._exposed(traced.rendering.rgb, pixels)
         target = torch.addcmul(pixels.rgb * pixels.alpha[:, None], (1 - pixels.alpha)[:, None], background)
         counted = self._counted(pixels, traced.n_rays)
@@ -163,21 +165,30 @@ class RadianceTask:
         return tensors
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes back what `tensors` gave."""
-        parameters = dict(self.field.named_parameters()) | self._own_parameters()
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[f"model/{name}"])
+        """Takes back what `tensors` gave.
+
+        Raises:
+            CheckpointError: They are of another field, optimiser or grid.
+        """
+        load_values(dict(self.field.named_parameters()) | self._own_parameters(), tensors)
         self.optimiser.load_state_dict(tensors)
-        self.occupancy.load_state_dict(tensors)
+        load_occupancy(self.occupancy, tensors)
+        if "sampler/n_rays" not in tensors:
+            raise CheckpointError("the checkpoint has no sampler/n_rays; start anew with --overwrite")
         self._n_rays = int(tensors["sampler/n_rays"])
 
+    def release(self) -> None:
+        """Gives the field back as it came: gradients of its table go to `.grad` again."""
+        if isinstance(self.field.encoding, HashGrid):
+            self.field.encoding.gradients = None
+
     def validate(self, step: int) -> Mapping[str, float]:
-        """PSNR of one held-out image, another one each time, rendered small."""
+        """PSNR of one held-out image, drawn by the step, rendered small."""
         held_out = self.scene.splits["test"]
         if not held_out:
             return {}
-        index = held_out[step // max(1, step // 10) % len(held_out)] if step else held_out[0]
+        draw = step_generator(self.config.run.seed, step, VALIDATION_STREAM)
+        index = held_out[int(torch.randint(len(held_out), (), generator=draw))]
         small = max(1, round(math.sqrt(int(self.scene.cameras.sizes[index].prod()) / 40_000)))
         scene = self.scene.subset([index]).downscaled(small)
         image = render_image(
@@ -192,10 +203,9 @@ class RadianceTask:
         averages = self.optimiser.averages()
         if not averages:
             return self.field
-        gradients = getattr(self.field.encoding, "gradients", None)
-        self.field.encoding.gradients = None  # a buffer is not part of the copy
-        shown = copy.deepcopy(self.field)
-        self.field.encoding.gradients = gradients
+        encoding = self.field.encoding
+        buffer = encoding.gradients if isinstance(encoding, HashGrid) else None
+        shown = copy.deepcopy(self.field, {id(buffer): None})  # without the buffer of gradients
         with torch.no_grad():
             for name, parameter in shown.named_parameters():
                 if name in averages:
@@ -249,10 +259,47 @@ class RadianceTask:
     def _check_gradients(self, step: int) -> None:
         bad = self.optimiser.nonfinite()
         if bad:
-            raise DivergenceError(
-                f"step {step}: the gradient of {next(iter(bad))} has NaN or Inf; the last checkpoint is untouched. "
-                "Lower --optim.lr, or look for photographs or poses that are broken"
+            raise self._diverged(step, f"the gradient of {next(iter(bad))} has NaN or Inf")
+
+    def _diverged(self, step: int, what: str) -> DivergenceError:
+        """The error, with the tensors at fault where parameters themselves are."""
+        names = [name for name, p in self.field.named_parameters() if not bool(torch.isfinite(p).all())]
+        found = f" (not finite: {', '.join(names)})" if names else ""
+        return DivergenceError(
+            f"step {step}: {what}{found}; the last checkpoint is untouched. Lower --optim.lr, or look for photographs "
+            "or poses that are broken"
+        )
+
+
+def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copies a checkpoint's `model/<name>` into parameters.
+
+    Raises:
+        CheckpointError: One is missing or of another shape; nothing has changed then.
+    """
+    for name, parameter in parameters.items():
+        saved = tensors.get(f"model/{name}")
+        if saved is None or saved.shape != parameter.shape:
+            found = "none" if saved is None else str(list(saved.shape))
+            raise CheckpointError(
+                f"the checkpoint is of another field: {name} must be {list(parameter.shape)}, it has {found}; "
+                "pass the field that was trained, or start anew with --overwrite"
             )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"model/{name}"])
+
+
+def load_occupancy(occupancy: OccupancyGrid, tensors: Mapping[str, Tensor]) -> None:
+    """Copies a checkpoint's occupancy into a grid.
+
+    Raises:
+        CheckpointError: It is missing or of another grid.
+    """
+    try:
+        occupancy.load_state_dict(tensors)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def photograph(scene: Scene, index: int, background: str) -> Tensor:
