@@ -77,7 +77,7 @@ class RadianceField(nn.Module):
         self.half_side = float((box[1] - box[0]).max()) / 2
         self.aabb = box
         self.direction_encoding = SphericalHarmonics(sh_degree)
-        n_geo = 1 + geo_features
+        self.n_geo = n_geo = 1 + geo_features
         n_features: int = encoding.n_output_dims  # type: ignore[assignment]
         self.density_mlp = MLP(n_features, n_geo, width=density_width, n_hidden_layers=density_layers, seed=seed)
         self.color_mlp = MLP(

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from neural.cuda.distortion import distortion
 from neural.cuda.ray_march import Samples
 from neural.cuda.ray_points import ray_points
+from neural.render.lookup import front_to_back
 from neural.render.occupancy import OccupancyGrid
 from torch import Tensor
 
@@ -41,6 +42,7 @@ class Traced:
     Attributes:
         rendering: Colours, opacity and depth.
         n_marched: Samples in occupied space.
+        n_looked_up: Those of them whose density was looked up: none behind an opaque surface.
         n_shaded: Those of them that could be seen.
         n_rays: Rays [0, n_rays) were rendered; the rest did not fit `max_samples` and show the background.
         distortion: Per-ray distortion of the samples, or None where it was not asked for.
@@ -49,6 +51,7 @@ class Traced:
 
     rendering: Rendering
     n_marched: int
+    n_looked_up: int
     n_shaded: int
     n_rays: int
     distortion: Float[Tensor, "R"] | None
@@ -69,8 +72,8 @@ def trace(
 ) -> Traced:
     """Renders rays; differentiable with respect to the field and the rays.
 
-    Densities of all samples in occupied space are looked up first, without gradients; only samples in front of the
-    early stop are then shaded and differentiated. Under `torch.no_grad` their densities are not looked up again.
+    Densities of the samples in occupied space are looked up first, front to back and without gradients; only samples in
+    front of the early stop are then shaded and differentiated. Under `torch.no_grad` their densities are not looked up again.
 
     Args:
         field: Density and colour.
@@ -87,12 +90,14 @@ def trace(
     samples = march(rays, occupancy, marching, jitter=jitter, max_samples=max_samples)
     with torch.no_grad():
         positions, _ = ray_points(rays.origins, rays.directions, samples)
-        densities, geo = field.density(positions)
-        seen = visible_samples(
-            densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
+        found = front_to_back(
+            field, positions, samples, early_stop=marching.early_stop, with_geo=not differentiable
         )
-        total = densities.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
-        reused = geo[:, :0] if differentiable else geo
+        seen = visible_samples(
+            found.densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
+        )
+        total = found.densities.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
+        reused = positions[:, :0] if found.geo is None else found.geo
         kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices, reused)
     visible = Samples(kept.t_starts, kept.t_ends, kept.ray_indices, seen.packed_info, samples.n_rays_kept)
     positions, directions = ray_points(rays.origins, rays.directions, visible)
@@ -110,8 +115,9 @@ def trace(
         spread = distortion(result.weights, visible.t_starts, visible.t_ends, visible.packed_info)
     healthy = not bool(total.isnan())
     return Traced(
-        Rendering(shown, result.alpha, result.depth), len(samples), len(visible), samples.n_rays_kept, spread, healthy
-    )
+        Rendering(shown, result.alpha, result.depth), len(samples), found.n_looked_up, len(visible),
+        samples.n_rays_kept, spread, healthy,
+    )  # fmt: skip
 
 
 def march(

@@ -146,11 +146,11 @@ class RadianceTask:
             self.optimiser.zero_grad()
             self._check_gradients(step)
         self._n_rays = ray_count(
-            n, traced.n_marched * n // max(traced.n_rays, 1), _known(config.sampling.target_samples),
+            n, traced.n_looked_up * n // max(traced.n_rays, 1), _known(config.sampling.target_samples),
             _known(config.sampling.max_rays),
         )  # fmt: skip
         error = float((predicted.detach() - target).square().mean()) if len(target) else 1.0
-        extra = {"samples": float(traced.n_marched), "shaded": float(traced.n_shaded), "rays": float(n)}
+        extra = {"samples": float(traced.n_looked_up), "shaded": float(traced.n_shaded), "rays": float(n)}
         return StepResult(
             float(loss.detach()) if len(target) else 0.0, -10 * math.log10(max(error, 1e-12)), traced.n_rays, extra
         )

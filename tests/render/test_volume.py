@@ -85,7 +85,7 @@ def test_depth_is_the_expected_distance(density: float) -> None:
     r"""Entry a, chord l: \int_0^l density exp(-density s) (a + s) ds, in closed form."""
     offsets = [0.0, 0.5]
     seen = look(Ball(density), offsets).rendering
-    for offset, depth in zip(offsets, seen.depth, strict=True):
+    for offset, depth in zip(offsets, seen.depth.detach(), strict=True):
         length = chord(offset)
         entry, through = 2 - length / 2, math.exp(-density * length)
         expected = entry * (1 - through) + (1 - through) / density - length * through
