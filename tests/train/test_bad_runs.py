@@ -45,7 +45,7 @@ def capture(tmp_path: Path, write_capture) -> Path:
         (lambda c: cut(c / "images" / "002.png"), "002.png"),
         (lambda c: (c / "images" / "003.png").unlink(), "003.png"),
         (lambda c: (c / "images" / "001.png").write_bytes(b"GIF89a not"), "001.png"),
-        (lambda c: edit(c, lambda d: d["frames"][1]["transform_matrix"][0].__setitem__(3, float("nan"))), "frames"),
+        (lambda c: edit(c, lambda d: d["frames"][1]["transform_matrix"][0].__setitem__(3, float("nan"))), "NaN"),
         (lambda c: edit(c, lambda d: d.update(fl_x=0.0)), "fl_x"),
         (lambda c: edit(c, lambda d: d.update(w=25)), "25 x 18"),
         (lambda c: edit(c, lambda d: d.update(train_filenames=[])), "train"),
