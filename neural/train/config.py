@@ -78,8 +78,9 @@ class SamplingConfig:
     """Steps during which an update looks at all cells; 128 on a CPU, 256 on a GPU."""
     occupancy_share: float | None = None
     """Share of the cells that a later update draws from all, and again from the occupied; 1/16 on a CPU, 1/4 on a GPU."""
-    occupancy_decay: float = 0.95
-    """What an update multiplies the remembered occupancy by."""
+    occupancy_decay: float | None = None
+    """What an update multiplies the remembered occupancy by; 0.8 on a CPU (short runs: the fog of the first steps must
+    go quickly), 0.95 on a GPU."""
     occupancy_threshold: float = 0.01
     """Optical thickness of the smallest step above which a cell is kept; the mean over cells, if lower."""
     early_stop: float = 1e-4
@@ -209,6 +210,7 @@ def resolve(
             cascades=_or(config.sampling.cascades, 4 if wide else 1),
             occupancy_resolution=_or(config.sampling.occupancy_resolution, 64 if cpu and wide else 128),
             occupancy_warmup=_or(config.sampling.occupancy_warmup, 128 if cpu else 256),
+            occupancy_decay=_or(config.sampling.occupancy_decay, 0.8 if cpu else 0.95),
             occupancy_share=_or(config.sampling.occupancy_share, 1 / 16 if cpu else 1 / 4),
         ),
         run=dataclasses.replace(

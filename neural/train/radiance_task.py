@@ -59,7 +59,7 @@ def build_occupancy(config: RadianceConfig, field: RadianceField, device: torch.
         n_cascades=_known(sampling.cascades), resolution=_known(sampling.occupancy_resolution), device=device,
         config=OccupancyConfig(
             update_every=sampling.occupancy_interval, warm_up=_known(sampling.occupancy_warmup),
-            decay=sampling.occupancy_decay, max_threshold=sampling.occupancy_threshold,
+            decay=_known(sampling.occupancy_decay), max_threshold=sampling.occupancy_threshold,
             uniform_share=_known(sampling.occupancy_share), occupied_share=_known(sampling.occupancy_share),
         ),
     )  # fmt: skip

@@ -54,8 +54,8 @@ def occupancy_due(step: int, interval: int) -> bool:
 def ray_count(n_rays: int, n_samples: int, target_samples: int, max_rays: int) -> int:
     """Rays for the next step so that it has about `target_samples`, given what the last one had.
 
-    A multiple of 256 below `max_rays`, at most doubled from one step to the next.
+    A multiple of 64 below `max_rays`, at most doubled from one step to the next.
     """
     wanted = n_rays * target_samples / max(n_samples, 1)
     wanted = min(wanted, 2.0 * n_rays)
-    return min(max(256, round(wanted / 256) * 256), max_rays)
+    return min(max(64, round(wanted / 64) * 64), max_rays)

@@ -51,6 +51,11 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         {"N_IN": 32, "N_OUT": 16, "WIDTH": 64, "N_HIDDEN": 2, "BIAS": 1, "ACTIVATION": 4, "OUTPUT_ACTIVATION": 6},
         ["mlp_forward", "mlp_backward", "mlp_backward_backward", "mlp_reduce"],
     ),
+    (  # sine, whose range reduction takes registers, and the short tiles of wide networks
+        "mlp",
+        {"N_IN": 63, "N_OUT": 70, "WIDTH": 128, "N_HIDDEN": 8, "BIAS": 1, "ACTIVATION": 5, "OUTPUT_ACTIVATION": 0},
+        ["mlp_forward", "mlp_backward", "mlp_backward_backward", "mlp_reduce"],
+    ),
     (
         "spherical_harmonics",
         {"DEGREE": 8},

@@ -232,13 +232,30 @@ CUDA_SPECS = [
     MLPSpec(3, 1, 16, 1, "softplus", bias=True),
     MLPSpec(33, 5, 64, 2, "silu", "sigmoid"),
     MLPSpec(20, 70, 80, 3, "sine", "none", True, 3.0),
+    MLPSpec(32, 16, 64, 2, "relu", "exp"),
+    MLPSpec(130, 17, 128, 1, "leaky_relu", "softplus", True),
 ]
 
 
 @pytest.mark.parametrize("spec", CUDA_SPECS, ids=lambda s: f"{s.n_in}-{s.width}x{s.n_hidden_layers}-{s.n_out}")
-@pytest.mark.parametrize("n", [1, 150])
+@pytest.mark.parametrize("n", [1, 64, 150])
 def test_cuda_path_matches_in_all_orders(spec: MLPSpec, n: int, cuda_device: torch.device) -> None:
     _check_all_orders(spec, n, cuda_device, transposed=n == 150)
+
+
+def test_cuda_blocks_take_several_tiles_and_repeat_their_bits(
+    cuda_device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = CUDA_SPECS[1]
+    monkeypatch.setattr("neural.cuda.mlp._MAX_CUDA_BLOCKS", 2)  # 5 tiles: one block takes three, the last is short
+    _check_all_orders(spec, 300, cuda_device)
+    leaves = [t.float().to(cuda_device).requires_grad_() for t in _sample(spec, 300)]
+    runs = []
+    for _ in range(2):
+        inputs, params, upstream, second = leaves
+        first = torch.autograd.grad(mlp(inputs, params, spec), (inputs, params), upstream, create_graph=True)
+        runs.append((*first, *torch.autograd.grad(first[0], (upstream, inputs, params), second)))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
 
 
 def test_cuda_path_adds_into_a_gradient(cuda_device: torch.device) -> None:
