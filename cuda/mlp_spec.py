@@ -55,7 +55,7 @@ class MLPSpec:
                 raise ValueError(f"mlp: unknown {name} {getattr(self, name)!r}; choose one of: {known}")
         if not (math.isfinite(self.frequency) and self.frequency > 0):
             raise ValueError(f"mlp: frequency must be positive and finite, got {self.frequency}")
-        _ = self.code, self.n_params  # computed now: torch.compile cannot enter a cached_property's lock
+        _ = self.code  # kept from now on: torch.compile cannot trace the first look at a cached property
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:

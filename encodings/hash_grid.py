@@ -114,7 +114,8 @@ class HashGrid(nn.Module):
         first, last = rows[0, 3 : 3 + self.n_dims].tolist(), rows[-1, 3 : 3 + self.n_dims].tolist()
         return (
             f"{self.n_dims}, levels={self.n_levels}, features={self.n_features_per_level}, "
-            f"resolution {first} to {last}, {int(rows[:, 2].sum())} hashed, {self.table.numel()} parameters, {self.interpolation}"
+            f"resolution {first} to {last}, {int(rows[:, 2].sum())} hashed, "
+            f"{self.table.numel()} parameters, {self.interpolation}"
         )
 
 

@@ -21,9 +21,7 @@ def describe(scene: Scene) -> str:
     """A page of text: what was found, counts, sizes, lens, frame, box, splits and warnings."""
     cameras = scene.cameras
     sizes = sorted({(w, h) for w, h in cameras.sizes.tolist()})
-    shown = ", ".join(f"{w} x {h}" for w, h in sizes[:3]) + (
-        f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
-    )
+    shown = ", ".join(f"{w} x {h}" for w, h in sizes[:3]) + (f" and {len(sizes) - 3} more" if len(sizes) > 3 else "")
     fx = cameras.intrinsics[:, 0]
     view = 2 * math.degrees(math.atan(float(cameras.sizes[0, 0] / (2 * fx[0]))))
     low, high = scene.aabb.tolist()
@@ -95,9 +93,7 @@ def _panel(scene: Scene, basis: np.ndarray) -> Image.Image:
         colour = _TEST if i in test else _TRAIN
         centre = place(c2w[:3, 3])
         half = (scene.cameras.sizes[i] / 2 / scene.cameras.intrinsics[i, :2]).numpy()
-        rim = [
-            place(c2w[:3, 3] + reach * c2w[:3, :3] @ [sx * half[0], sy * half[1], 1]) for sx, sy in _CORNERS
-        ]
+        rim = [place(c2w[:3, 3] + reach * c2w[:3, :3] @ [sx * half[0], sy * half[1], 1]) for sx, sy in _CORNERS]
         for a, b in zip(rim, rim[1:] + rim[:1], strict=True):
             pen.line((*a, *b), colour)
             pen.line((*centre, *a), colour)

@@ -152,7 +152,7 @@ def test_the_ray_count_converges_on_the_sample_budget() -> None:
         n_rays = schedules.ray_count(n_rays, int(n_rays * per_ray), 1 << 17, 1 << 14)
     assert n_rays * per_ray == pytest.approx(1 << 17, rel=0.03)
     assert schedules.ray_count(4096, 0, 1 << 17, 1 << 14) == 8192  # an empty step at most doubles it
-    assert schedules.ray_count(1024, 10**9, 1 << 17, 1 << 14) == 256
+    assert schedules.ray_count(1024, 10**9, 1 << 17, 1 << 14) == 64
     assert not math.isnan(schedules.ray_count(1, 1, 1, 1))
 
 

@@ -52,9 +52,7 @@ def test_a_ray_that_slides_along_a_face_touches_the_box():
 
 def _camera() -> Cameras:
     c2w = torch.eye(4, dtype=torch.float64)[None]
-    return Cameras.pinhole(
-        c2w, torch.tensor([[10.0, 10.0, 2.0, 1.5]], dtype=torch.float64), torch.tensor([[4, 3]])
-    )
+    return Cameras.pinhole(c2w, torch.tensor([[10.0, 10.0, 2.0, 1.5]], dtype=torch.float64), torch.tensor([[4, 3]]))
 
 
 def test_image_rays_are_row_major_through_pixel_centres():

@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from neural.encodings.spherical_harmonics import SphericalHarmonics
-from neural.mlp import MLP
 from torch import Tensor, nn
 
+from neural.encodings.spherical_harmonics import SphericalHarmonics
 from neural.fields.contraction import Contraction, to_unit_cube
+from neural.mlp import MLP
 
 MAX_LOG_DENSITY = 15.0  # nerfacc's truncation of exp's gradient
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from neural.cuda.distortion import distortion
-from neural.cuda.ray_march import Samples
-from neural.cuda.ray_points import ray_points
-from neural.render.lookup import front_to_back
-from neural.render.occupancy import OccupancyGrid
 from torch import Tensor
 
 from neural.cameras import Cameras
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
+from neural.cuda.distortion import distortion
+from neural.cuda.ray_march import Samples
+from neural.cuda.ray_points import ray_points
 from neural.fields.radiance import RadianceField
 from neural.rays import Rays, image_rays
+from neural.render.lookup import front_to_back
+from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Rendering
 
 

@@ -77,7 +77,8 @@ class SamplingConfig:
     occupancy_warmup: int | None = None
     """Steps during which an update looks at all cells; 128 on a CPU, 256 on a GPU."""
     occupancy_share: float | None = None
-    """Share of the cells that a later update draws from all, and again from the occupied; 1/16 on a CPU, 1/4 on a GPU."""
+    """Share of the cells that a later update draws from all, and again from the occupied; 1/16 on a CPU, 1/4 on a
+    GPU."""
     occupancy_decay: float | None = None
     """What an update multiplies the remembered occupancy by; 0.8 on a CPU (short runs: the fog of the first steps must
     go quickly), 0.95 on a GPU."""

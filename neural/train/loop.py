@@ -118,7 +118,7 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
                 spent_now = spent + time.perf_counter() - start
                 checkpoint.save(run.folder, step, task.tensors(), {"seconds": spent_now, "steps": steps})
                 saved = time.perf_counter()
-            if fixed:  # after the checkpoint: no resume takes a step again that did not know of them
+            if fixed and steps is not None:  # after the save: no step that did not know them is taken again
                 run.fix_steps(steps)
                 bar.reset(total=steps)
                 bar.update(step)

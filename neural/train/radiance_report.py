@@ -50,7 +50,8 @@ def _contents(trained: "RadianceRun", run: Run, scores: Evaluation | None, secon
         curves=report.curves_from_history(log.read(trained.folder)),
         cameras=report.CameraPlot.from_c2w(
             scene.cameras.c2w.numpy(), scene.splits["test"], box,
-            points=None if points is None else points.xyz[chosen], colors=None if points is None else points.rgb[chosen],
+            points=None if points is None else points.xyz[chosen],
+            colors=None if points is None else points.rgb[chosen],
         ),
         scene={
             "images": f"{len(scene.splits['train'])} for training, {len(scene.splits['test'])} held out",

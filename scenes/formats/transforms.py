@@ -268,8 +268,8 @@ class _Document:
         return world_to_scene
 
     def aabb(self, cameras: Cameras) -> np.ndarray | None:
-        """The box in the file: our own key `aabb`, two corners in file units, or instant-ngp's box: `aabb_scale` unit cubes about the middle of its own frame, brought to file
-        units.
+        """The box in the file: our own key `aabb`, two corners in file units, or instant-ngp's box: `aabb_scale` unit
+        cubes about the middle of its own frame, brought to file units.
 
         Tools write large default values whatever the scene, so the box is kept within 2.5 x the farthest
         camera.
@@ -299,7 +299,8 @@ class _Document:
             box = np.empty(0)
         if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[1] > box[0]).all():
             raise SceneFormatError(
-                self.path, "aabb must be [[x0, y0, z0], [x1, y1, z1]], finite, with x1 > x0 and so on; mend or remove it"
+                self.path,
+                "aabb must be [[x0, y0, z0], [x1, y1, z1]], finite, with x1 > x0 and so on; mend or remove it",
             )
         return box
 

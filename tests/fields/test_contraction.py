@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from neural.fields.contraction import contract, to_unit_cube, uncontract
 
-points = arrays.arrays(
-    np.float64, (7, 3), elements=st.floats(-1e6, 1e6, allow_nan=False, allow_infinity=False)
-).map(torch.from_numpy)
+points = arrays.arrays(np.float64, (7, 3), elements=st.floats(-1e6, 1e6, allow_nan=False, allow_infinity=False)).map(
+    torch.from_numpy
+)
 
 
 @settings(deadline=None)

@@ -128,6 +128,7 @@ def test_it_says_what_it_is() -> None:
     assert f"contraction=ball, half_side=2, {count} parameters" in repr(field)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch, of its own tracing
 def test_the_field_compiles_as_one_graph() -> None:
     field = small()
     positions, directions = somewhere(32)

@@ -187,9 +187,7 @@ def test_points_that_are_not_finite_are_dropped_with_a_warning(tiny):
 def _mutations(data: bytes):
     """A valid file with bytes overwritten, cut out or put in."""
     spot = st.integers(0, len(data))
-    piece = st.one_of(
-        st.binary(max_size=12), st.sampled_from([b"\xff" * 8, b"\x00" * 8, struct.pack("<Q", 2**40)])
-    )
+    piece = st.one_of(st.binary(max_size=12), st.sampled_from([b"\xff" * 8, b"\x00" * 8, struct.pack("<Q", 2**40)]))
     edit = st.tuples(spot, st.integers(0, 16), piece)
 
     def apply(edits: list[tuple[int, int, bytes]]) -> bytes:
@@ -208,9 +206,7 @@ def _valid_files() -> dict[str, tuple]:
         ply.write_points(Path(folder) / "p.ply", xyz, rgb)
         binary = (Path(folder) / "p.ply").read_bytes()
     header = b"ply\nformat ascii 1.0\nelement face 1\nproperty list uchar int v\nelement vertex 2\n"
-    text = (
-        header + b"property float x\nproperty float y\nproperty float z\nend_header\n3 0 1 2\n1 2 3\n4 5 6\n"
-    )
+    text = header + b"property float x\nproperty float y\nproperty float z\nend_header\n3 0 1 2\n1 2 3\n4 5 6\n"
     lists = text.split(b"end_header\n")[0].replace(b"ascii", b"binary_little_endian") + b"end_header\n"
     return {
         "cameras.bin": (colmap_binary.read_cameras, struct.pack("<QiiQQ4d", 1, 3, 1, 20, 12, 24, 25, 9, 6)),

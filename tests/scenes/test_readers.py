@@ -44,9 +44,7 @@ def test_colmap_observations_link_points_and_cameras(tiny):
 def test_blender_angle_suffix_and_splits(tiny):
     scene = load(tiny.blender())
     np.testing.assert_allclose(scene.cameras.c2w.numpy(), tiny.c2w, atol=1e-9)
-    torch.testing.assert_close(
-        scene.cameras.intrinsics[0], torch.tensor([24.0, 24.0, 10.0, 6.0], dtype=torch.float64)
-    )
+    torch.testing.assert_close(scene.cameras.intrinsics[0], torch.tensor([24.0, 24.0, 10.0, 6.0], dtype=torch.float64))
     assert scene.splits == {"train": tuple(range(7)), "test": (7, 8)}
     assert scene.background == "white"
     assert not scene.unbounded
@@ -111,9 +109,7 @@ def test_a_reduced_colmap_folder_is_used_and_rescales_the_lens(tiny):
     np.testing.assert_allclose(scene.points.observations.pixels[0], [1.5 * 7 / 20, 2.5 / 3])
 
 
-@pytest.mark.parametrize(
-    "lens", [lens for lens in LENSES.values() if lens.model is not None], ids=lambda x: x.name
-)
+@pytest.mark.parametrize("lens", [lens for lens in LENSES.values() if lens.model is not None], ids=lambda x: x.name)
 def test_every_colmap_lens_that_we_have(tiny, lens):
     tiny.colmap_text()
     focal = [24.0] if lens.shared_focal else [24.0, 25.0]

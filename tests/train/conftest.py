@@ -51,7 +51,8 @@ def _write(
         folder: Created.
         n: Pictures.
         size: Width and height.
-        world: Opaque pictures with a sky around the ball, an unbounded scene; without it they are RGBA, in a box [-1, 1]^3.
+        world: Opaque pictures with a sky around the ball, an unbounded scene; without it they are RGBA, in a
+            box [-1, 1]^3.
         masks: Also paint the left third of every picture red, and mask it out.
         turned: Standard deviation, radians, of wrong turns written into the poses.
     """

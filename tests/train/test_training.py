@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).with_name("goldens") / "city_loss.json"
 CITY = RadianceConfig(
     model=ModelConfig(n_levels=8, log2_hashmap_size=14, finest_resolution=256, density_width=32, color_width=32),
     sampling=SamplingConfig(
-        target_samples=1 << 13, initial_rays=512, occupancy_resolution=32, steps_per_box=128, occupancy_warmup=64
+        target_samples=1 << 14, initial_rays=512, occupancy_resolution=32, steps_per_box=128, occupancy_warmup=64
     ),
     run=RunConfig(steps=300, downscale=4, device="cpu", log_every=20),
 )
@@ -41,6 +41,11 @@ BALL = RadianceConfig(
     optim=OptimConfig(warmup_steps=10, lr=2e-2),
     run=RunConfig(steps=300, device="cpu", log_every=10),
 )  # fmt: skip
+WORLD = replace(
+    BALL,
+    sampling=replace(BALL.sampling, steps_per_box=24, target_samples=1 << 15),
+    run=replace(BALL.run, steps=120),
+)
 
 
 def train(scene: Path | str, out: Path, config: RadianceConfig, **run: Any) -> radiance_run.RadianceRun:
@@ -65,7 +70,7 @@ def ball_run(ball: Path, tmp_path_factory: pytest.TempPathFactory) -> radiance_r
 
 def test_the_demo_scene_is_learnt_along_the_frozen_curve(tmp_path: Path) -> None:
     psnr, losses = city_losses(tmp_path / "run")
-    assert psnr > 20.5  # at a quarter of its size; more comes in the demo's two minutes
+    assert psnr > 20.0  # at a quarter of its size; more comes in the demo's two minutes
     golden = json.loads(GOLDEN.read_text())
     np.testing.assert_allclose(losses[:3], golden[:3], rtol=0.01)
     np.testing.assert_allclose(losses, golden, rtol=0.08)  # instruction sets round differently, and it adds up
@@ -113,7 +118,7 @@ def test_masked_pixels_are_not_learnt(tmp_path: Path, write_capture) -> None:
 
 def test_an_unbounded_scene_is_learnt_with_its_sky(tmp_path: Path, write_capture) -> None:
     capture = write_capture(tmp_path / "world", world=True, size=(32, 24))
-    run = train(capture, tmp_path / "run", replace(BALL, sampling=replace(BALL.sampling, steps_per_box=24)), steps=120)
+    run = train(capture, tmp_path / "run", WORLD)
     assert run.config.model.contraction == "ball"
     assert run.occupancy.n_cascades == 4
     assert run.evaluate(split="train", progress=False).psnr > 19  # nine views do not tell how far a sky is
@@ -203,12 +208,12 @@ def test_a_field_of_your_own(ball: Path, tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match=r"load_run\(\.\.\., field=\)"):
         neural.load_run(tmp_path)
-    with pytest.raises(CheckpointError, match="color_mlp.params must be"):
+    with pytest.raises(CheckpointError, match=r"color_mlp\.params must be"):
         neural.load_run(tmp_path, field=small_field(scene.aabb, color_width=32))
     again = neural.load_run(tmp_path, field=small_field(scene.aabb), device="cpu")
     left, right = (r.render_camera(scene.cameras, 2).rgb for r in (run, again))
     assert torch.equal(left, right)
-    with pytest.raises(CheckpointError, match="color_mlp.params must be"):  # nor does another field go on with it
+    with pytest.raises(CheckpointError, match=r"color_mlp\.params must be"):  # nor does another field go on with it
         neural.train.radiance(
             small_field(scene.aabb, color_width=32), scene, config=BALL, steps=210, out=tmp_path, progress=False
         )
