@@ -71,9 +71,9 @@ def trace(
     with_distortion: bool = False,
 ) -> Traced:
     """Renders rays; differentiable with respect to the field and the rays.
-
     Densities of the samples in occupied space are looked up first, front to back and without gradients; only samples in
-    front of the early stop are then shaded and differentiated. Under `torch.no_grad` their densities are not looked up again.
+    front of the early stop are then shaded and differentiated. Under `torch.no_grad` no density is looked up twice.
+
 
     Args:
         field: Density and colour.
@@ -90,9 +90,7 @@ def trace(
     samples = march(rays, occupancy, marching, jitter=jitter, max_samples=max_samples)
     with torch.no_grad():
         positions, _ = ray_points(rays.origins, rays.directions, samples)
-        found = front_to_back(
-            field, positions, samples, early_stop=marching.early_stop, with_geo=not differentiable
-        )
+        found = front_to_back(field, positions, samples, early_stop=marching.early_stop, with_geo=not differentiable)
         seen = visible_samples(
             found.densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
         )
