@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 MAX_DIMS = 7
+MAX_LEVEL_SIZE = 2**29  # kernels address the features of one level with 32 bits, those of the table with 64
 Kind = Literal["hash", "dense", "tiled"]
 KINDS: tuple[Kind, ...] = ("hash", "dense", "tiled")
 
@@ -52,7 +53,7 @@ def describe(
         The descriptors and the number of entries of the whole table.
 
     Raises:
-        ValueError: A value out of range, or a level of 2^31 entries or more.
+        ValueError: A value out of range, or a level of 2^29 entries or more.
     """
     _check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size, kind)
     rows, offset = [], 0
@@ -66,10 +67,10 @@ def describe(
                 size = min(size, 2**log2_hashmap_size)
             elif kind == "tiled":
                 size = min(size, -(-math.prod(base_resolution) // 8) * 8)
-            if size >= 2**31:
+            if size >= MAX_LEVEL_SIZE:
                 raise ValueError(
                     f"level {level} of a {kind} grid would hold {size} entries (resolution {resolutions}); keep it "
-                    "below 2^31 with fewer levels, a smaller per_level_scale, or kind='hash'"
+                    "below 2^29 with fewer levels, a smaller per_level_scale, or kind='hash'"
                 )
             hashed = kind == "hash" and corners > size
             bits = [struct.unpack("<I", struct.pack("<f", scale))[0] for scale in scales]
@@ -91,7 +92,7 @@ def _check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size
         raise ValueError(f"base_resolution must be {n_dims} values from 1 to 2^24 - 1, got {list(base_resolution)}")
     if len(per_level_scale) != n_dims or any(not 1.0 <= s <= 1024.0 for s in per_level_scale):
         raise ValueError(f"per_level_scale must be {n_dims} values from 1 to 1024, got {list(per_level_scale)}")
-    if not 3 <= log2_hashmap_size <= 30:
-        raise ValueError(f"log2_hashmap_size must be 3 to 30, got {log2_hashmap_size}")
+    if not 3 <= log2_hashmap_size <= 28:
+        raise ValueError(f"log2_hashmap_size must be 3 to 28, got {log2_hashmap_size}")
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

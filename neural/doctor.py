@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import neural
+from neural.cuda.disk_cache import cache_root
 
 State = Literal["ok", "optional", "broken"]
 _MARKS = {"ok": "ok", "optional": "--", "broken": "!!"}
@@ -91,17 +92,6 @@ def examine() -> Report:
         *(_extra(name) for name in EXTRAS),
     ]
     return Report(tuple(findings))
-
-
-def cache_folder() -> Path:
-    """Where compiled kernels are kept: `NEURAL_CACHE_DIR`, or the platform's place for caches."""
-    if chosen := os.environ.get("NEURAL_CACHE_DIR"):
-        return Path(chosen)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "neural" / "cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "neural"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neural"
 
 
 def _package(name: str) -> Finding:
@@ -189,7 +179,7 @@ def _nvrtc() -> Finding:
 
 
 def _cache() -> Finding:
-    folder = cache_folder()
+    folder = cache_root()
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ import torch
 
 from neural import checkpoint, doctor, info
 from neural.cli import main
+from neural.cuda import disk_cache
 from neural.errors import BackendUnavailable, SceneFormatError
 
 
@@ -110,8 +111,8 @@ def test_the_cache_is_measured(native, tmp_path: Path) -> None:
 def test_the_cache_is_where_the_platform_keeps_caches(system: str, expected: str, monkeypatch) -> None:
     for name in ("NEURAL_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(doctor.sys, "platform", system)
-    assert doctor.cache_folder().as_posix().endswith(expected)
+    monkeypatch.setattr(disk_cache.sys, "platform", system)
+    assert disk_cache.cache_root().as_posix().endswith(expected)
 
 
 def test_info_of_a_run(tmp_path: Path, capsys) -> None:

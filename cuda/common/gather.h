@@ -108,7 +108,7 @@ template <int F> NEURAL_HD void gather_entries(const void* base, int dtype, vuin
         for (int j = 0; j < F / 2; ++j) { // entry i holds the pairs i F/2 .. i F/2 + F/2 - 1
             const float* wide = (const float*)base + 2 * j;
             const u16* narrow = (const u16*)base + 2 * j;
-            const vuint at = index * u32(F / 2); // an entry's byte offset stays below 2^32 * 8: levels hold < 2^31 / F pairs
+            const vuint at = index * u32(F / 2); // below 2^31: levels hold < 2^29 entries (levels.py)
             if (dtype == 0) gather_pairs(wide, at, out[2 * j], out[2 * j + 1]);
             else gather_narrow_pairs(narrow, dtype, at, out[2 * j], out[2 * j + 1]);
         }

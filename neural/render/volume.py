@@ -71,9 +71,9 @@ def trace(
     with_distortion: bool = False,
 ) -> Traced:
     """Renders rays; differentiable with respect to the field and the rays.
+
     Densities of the samples in occupied space are looked up first, front to back and without gradients; only samples in
     front of the early stop are then shaded and differentiated. Under `torch.no_grad` no density is looked up twice.
-
 
     Args:
         field: Density and colour.

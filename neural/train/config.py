@@ -234,7 +234,7 @@ def _check(config: RadianceConfig) -> None:
         raise ValueError("--steps and --minutes exclude each other; give one")
     _in("model.n_features_per_level", model.n_features_per_level, (1, 2, 4, 8))
     _between("model.n_levels", model.n_levels, 1, 32)
-    _between("model.log2_hashmap_size", model.log2_hashmap_size, 8, 30)
+    _between("model.log2_hashmap_size", model.log2_hashmap_size, 8, 28)
     _between("model.base_resolution", model.base_resolution, 2, 1 << 16)
     _between("model.finest_resolution", model.finest_resolution, model.base_resolution, 1 << 20)
     for name in ("density_width", "color_width"):

@@ -321,9 +321,9 @@ def test_wrong_arguments_say_what_to_do(change: dict, error: type, message: str)
         ({"n_dims": 8}, "n_dims must be 1 to 7"),
         ({"n_levels": 0}, "n_levels must be 1 to 64"),
         ({"base_resolution": [16, 16]}, "base_resolution must be 3 values"),
-        ({"log2_hashmap_size": 31}, "log2_hashmap_size must be 3 to 30"),
+        ({"log2_hashmap_size": 31}, "log2_hashmap_size must be 3 to 28"),
         ({"kind": "sparse"}, "kind must be one of hash, dense, tiled"),
-        ({"kind": "dense"}, r"below 2\^31"),
+        ({"kind": "dense"}, r"below 2\^29"),
     ],
 )
 def test_wrong_layouts_say_what_to_do(change: dict, message: str) -> None:
