@@ -30,6 +30,23 @@ struct Grid {
     }
 };
 
+// Positions with each axis contiguous: every level reads them, so rows [N, D] are turned once.
+struct Turned {
+    Scratch<float> memory;
+    Rows rows;
+
+    Turned(const float* positions, i64 stride_n, i64 stride_k, i64 n, int n_dims, int n_threads)
+        : memory(stride_n == 1 ? 0 : size_t(n) * size_t(n_dims)), rows{positions, stride_n, stride_k} {
+        if (stride_n == 1) return;
+        parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
+            const i64 end = (chunk + 1) * kChunk < n ? (chunk + 1) * kChunk : n;
+            for (int d = 0; d < n_dims; ++d)
+                for (i64 i = chunk * kChunk; i < end; ++i) memory.data[d * n + i] = positions[i * stride_n + d * stride_k];
+        });
+        rows = {memory.data, 1, n};
+    }
+};
+
 // Points first .. last-1, all of one sub-table.
 struct Span {
     i64 table, first, last;
@@ -309,7 +326,8 @@ void hash_grid_forward(const float* positions, i64 pos_n, i64 pos_k, const void*
                        const i64* levels, const i64* segments, i64 n_tables, int n_levels, int n_dims, int n_features,
                        const float* level_weights, int interpolation, int outside, float* features, i64 feat_n,
                        i64 feat_k, int n_threads) {
-    const Grid g{{positions, pos_n, pos_k}, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
+    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         forward<decltype(d)::value, decltype(f)::value>(g, table, table_dtype, {features, feat_n, feat_k}, n_threads);
     });
@@ -319,7 +337,8 @@ void hash_grid_backward_table(const float* positions, i64 pos_n, i64 pos_k, cons
                               const i64* levels, const i64* segments, i64 n_tables, int n_levels, int n_dims,
                               int n_features, const float* level_weights, int interpolation, int outside,
                               float* grad_table, u64* touched, int n_threads) {
-    const Grid g{{positions, pos_n, pos_k}, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
+    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         constexpr int D = decltype(d)::value;
         add_to_table<D, decltype(f)::value>(
@@ -332,7 +351,8 @@ void hash_grid_backward_positions(const float* positions, i64 pos_n, i64 pos_k, 
                                   const float* grad, i64 grad_n, i64 grad_k, const i64* levels, const i64* segments,
                                   i64 n_tables, int n_levels, int n_dims, int n_features, const float* level_weights,
                                   int interpolation, int outside, float* grad_positions, int n_threads) {
-    const Grid g{{positions, pos_n, pos_k}, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
+    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         backward_positions<decltype(d)::value, decltype(f)::value>(g, table, table_dtype, {grad, grad_n, grad_k},
                                                                    grad_positions, n_threads);
@@ -345,7 +365,8 @@ void hash_grid_backward_backward(const float* positions, i64 pos_n, i64 pos_k, c
                                  int n_features, const float* level_weights, int interpolation, int outside,
                                  float* grad_table, float* grad_grad, i64 gg_n, i64 gg_k, float* grad_positions,
                                  int n_threads) {
-    const Grid g{{positions, pos_n, pos_k}, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
+    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         backward_backward<decltype(d)::value, decltype(f)::value>(g, table, {grad, grad_n, grad_k},
                                                                   {direction, dir_n, dir_k}, grad_table,
