@@ -34,6 +34,25 @@ def require(
         TypeError: Not a tensor, or of another dtype.
         ValueError: Another shape or device.
     """
+    if (
+        isinstance(tensor, Tensor)
+        and (tensor.dtype is dtype or (type(dtype) is tuple and tensor.dtype in dtype))
+        and _fits(shape, tensor.shape)
+        and (device is None or tensor.device == device)
+    ):
+        return
+    _refuse(op, name, tensor, shape, dtype, device)
+
+
+def _refuse(
+    op: str,
+    name: str,
+    tensor: Tensor,
+    shape: Sequence[int | str],
+    dtype: torch.dtype | tuple[torch.dtype, ...],
+    device: torch.device | None,
+) -> None:
+    """Says what is wrong and what to do."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{op}: {name} must be a torch.Tensor, got {type(tensor).__name__}; call torch.as_tensor")
     dtypes = dtype if isinstance(dtype, tuple) else (dtype,)
@@ -43,13 +62,11 @@ def require(
             f"{op}: {name} must be {wanted}, got {str(tensor.dtype).removeprefix('torch.')}; call .to({dtypes[0]})"
         )
     actual = tensor.shape
-    if len(actual) != len(shape) or any(
-        isinstance(want, int) and want != got for want, got in zip(shape, actual, strict=True)
-    ):
+    if not _fits(shape, actual):
         wanted = ", ".join(str(s) for s in shape)
         hint = "; transpose it with .T" if tuple(reversed(actual)) and _fits(shape, actual[::-1]) else ""
         raise ValueError(f"{op}: {name} must be [{wanted}], got {list(actual)}{hint}")
-    if device is not None and tensor.device != device:
+    if device is not None:
         raise ValueError(f"{op}: {name} must be on {device}, got {tensor.device}; call .to({str(device)!r})")
 
 
@@ -61,9 +78,12 @@ def require_like(op: str, name: str, tensor: Tensor, like: Tensor) -> None:
 
 
 def _fits(shape: Sequence[int | str], actual: Sequence[int]) -> bool:
-    return len(shape) == len(actual) and all(
-        not isinstance(want, int) or want == got for want, got in zip(shape, actual, strict=True)
-    )
+    if len(shape) != len(actual):
+        return False
+    for want, got in zip(shape, actual, strict=False):  # noqa: SIM110  a loop costs half of what all() does
+        if want != got and want.__class__ is int:
+            return False
+    return True
 
 
 def rows(matrix: Tensor) -> tuple[Tensor, int, int]:

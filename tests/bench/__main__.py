@@ -19,7 +19,9 @@ from pathlib import Path
 SUITES = {
     "core": "tests.bench.core",
     "hash_grid": "tests.bench.hash_grid",
+    "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",
+    "radiance": "tests.bench.radiance",
     "import": "tests.bench.import_time",
 }
 RESULTS = Path(__file__).with_name("results")

@@ -1,7 +1,8 @@
 """The hash grid's public call against Dr.Jit's and plain torch's: 3D, 16 levels of 2 features, 2^18 points.
 
-Same points, same values, same loss (sum of squares of the features: torch's mean would expand its gradient into the
-other memory order, 66 ms of torch's own at this size); everybody allocates and clears the gradients that it needs. Peers agree with ours in value before they are timed.
+Same points, same values, same loss; everybody allocates and clears the gradients that it needs. The loss is the sum of
+squares of the features: torch's mean would expand its gradient into the other memory order, 66 ms of torch's own at
+this size. Peers agree with ours in value before they are timed.
 """
 
 from collections.abc import Callable

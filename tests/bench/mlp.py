@@ -1,180 +1,75 @@
-"""The fused MLP against torch.nn: python tests/bench/mlp.py [--points 262144] [--repeats 7] [--json FILE].
+"""The fused MLP against torch.nn: 32-64-64-16, ReLU, fp32, 2^18 points, the public call.
 
-32-64-64-16, ReLU, fp32, the public call. Both sides allocate their results and give gradients to inputs and weights;
-each takes inputs and upstream gradient in the order in which its neighbours in a network hand them out: torch.nn
-row-major, ours feature-major. A large part of torch.nn's time is the kernel mapping and clearing fresh pages for its
-hidden layers: --retain-heap takes that out for both. One thread: process CPU time; two threads: wall time; all
-interleaved, medians.
+Both sides allocate their results and give gradients to inputs and weights; each takes inputs and upstream gradient in
+the order in which its neighbours in a network hand them out: torch.nn row-major, ours feature-major. Freed blocks are
+kept for both, as in training (without that torch.nn takes about twice as long: it maps and clears fresh pages for its
+hidden layers).
 """
 
-import argparse
-import json
-import os
-import statistics
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from neural.cuda import native
 from neural.mlp import MLP
+from tests.bench.harness import Row, Size, Work, instruction_set, interleave, threads, two_threads
 
 FORWARD_FLOP = 2 * (32 * 64 + 64 * 64 + 64 * 16)
 # a backward pass computes the hidden layers again, then one product per layer for each of the two gradients
 BACKWARD_FLOP = 2 * (32 * 64 + 64 * 64) + 2 * FORWARD_FLOP
 
 
-def main(args: Sequence[str] | None = None) -> dict[str, float]:
-    """Prints the table and the JSON; gives the numbers by name."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=2**18)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--retain-heap", action="store_true", help="as training does: freed blocks stay mapped")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args(args)
-    if options.retain_heap:
-        native.retain_heap()
-    n_threads, isa = torch.get_num_threads(), native.active_isa()
-    try:
-        results = measure(options.points, options.repeats)
-    finally:
-        torch.set_num_threads(n_threads)
-        native.set_isa(isa)
-    width = max(map(len, results))
-    for name, value in results.items():
-        print(f"{name:{width}}  {value:10.3f}")
-    text = json.dumps(
-        {"bench": "mlp", "points": options.points, "retain_heap": options.retain_heap, "isa": isa, **results}
-    )
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
-    return results
+def run(size: Size) -> list[Row]:
+    points, repeats = (2**18, 9) if size == "full" else (512, 2)
+    net = MLP(32, 16)
+    peer = nn.Sequential(*[m for w, _ in net.layers() for m in (_linear(w), nn.ReLU())][:-1])
+    ours, theirs = _work(net, points, feature_major=True), _work(peer, points, feature_major=False)
+    rows = []
+    with threads(1):
+        for kind, flop, bar in (
+            ("forward", FORWARD_FLOP, None),
+            ("forward+backward", FORWARD_FLOP + BACKWARD_FLOP, 3.5),
+        ):
+            times = interleave({"neural": ours[kind], "torch.nn": theirs[kind]}, repeats)
+            rate = flop * points / times.of("neural", 1.0).median / 1e9
+            rows += [
+                Row(f"{kind}, neural", times.of("neural"), "ms", note=f"CPU time, 1 thread, {rate:.0f} GFLOP/s"),
+                Row(f"{kind}, torch.nn", times.of("torch.nn"), "ms"),
+                Row(f"{kind}: over torch.nn", times.ratio("torch.nn", "neural"), "x", at_least=bar),
+            ]
+        if {"avx2", "avx512"} <= set(native.available_isas()):
+            times = interleave({isa: _within(isa, ours["forward+backward"]) for isa in ("avx2", "avx512")}, repeats)
+            rows.append(Row("forward+backward: AVX2 over AVX-512", times.ratio("avx2", "avx512"), "x", at_most=2.2))
+    return [*rows, two_threads("forward+backward", ours["forward+backward"], size)]
 
 
-def measure(points: int, repeats: int) -> dict[str, float]:
-    """Milliseconds, ratios and rates by name."""
-    ours, rows = MLP(32, 16), (torch.randn(points, 32).requires_grad_(), torch.randn(points, 16))
-    features = (rows[0].detach().t().contiguous().t().requires_grad_(), rows[1].t().contiguous().t())
-    peer = nn.Sequential(*[m for w, _ in ours.layers() for m in (_linear(w), nn.ReLU())][:-1])
-    fastest = native.available_isas()[-1]
+def _work(net: nn.Module, points: int, *, feature_major: bool) -> dict[str, Work]:
+    inputs, upstream = torch.randn(points, 32), torch.randn(points, 16)
+    if feature_major:
+        inputs, upstream = inputs.t().contiguous().t(), upstream.t().contiguous().t()
+    inputs.requires_grad_()
 
-    def forward(net: nn.Module) -> Callable[[], None]:
-        inputs, _ = features if net is ours else rows
+    def forward() -> None:
+        with torch.no_grad():
+            net(inputs)
 
-        def run() -> None:
-            with torch.no_grad():
-                net(inputs)
+    def both() -> None:
+        inputs.grad = None
+        net.zero_grad()
+        net(inputs).backward(upstream)
 
-        return run
-
-    def both(net: nn.Module) -> Callable[[], None]:
-        inputs, upstream = features if net is ours else rows
-
-        def run() -> None:
-            inputs.grad = None
-            net.zero_grad()
-            net(inputs).backward(upstream)
-
-        return run
-
-    def with_isa(name: str, run: Callable[[], None]) -> Callable[[], None]:
-        def switched() -> None:
-            native.set_isa(name)
-            run()
-
-        return switched
-
-    torch.set_num_threads(1)
-    runs = {"torch.nn forward": forward(peer), "torch.nn forward+backward": both(peer)}
-    for name in native.available_isas()[1:]:
-        runs[f"{name} forward"] = with_isa(name, forward(ours))
-        runs[f"{name} forward+backward"] = with_isa(name, both(ours))
-    times = _interleaved(runs, repeats, time.process_time)
-    results = {f"{name}, ms": 1e3 * statistics.median(t) for name, t in times.items()}
-    mine = times[f"{fastest} forward+backward"]
-    for what in ("forward", "forward+backward"):
-        results[f"torch.nn / {fastest}, {what}"] = _ratio(times[f"torch.nn {what}"], times[f"{fastest} {what}"])
-    if "avx512 forward" in times:
-        results["avx2 / avx512, forward+backward"] = _ratio(times["avx2 forward+backward"], mine)
-    native.set_isa(fastest)
-    results.update(_peak(forward(ours), both(ours), points, repeats))
-    results["call on 16 elements, us"] = _overhead()
-    return results
+    return {"forward": forward, "forward+backward": both}
 
 
-def _peak(forward: Callable[[], None], both: Callable[[], None], points: int, repeats: int) -> dict[str, float]:
-    """Against pinned FMA loops run in between: the share of one core's peak, and two threads against one."""
-    from peak import fma_rate, load_fma_loop
+def _within(isa: str, work: Work) -> Work:
+    def run_it() -> None:
+        with instruction_set(isa):
+            work()
 
-    loop = load_fma_loop()
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    walls: dict[int, list[float]] = {1: [], 2: []}
-    cpu: dict[str, list[float]] = {"core": [], "forward": [], "both": []}
-    n_cores = len(os.sched_getaffinity(0))
-    for _ in range(repeats):
-        for n in (1, 2) if n_cores > 1 else (1,):
-            torch.set_num_threads(n)
-            rates[n].append(fma_rate(loop, n))
-            start = time.perf_counter()
-            both()
-            walls[n].append(time.perf_counter() - start)
-        torch.set_num_threads(1)
-        cpu["core"].append(_timed(lambda: loop(2_000_000, 0.5), time.process_time) / loop(2_000_000, 0.5))
-        cpu["forward"].append(_timed(forward, time.process_time))
-        cpu["both"].append(_timed(both, time.process_time))
-    peak = 1 / statistics.median(cpu["core"])
-    seconds = {name: statistics.median(t) for name, t in cpu.items()}
-    results = {
-        "FMA peak of a core, GFLOP/s": peak / 1e9,
-        "share of peak, forward": FORWARD_FLOP * points / seconds["forward"] / peak,
-        "share of peak, forward+backward": (FORWARD_FLOP + BACKWARD_FLOP) * points / seconds["both"] / peak,
-    }
-    if n_cores > 1:
-        results["FMA loops, two threads / one"] = _ratio(rates[2], rates[1])
-        results["forward+backward, one thread / two"] = _ratio(walls[1], walls[2])
-    return results
+    return run_it
 
 
-def _overhead() -> float:
-    """Microseconds of a forward call on 16 elements, Python included."""
-    torch.set_num_threads(1)
-    net, inputs = MLP(4, 4, width=16, n_hidden_layers=1), torch.randn(4, 4)
-    batches = [_timed(lambda: [net(inputs) for _ in range(1000)], time.process_time) for _ in range(7)]
-    return 1e3 * statistics.median(batches)
-
-
-def _linear(weight: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-    layer.weight = nn.Parameter(weight.detach().clone())
-    return layer
-
-
-def _timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
-    start = clock()
-    run()
-    return clock() - start
-
-
-def _interleaved(
-    runs: dict[str, Callable[[], None]], repeats: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    for run in runs.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            times[name].append(_timed(run, clock))
-    return times
-
-
-def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    return statistics.median(a / b for a, b in zip(above, below, strict=True))
-
-
-if __name__ == "__main__":
-    main()
+def _linear(weights: torch.Tensor) -> nn.Linear:
+    linear = nn.Linear(weights.shape[1], weights.shape[0], bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(weights)
+    return linear
