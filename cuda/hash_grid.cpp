@@ -172,6 +172,11 @@ struct Marks {
         first = offset >> 6;
         n = ((offset + size - 1) >> 6) - first + 1;
         blocks = (u8*)__builtin_calloc(size_t(n), 1);
+        if (blocks) return;
+        for (i64 b = 0; b < n; ++b) set(touched, b); // no memory to tell: all of the level counts as touched
+    }
+    void set(u64* touched, i64 b) const {
+        __atomic_fetch_or(touched + ((first + b) >> 6), u64(1) << ((first + b) & 63), __ATOMIC_RELAXED);
     }
     void add(vuint index, i64 offset, int count) {
         for (int i = 0; i < count; ++i) blocks[((offset + index[i]) >> 6) - first] = 1;
@@ -179,7 +184,7 @@ struct Marks {
     void end(u64* touched) {
         if (!blocks) return;
         for (i64 b = 0; b < n; ++b)
-            if (blocks[b]) __atomic_fetch_or(touched + ((first + b) >> 6), u64(1) << ((first + b) & 63), __ATOMIC_RELAXED);
+            if (blocks[b]) set(touched, b);
         __builtin_free(blocks);
     }
 };

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from neural.cuda import checks, jit, library
-from neural.cuda.gradients import GradientBuffer
-from neural.cuda.levels import MAX_DIMS, row_length
+from neural.cuda.gradients import WORD_ROWS, GradientBuffer
+from neural.cuda.levels import MAX_DIMS, MAX_LEVEL_SIZE, row_length
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import hash_grid as reference
 
@@ -64,6 +64,8 @@ def hash_grid(
     grid = _Grid(levels, segments, level_weights, *codes)
     if not (torch.is_grad_enabled() and (positions.requires_grad or table.requires_grad)):
         return _forward(positions, table, working_copy, grid)
+    if accumulate is not None:
+        _check_buffer(accumulate, table)
     return _HashGrid.apply(positions, table, working_copy, grid, accumulate)
 
 
@@ -250,6 +252,34 @@ def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
 _copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
+def _extent(levels: Tensor) -> int:
+    """Entries that the descriptors reach, looked at once per tensor and version.
+
+    Raises:
+        ValueError: Descriptors that no layout gives.
+    """
+    kept = _extents.get(levels)
+    if kept is None or kept[0] != levels._version:
+        rows = levels.reshape(-1, levels.shape[-1])
+        offsets, sizes, hashed = rows[:, 0], rows[:, 1], rows[:, 2] != 0
+        sound = (offsets >= 0) & (sizes >= 8) & (sizes < MAX_LEVEL_SIZE) & (~hashed | ((sizes & (sizes - 1)) == 0))
+        if not levels.is_contiguous() or not bool(sound.all()):
+            raise ValueError("hash_grid: levels must be contiguous descriptors; make them with levels.describe")
+        kept = _extents[levels] = (levels._version, int((offsets + sizes).max()))
+    return kept[1]
+
+
+_extents: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def _check_buffer(accumulate: GradientBuffer, table: Tensor) -> None:
+    checks.require("hash_grid", "accumulate.grad", accumulate.grad, tuple(table.shape), torch.float32, table.device)
+    words = -(-table.shape[0] // WORD_ROWS)
+    checks.require("hash_grid", "accumulate.touched", accumulate.touched, (words,), torch.int64, table.device)
+    if not (accumulate.grad.is_contiguous() and accumulate.touched.is_contiguous()):
+        raise ValueError("hash_grid: accumulate must hold contiguous tensors; make it with GradientBuffer.like")
+
+
 def _aligned(table: Tensor) -> Tensor:
     """The table at an address from which a GPU can read whole entries."""
     return table if table.data_ptr() % 16 == 0 else table.clone()
@@ -268,6 +298,14 @@ def _check(positions, table, levels, working_copy, segments, level_weights, inte
         raise ValueError(f"{op}: table must be contiguous, got strides {table.stride()}; call .contiguous()")
     cpu = _CPU
     checks.require(op, "levels", levels, ("T", "L", row_length(n_dims)), torch.int64, cpu)
+    if not torch.compiler.is_compiling() and _extent(levels) > table.shape[0]:
+        raise ValueError(
+            f"{op}: levels describe {_extent(levels)} entries, the table has {table.shape[0]}; pass the table that "
+            "levels.describe gave the size of"
+        )
+    for name, given in (("segments", segments), ("level_weights", level_weights), ("working_copy", working_copy)):
+        if given is not None and not given.is_contiguous():
+            raise ValueError(f"{op}: {name} must be contiguous, got strides {given.stride()}; call .contiguous()")
     if working_copy is not None:
         checks.require(op, "working_copy", working_copy, tuple(table.shape), _DTYPES[1:], table.device)
     if segments is not None:

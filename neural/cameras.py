@@ -155,7 +155,7 @@ class Cameras:
         """Unit directions, in the world, of the rays through `pixels`; differentiable in `c2w` only."""
         with torch.no_grad():
             local = torch.nn.functional.normalize(self._local(camera_indices, pixels), dim=-1)
-        rotation = self.c2w[:, :3, :3][camera_indices]
+        rotation = self.c2w[:, :3, :3].index_select(0, camera_indices)  # its backward adds in order
         return (rotation * local[:, None, :]).sum(-1)
 
     def _local(self, camera_indices: Tensor, pixels: Tensor) -> Tensor:

@@ -210,5 +210,8 @@ def _importable(module: str) -> bool:
 
 
 def _torch() -> Any:
-    """The module, or None."""
-    return importlib.import_module("torch") if _importable("torch") else None
+    """The module, or None if it is missing or broken."""
+    try:
+        return importlib.import_module("torch")
+    except (ImportError, OSError):
+        return None

@@ -44,7 +44,7 @@ def generate(cameras: Cameras, camera_indices: Int[Tensor, "R"], pixels: Float[T
         pixels: Column and row; the centre of the first pixel is (0.5, 0.5).
     """
     directions = cameras.directions(camera_indices, pixels)
-    return Rays(cameras.origins[camera_indices].float(), directions.float())
+    return Rays(cameras.origins.index_select(0, camera_indices).float(), directions.float())
 
 
 def image_rays(cameras: Cameras, index: int) -> Rays:

@@ -129,35 +129,28 @@ NEURAL_HD vfloat log(vfloat v) {
     const vfloat z = m * m;
     return m + (p * m * z - 0.5f * z - e * 2.12194440e-4f) + e * 0.693359375f;
 }
-// sin and cos of pi*t, reduced exactly (t's fraction is exact in fp32), absolute error below 2e-7.
-NEURAL_HD void sincos_pi(vfloat t, vfloat& s, vfloat& c) {
-    const vfloat n = floor(t * 2.0f + 0.5f);               // quarter turns
-    const vfloat r = (t - n * 0.5f) * 3.14159265358979324f; // in [-pi/4, pi/4]
-    const vfloat q = n - 4.0f * floor(n * 0.25f);
-    const vint k = to_int(q);
+// sin and cos of r + n quarter turns, |r| <= pi/4, n whole (Cephes' polynomials).
+NEURAL_HD void sincos_reduced(vfloat r, vfloat n, vfloat& s, vfloat& c) {
+    const vint k = to_int(n - 4.0f * floor(n * 0.25f));
     const vfloat z = r * r;
     const vfloat sr = r + r * z * (-1.6666654611e-1f + z * (8.3321608736e-3f + z * -1.9515295891e-4f));
-    const vfloat cr = 1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
+    const vfloat cr = 1.0f - 0.5f * z +
+                      z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
     const vint swap = (k & 1) != 0;
     const vfloat ss = swap ? cr : sr;
     const vfloat cc = swap ? sr : cr;
     s = (k & 2) != 0 ? -ss : ss;
     c = ((k + 1) & 2) != 0 ? -cc : cc;
 }
+// sin and cos of pi*t, reduced exactly (t's fraction is exact in fp32), absolute error below 2e-7.
+NEURAL_HD void sincos_pi(vfloat t, vfloat& s, vfloat& c) {
+    const vfloat n = floor(t * 2.0f + 0.5f); // quarter turns
+    sincos_reduced((t - n * 0.5f) * 3.14159265358979324f, n, s, c);
+}
 // sin and cos of v in radians, |v| < 8192 for full accuracy (Cody-Waite reduction in three parts).
 NEURAL_HD void sincos(vfloat v, vfloat& s, vfloat& c) {
     const vfloat n = floor(v * 0.636619772367581343f + 0.5f);
-    const vfloat r = ((v - n * 1.5703125f) - n * 4.837512969970703125e-4f) - n * 7.54978995489188216e-8f;
-    const vfloat q = n - 4.0f * floor(n * 0.25f);
-    const vint k = to_int(q);
-    const vfloat z = r * r;
-    const vfloat sr = r + r * z * (-1.6666654611e-1f + z * (8.3321608736e-3f + z * -1.9515295891e-4f));
-    const vfloat cr = 1.0f - 0.5f * z + z * z * (4.166664568298827e-2f + z * (-1.388731625493765e-3f + z * 2.443315711809948e-5f));
-    const vint swap = (k & 1) != 0;
-    const vfloat ss = swap ? cr : sr;
-    const vfloat cc = swap ? sr : cr;
-    s = (k & 2) != 0 ? -ss : ss;
-    c = ((k + 1) & 2) != 0 ? -cc : cc;
+    sincos_reduced(((v - n * 1.5703125f) - n * 4.837512969970703125e-4f) - n * 7.54978995489188216e-8f, n, s, c);
 }
 
 } // namespace NEURAL_ISA

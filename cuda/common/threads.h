@@ -1,6 +1,7 @@
 // Explicit threads for CPU kernels. Tasks own what they write, so results do not depend on the thread count.
 #pragma once
 #include "platform.cuh"
+#include <cstddef>
 #include <new>
 #ifdef _OPENMP
 #include <omp.h>
@@ -12,7 +13,7 @@ namespace NEURAL_ISA {
 // A zeroed array of a task's own, aligned for vectors. (No std container may appear in a kernel file: see entry.h.)
 template <class T> struct Scratch {
     T* data;
-    explicit Scratch(unsigned long n) : data((T*)::operator new(n * sizeof(T), std::align_val_t(64))) {
+    explicit Scratch(size_t n) : data((T*)::operator new(n * sizeof(T), std::align_val_t(64))) {
         __builtin_memset((void*)data, 0, n * sizeof(T));
     }
     ~Scratch() { ::operator delete(data, std::align_val_t(64)); }

@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{stop}; saved. The same command goes on from here.", file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
+        print("interrupted; what was trained is saved, the same command finishes the rest", file=sys.stderr)
         return 130
 
 

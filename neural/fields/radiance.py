@@ -113,7 +113,7 @@ class RadianceField(nn.Module):
             if image_indices is None:
                 parts.append(self.appearance.mean(0)[:, None].expand(-1, geo.shape[0]))
             else:
-                parts.append(self.appearance[image_indices].t())
+                parts.append(self.appearance.index_select(0, image_indices).t())
         return self.color_mlp(torch.cat(parts, 0).t())
 
     def forward(

@@ -143,7 +143,7 @@ class RunConfig:
     background: Literal["auto", "white", "black"] = "auto"
     """What transparent photographs are composited on for scores; "auto": the scene's, else white."""
     split_every: int = 8
-    """Every n-th photograph is held out, where the capture names no test images itself."""
+    """Every n-th photograph is held out, where the capture names no test images itself; 0 holds out none."""
     checkpoint_minutes: float = 1.0
     """Minutes between two checkpoints; one is always written at the end and on Ctrl-C."""
     eval_every: int | None = None
@@ -199,7 +199,9 @@ def resolve(
         model=dataclasses.replace(
             config.model,
             log2_hashmap_size=_or(config.model.log2_hashmap_size, 17 if cpu else 19),
-            finest_resolution=_or(config.model.finest_resolution, 4096 if wide else 2048),
+            finest_resolution=_or(
+                config.model.finest_resolution, max(config.model.base_resolution, 4096 if wide else 2048)
+            ),
             contraction=contraction,
         ),
         sampling=dataclasses.replace(
@@ -245,7 +247,8 @@ def _check(config: RadianceConfig) -> None:
     _between("model.appearance_dims", model.appearance_dims, 0, 128)
     for name in ("target_samples", "max_rays", "initial_rays", "steps_per_box"):
         _between(f"sampling.{name}", getattr(sampling, name), 1, 1 << 26)
-    _between("sampling.cone_angle", sampling.cone_angle, 0.0, 1.0)
+    if sampling.cone_angle != 0.0:
+        _between("sampling.cone_angle", sampling.cone_angle, 1e-6, 1.0)
     _between("sampling.near", sampling.near, 0.0, 1.0)
     _between("sampling.occupancy_share", sampling.occupancy_share, 0.0, 1.0)
     if sampling.occupancy_resolution is not None:
@@ -266,7 +269,8 @@ def _check(config: RadianceConfig) -> None:
         _between(name.replace("_", "-"), getattr(run, name), 1, 1 << 40)
     for name in ("minutes", "checkpoint_minutes"):
         _positive(name.replace("_", "-"), getattr(run, name))
-    _between("split-every", run.split_every, 2, 1 << 40)
+    if run.split_every != 0:
+        _between("split-every", run.split_every, 2, 1 << 40)
     _between("seed", run.seed, 0, (1 << 63) - 1)
 
 

@@ -133,12 +133,14 @@ def _resume(task: Task, run: Run) -> tuple[int, float]:
         return 0, 0.0
     latest = checkpoint.load_latest(run.folder)
     task.load(latest.tensors)
+    if run.config["run"]["steps"] is None and latest.meta.get("steps") is not None:
+        run.fix_steps(int(latest.meta["steps"]))  # saved with the checkpoint, but the process died before this
     return latest.step, float(latest.meta.get("seconds", 0.0))
 
 
 def _steps_for(seconds: float, spent: float, step: int, durations: deque[float]) -> int | None:
     """The number of steps that fills the time, once enough of it has passed to tell."""
-    steady = step >= SETTLED and spent >= WARMUP_SHARE * seconds
+    steady = step >= SETTLED and spent >= WARMUP_SHARE * seconds and len(durations) == WINDOW
     if not steady and spent < WARMUP_LIMIT * seconds:
         return None
     pace = sum(durations) / len(durations)

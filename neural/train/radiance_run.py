@@ -259,6 +259,8 @@ def _train(
     }  # fmt: skip
     page = folder / "report.html"
     with runs.opened(folder, stored, overwrite=overwrite, prepare=lambda: _decode(scene)) as run:
+        if progress:
+            _say(config, scene, folder)
         task = RadianceTask(field or build_field(config, scene), scene, config, device)
         habits = Habits(
             config.run.minutes, config.run.checkpoint_minutes, config.run.log_every, config.run.eval_every, progress
@@ -287,6 +289,19 @@ def _decode(scene: Scene) -> None:
     for stack in (scene.images, scene.masks):
         if stack is not None:
             _ = stack.flat
+
+
+def _say(config: RadianceConfig, scene: Scene, folder: Path) -> None:
+    """The values that were chosen, in one line each."""
+    run, model, sampling = config.run, config.model, config.sampling
+    length = f"{run.steps} steps" if run.steps is not None else f"{run.minutes:g} minutes"
+    print(
+        f"{scene.name}: {len(scene.splits['train'])} images for training, {len(scene.splits['test'])} held out; "
+        f"{length} on {run.device}, into {folder}\n"
+        f"chosen: table 2^{model.log2_hashmap_size} x {model.n_levels} levels to {model.finest_resolution}, "
+        f"contraction {model.contraction}, {sampling.target_samples} samples a step, {sampling.cascades} occupancy "
+        f"cascades of {sampling.occupancy_resolution}^3, background {run.background}"
+    )
 
 
 def _finish(trained: RadianceRun, run: Run, seconds: float, progress: bool) -> None:

@@ -20,6 +20,7 @@ from neural.losses import huber, l2
 from neural.optim import Adam, Group
 from neural.rays import generate
 from neural.render.occupancy import OccupancyConfig, OccupancyGrid
+from neural.render.rendering import Rendering
 from neural.render.volume import Marching, render_image, trace
 from neural.scenes.scene import Scene
 from neural.train.config import RadianceConfig
@@ -132,7 +133,7 @@ class RadianceTask:
         )  # fmt: skip
         if not traced.healthy:
             raise self._diverged(step, "the field's density is NaN")
-        predicted = self._exposed(traced.rendering.rgb, pixels)
+        predicted = self._exposed(traced.rendering, background, pixels)
         target = torch.addcmul(pixels.rgb * pixels.alpha[:, None], (1 - pixels.alpha)[:, None], background)
         counted = self._counted(pixels, traced.n_rays)
         if counted is not None:
@@ -227,12 +228,16 @@ class RadianceTask:
     def _posed(self) -> Cameras:
         return self._cameras if self._poses is None else self._poses(self._cameras)
 
-    def _exposed(self, rgb: Tensor, pixels: Pixels) -> Tensor:
-        """Colours under each image's exposure; the mean over images stays at 0 stops."""
+    def _exposed(self, rendering: Rendering, background: Tensor, pixels: Pixels) -> Tensor:
+        """Colours under each image's exposure, a gain 2^stops per sRGB channel; the background behind is not exposed.
+
+        The mean over the images stays at 0 stops.
+        """
         if self._exposure is None:
-            return rgb
+            return rendering.rgb
         stops = self._exposure - self._exposure.mean(0)
-        return rgb * torch.exp2(stops)[pixels.image_indices]
+        behind = (1.0 - rendering.alpha)[:, None] * background
+        return (rendering.rgb - behind) * torch.exp2(stops).index_select(0, pixels.image_indices) + behind
 
     def _loss(self, predicted: Tensor, target: Tensor) -> Tensor:
         optim = self.config.optim

@@ -46,11 +46,6 @@ def exponential(step: int, steps: int, final: float, start: int = 0) -> float:
     return final ** min(1.0, done)
 
 
-def occupancy_due(step: int, interval: int) -> bool:
-    """Whether the occupancy grid is updated before this step."""
-    return step % interval == 0
-
-
 def ray_count(n_rays: int, n_samples: int, target_samples: int, max_rays: int) -> int:
     """Rays for the next step so that it has about `target_samples`, given what the last one had.
 

@@ -306,6 +306,10 @@ def test_empty_batch() -> None:
         ({"segments": torch.tensor([0, 3])}, ValueError, r"segments must rise from 0 to 5 points, got \[0, 3\]"),
         ({"level_weights": torch.ones(2)}, ValueError, r"level_weights must be \[4\], got \[2\]"),
         ({"working_copy": torch.zeros(1, 2).half()}, ValueError, r"working_copy must be"),
+        ({"level_weights": torch.ones(8)[::2]}, ValueError, r"level_weights must be contiguous"),
+        ({"table": torch.zeros(16, 2)}, ValueError, r"levels describe \d+ entries, the table has 16"),
+        ({"levels": torch.zeros(1, 4, 9, dtype=torch.int64)}, ValueError, r"make them with levels.describe"),
+        ({"accumulate": GradientBuffer.like(torch.zeros(64, 2))}, ValueError, r"accumulate.grad must be"),
     ],
 )
 def test_wrong_arguments_say_what_to_do(change: dict, error: type, message: str) -> None:
