@@ -58,14 +58,14 @@ def hash_grid(
     Source: Mueller et al. 2022, arXiv:2201.05989, section 3.
     """
     _check(positions, table, levels, working_copy, segments, level_weights, interpolation, outside)
+    if accumulate is not None:
+        _check_buffer(accumulate, table)
     codes = INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside)
     if torch.compiler.is_compiling():
         return torch.ops.neural.hash_grid(positions, table, levels, working_copy, segments, level_weights, *codes)
     grid = _Grid(levels, segments, level_weights, *codes)
     if not (torch.is_grad_enabled() and (positions.requires_grad or table.requires_grad)):
         return _forward(positions, table, working_copy, grid)
-    if accumulate is not None:
-        _check_buffer(accumulate, table)
     return _HashGrid.apply(positions, table, working_copy, grid, accumulate)
 
 
