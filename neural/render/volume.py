@@ -144,7 +144,7 @@ def render_image(
     marching: Marching,
     *,
     background: Float[Tensor, "3"],
-    rays_per_chunk: int = 1 << 12,
+    rays_per_chunk: int = 1 << 11,
 ) -> Rendering:
     """One whole image of `cameras[index]`; fields of the result have H W rows, row by row from the top."""
     rays = image_rays(cameras, index)
