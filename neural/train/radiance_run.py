@@ -212,6 +212,9 @@ def load_run(
     if stored.pop("task", None) != TASK or not isinstance(source, str):
         raise CheckpointError(f"{folder}: not a radiance run; give the folder that `neural train radiance --out` named")
     try:
+        lengths = stored.get("run")
+        if isinstance(lengths, dict) and lengths.get("steps") is not None:
+            stored["run"] = lengths | {"minutes": None}  # the minutes have become these steps
         config = settings.from_plain(RadianceConfig, stored, source=str(folder / runs.CONFIG))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
