@@ -124,6 +124,7 @@ def test_minutes_fix_the_steps_once_and_a_resume_keeps_them(scene: Path, tmp_pat
     assert fixed() == steps == checkpoint.latest_step(out)
     assert cli.main(train(scene, whole, *small, "--steps", str(steps))) == 0
     assert_same_end(whole, out)  # the rate is flat while the steps are not known
+    assert cli.main(["eval", str(out)]) == 0  # its configuration holds minutes and the steps that they became
 
 
 def test_steps_may_grow_and_nothing_else_may_change(scene: Path, tmp_path: Path, small: list[str], capsys) -> None:
