@@ -12,18 +12,19 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
-#include "hash_grid.h"
 #include "adam.h"
 #include "compact.h"
 #include "composite.h"
 #include "distortion.h"
 #include "fma_peak.h"
 #include "frequency.h"
+#include "hash_grid.h"
+#include "mlp.h"
 #include "occupancy.h"
+#include "packed.h"
 #include "philox.h"
 #include "ray_march.h"
 #include "ray_points.h"
-#include "mlp.h"
 #include "spherical_harmonics.h"
 
 namespace nb = nanobind;
@@ -106,7 +107,6 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, hash_grid_backward_backward);
 
     NEURAL_BIND(m, adam_step);
-    NEURAL_BIND(m, packed_info_check);
     NEURAL_BIND(m, visible_mark);
     NEURAL_BIND(m, visible_fill);
     NEURAL_BIND(m, compact_check);
@@ -126,11 +126,12 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, mlp_backward_backward);
     NEURAL_BIND(m, occupancy_points);
     NEURAL_BIND(m, occupancy_update);
-    NEURAL_BIND(m, occupancy_sums);
+    NEURAL_BIND(m, occupancy_mean);
     NEURAL_BIND(m, occupancy_pack);
+    NEURAL_BIND(m, packed_info_check);
+    NEURAL_BIND(m, packed_info_starts);
     NEURAL_BIND(m, philox_uniform);
     NEURAL_BIND(m, ray_march_count);
-    NEURAL_BIND(m, ray_march_pack);
     NEURAL_BIND(m, ray_march_write);
     NEURAL_BIND(m, ray_points_forward);
     NEURAL_BIND(m, ray_points_backward);

@@ -8,8 +8,7 @@ from torch import Tensor
 
 def backend(tensor: Tensor) -> str:
     """Which implementation runs: `cpu` (native), `cuda` (NVRTC), or `reference` (plain torch, other devices)."""
-    kind = tensor.device.type
-    return kind if kind in ("cpu", "cuda") else "reference"
+    return "cpu" if tensor.is_cpu else "cuda" if tensor.is_cuda else "reference"
 
 
 def require(
@@ -37,7 +36,7 @@ def require(
     if (
         isinstance(tensor, Tensor)
         and (tensor.dtype is dtype or (type(dtype) is tuple and tensor.dtype in dtype))
-        and _fits(shape, tensor.shape)
+        and (tensor.shape == shape or _fits(shape, tensor.shape))
         and (device is None or tensor.device == device)
     ):
         return
@@ -80,10 +79,10 @@ def require_like(op: str, name: str, tensor: Tensor, like: Tensor) -> None:
 def _fits(shape: Sequence[int | str], actual: Sequence[int]) -> bool:
     if len(shape) != len(actual):
         return False
-    for want, got in zip(shape, actual, strict=False):  # noqa: SIM110  a loop costs half of what all() does
-        if want != got and want.__class__ is int:
-            return False
-    return True
+    if len(shape) == 2:  # most are; written out, it costs a third of the loop
+        (a, b), (c, d) = shape, actual
+        return (a == c or a.__class__ is str) and (b == d or b.__class__ is str)
+    return all([want == got or want.__class__ is str for want, got in zip(shape, actual, strict=True)])
 
 
 def rows(matrix: Tensor) -> tuple[Tensor, int, int]:

@@ -40,7 +40,7 @@ template <class Task> void for_each_chunk(i64 n_kept, int n_threads, const Task&
 } // namespace
 
 void visible_mark(const float* densities, const float* t_starts, const float* t_ends, const i64* packed_info,
-                  i64 n_rays, float early_stop, float min_alpha, u8* mask, i64* counts, int n_threads) {
+                  i64 n_rays, float early_stop, float min_alpha, u8* mask, i64* compacted, int n_threads) {
     const Samples samples{densities, t_starts, t_ends};
     for_each_ray(packed_info, n_rays, n_threads, [&](i64 ray, i64 start, i64 total) {
         i64 marked = 0;
@@ -54,13 +54,13 @@ void visible_mark(const float* densities, const float* t_starts, const float* t_
             }
         });
         for (i64 i = visited; i < total; ++i) mask[start + i] = 0;
-        counts[ray] = marked;
+        compacted[2 * ray + 1] = marked;
     });
 }
 
-void visible_fill(const u8* mask, const i64* packed_info, const i64* starts, i64 n_rays, i64* indices, int n_threads) {
+void visible_fill(const u8* mask, const i64* packed_info, const i64* compacted, i64 n_rays, i64* indices, int n_threads) {
     for_each_ray(packed_info, n_rays, n_threads, [&](i64 ray, i64 start, i64 total) {
-        i64* out = indices + starts[ray];
+        i64* out = indices + compacted[2 * ray];
         for (i64 i = start; i < start + total; ++i)
             if (mask[i]) *out++ = i;
     });

@@ -10,7 +10,7 @@ constexpr unsigned kAll = 0xffffffffu;
 
 extern "C" __global__ void visible_mark(const float* densities, const float* t_starts, const float* t_ends,
                                         const i64* packed_info, i64 n_rays, float early_stop, float min_alpha,
-                                        u8* mask, i64* counts) {
+                                        u8* mask, i64* compacted) {
     const i64 thread = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     const i64 ray = thread / 32;
     const int lane = int(thread % 32);
@@ -40,14 +40,14 @@ extern "C" __global__ void visible_mark(const float* densities, const float* t_s
     }
     int total = int(marked);
     for (int step = 16; step > 0; step /= 2) total += __shfl_down_sync(kAll, total, step);
-    if (lane == 0) counts[ray] = total;
+    if (lane == 0) compacted[2 * ray + 1] = total;
 }
 
-extern "C" __global__ void visible_fill(const u8* mask, const i64* packed_info, const i64* starts, i64 n_rays,
+extern "C" __global__ void visible_fill(const u8* mask, const i64* packed_info, const i64* compacted, i64 n_rays,
                                         i64* indices) {
     const i64 ray = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (ray >= n_rays) return;
-    i64 out = starts[ray];
+    i64 out = compacted[2 * ray];
     const i64 start = packed_info[2 * ray], end = start + packed_info[2 * ray + 1];
     for (i64 i = start; i < end; ++i)
         if (mask[i]) indices[out++] = i;

@@ -3,14 +3,14 @@
 #pragma once
 #include "common/entry.h"
 
-// mask[s] = 1 where the sample is in front of the stop (T >= early_stop) and alpha >= min_alpha; counts[r] = how many.
-// Samples that no ray owns keep what mask holds.
+// mask[s] = 1 where the sample is in front of the stop (T >= early_stop) and alpha >= min_alpha; compacted[r] = (unset,
+// how many), for packed_info_starts. Samples that no ray owns keep what mask holds.
 NEURAL_KERNEL(void, visible_mark,
               (const float* densities, const float* t_starts, const float* t_ends, const i64* packed_info, i64 n_rays,
-               float early_stop, float min_alpha, u8* mask, i64* counts, int n_threads))
-// Writes the numbers of each ray's marked samples from indices[starts[r]] on.
+               float early_stop, float min_alpha, u8* mask, i64* compacted, int n_threads))
+// Writes the numbers of each ray's marked samples from indices[compacted[2 r]] on.
 NEURAL_KERNEL(void, visible_fill,
-              (const u8* mask, const i64* packed_info, const i64* starts, i64 n_rays, i64* indices, int n_threads))
+              (const u8* mask, const i64* packed_info, const i64* compacted, i64 n_rays, i64* indices, int n_threads))
 // 1 if the indices strictly ascend within 0 .. n_samples-1, else 0
 NEURAL_KERNEL(i64, compact_check, (const i64* indices, i64 n_kept, i64 n_samples))
 // t_starts, t_ends, ray_indices: out[m] = in[indices[m]]

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.cuda import checks, jit, library, packed
+from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import composite as reference
 
@@ -104,10 +105,11 @@ def compact(
     if torch.compiler.is_compiling():
         samples = torch.ops.neural.compact_samples(indices, t_starts, t_ends, ray_indices)
         return Compacted(samples[0], samples[1], samples[2], torch.ops.neural.compact_gather(features, indices))
+    indices = _require_ascending(indices, n)
     return Compacted(*_samples(indices, t_starts, t_ends, ray_indices), _Gather.apply(features, indices))
 
 
-class _Gather(torch.autograd.Function):
+class _Gather(Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, indices: Tensor) -> Tensor:
         ctx.save_for_backward(indices)
@@ -119,7 +121,7 @@ class _Gather(torch.autograd.Function):
         return _Scatter.apply(grad, ctx.saved_tensors[0], ctx.n), None
 
 
-class _Scatter(torch.autograd.Function):
+class _Scatter(Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, indices: Tensor, n: int) -> Tensor:
         ctx.save_for_backward(indices)
@@ -139,52 +141,46 @@ def _visible(
         return reference.visible(densities, t_starts, t_ends, packed_info, early_stop, min_alpha)
     n_rays = packed_info.shape[0]
     mask = torch.empty(densities.shape[0], dtype=torch.uint8, device=densities.device)
-    compacted = torch.zeros((n_rays, 2), dtype=torch.int64, device=densities.device)
+    compacted = torch.empty_like(packed_info)
     if n_rays == 0:
         return compacted, compacted.new_empty(0)
-    counts = compacted.new_empty(n_rays)
     densities, t_starts, t_ends = densities.contiguous(), t_starts.contiguous(), t_ends.contiguous()
     if backend == "cpu":
         lib.visible_mark(
             densities.data_ptr(), t_starts.data_ptr(), t_ends.data_ptr(), packed_info.data_ptr(), n_rays,
-            early_stop, min_alpha, mask.data_ptr(), counts.data_ptr(), threads(),
+            early_stop, min_alpha, mask.data_ptr(), compacted.data_ptr(), threads(),
         )  # fmt: skip
     else:
         jit.launch(
             "compact", "visible_mark", {}, n_rays * 32,
-            (densities, t_starts, t_ends, packed_info, n_rays, early_stop, min_alpha, mask, counts),
+            (densities, t_starts, t_ends, packed_info, n_rays, early_stop, min_alpha, mask, compacted),
         )  # fmt: skip
-    ends = counts.cumsum(0)
-    starts = ends - counts
-    torch.stack((starts, counts), 1, out=compacted)
-    indices = compacted.new_empty(int(ends[-1]))
+    indices = compacted.new_empty(packed.starts(compacted)[0])
     if backend == "cpu":
         lib.visible_fill(
-            mask.data_ptr(), packed_info.data_ptr(), starts.data_ptr(), n_rays, indices.data_ptr(), threads()
+            mask.data_ptr(), packed_info.data_ptr(), compacted.data_ptr(), n_rays, indices.data_ptr(), threads()
         )
     else:
-        jit.launch("compact", "visible_fill", {}, n_rays, (mask, packed_info, starts, n_rays, indices))
+        jit.launch("compact", "visible_fill", {}, n_rays, (mask, packed_info, compacted, n_rays, indices))
     return compacted, indices
 
 
 def _samples(indices: Tensor, t_starts: Tensor, t_ends: Tensor, ray_indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    indices = _require_ascending(indices, t_starts.shape[0])
+    """Takes `indices` that `_require_ascending` gave, as `_gather` and `_scatter` do."""
     backend, kept = checks.backend(indices), indices.shape[0]
     if backend == "reference":
         return t_starts[indices], t_ends[indices], ray_indices[indices]
-    inputs = [x.contiguous() for x in (t_starts, t_ends, ray_indices)]
-    outputs = [x.new_empty(kept) for x in inputs]
+    t_starts, t_ends, ray_indices = t_starts.contiguous(), t_ends.contiguous(), ray_indices.contiguous()
+    outputs = t_starts.new_empty(kept), t_ends.new_empty(kept), ray_indices.new_empty(kept)
+    arrays = (t_starts, t_ends, ray_indices, *outputs)
     if backend == "cpu":
-        lib.compact_samples(
-            indices.data_ptr(), kept, *(x.data_ptr() for x in inputs), *(x.data_ptr() for x in outputs), threads()
-        )
+        lib.compact_samples(indices.data_ptr(), kept, *[x.data_ptr() for x in arrays], threads())
     elif kept:
-        jit.launch("compact", "compact_samples", {}, kept, (indices, kept, *inputs, *outputs))
-    return outputs[0], outputs[1], outputs[2]
+        jit.launch("compact", "compact_samples", {}, kept, (indices, kept, *arrays))
+    return outputs
 
 
 def _gather(features: Tensor, indices: Tensor) -> Tensor:
-    indices = _require_ascending(indices, features.shape[0])
     backend, kept, k = checks.backend(features), indices.shape[0], features.shape[1]
     if backend == "reference":
         return features[indices]
@@ -201,7 +197,6 @@ def _gather(features: Tensor, indices: Tensor) -> Tensor:
 
 
 def _scatter(features: Tensor, indices: Tensor, n: int) -> Tensor:
-    indices = _require_ascending(indices, n)
     backend, (kept, k) = checks.backend(features), features.shape
     if backend == "cpu" and kept:
         out = checks.empty_features(n, k, features)
@@ -251,13 +246,15 @@ library.define(
 library.define(
     "compact_samples",
     "(Tensor indices, Tensor t_starts, Tensor t_ends, Tensor ray_indices) -> (Tensor, Tensor, Tensor)",
-    implementation=_samples,
+    implementation=lambda indices, t_starts, *rest: _samples(
+        _require_ascending(indices, t_starts.shape[0]), t_starts, *rest
+    ),
     fake=lambda indices, *arrays: tuple(x.new_empty(indices.shape[0]) for x in arrays),
 )
 library.define(
     "compact_gather",
     "(Tensor features, Tensor indices) -> Tensor",
-    implementation=_gather,
+    implementation=lambda features, indices: _gather(features, _require_ascending(indices, features.shape[0])),
     fake=lambda features, indices: checks.empty_features(indices.shape[0], features.shape[1], features),
     backward=lambda ctx, grad: (torch.ops.neural.compact_scatter(grad, ctx.saved_tensors[0], ctx.n), None),
     save=_keep,
@@ -265,7 +262,7 @@ library.define(
 library.define(
     "compact_scatter",
     "(Tensor features, Tensor indices, SymInt n) -> Tensor",
-    implementation=_scatter,
+    implementation=lambda features, indices, n: _scatter(features, _require_ascending(indices, n), n),
     fake=lambda features, indices, n: checks.empty_features(n, features.shape[1], features),
     backward=lambda ctx, grad: (torch.ops.neural.compact_gather(grad, ctx.saved_tensors[0]), None, None),
     save=lambda ctx, inputs, output: ctx.save_for_backward(inputs[1]),

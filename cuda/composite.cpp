@@ -114,16 +114,6 @@ template <class Visit> void with_channels(i64 n_channels, const Visit& visit) {
 
 } // namespace
 
-i64 packed_info_check(const i64* packed_info, i64 n_rays, i64 n_samples) {
-    i64 covered = 0;
-    for (i64 ray = 0; ray < n_rays; ++ray) {
-        const i64 start = packed_info[2 * ray], count = packed_info[2 * ray + 1];
-        if (count < 0 || start < 0 || start > n_samples || count > n_samples - start) return -(ray + 1);
-        covered += count;
-    }
-    return covered;
-}
-
 void composite_forward(const float* densities, const float* colors, i64 colors_stride_n, i64 colors_stride_k,
                        const float* t_starts, const float* t_ends, const i64* packed_info, i64 n_rays, i64 n_channels,
                        float early_stop, float* rgb, float* alpha, float* depth, float* weights, int n_threads) {

@@ -1,11 +1,9 @@
 // CPU kernels of packed volume compositing. Maths: composite.cuh; Python face: composite.py.
-// R rays; packed_info [R, 2] int64 is (start, count) of each ray's samples, ranges inside [0, S) that do not overlap.
+// R rays; packed_info as in packed.h.
 // densities, t_starts, t_ends, weights are fp32 [S]; colors [S, C] fp32 in any order with one unit stride.
 #pragma once
 #include "common/entry.h"
 
-// -(ray + 1) of the first ray whose range leaves [0, n_samples), otherwise the sum of all counts.
-NEURAL_KERNEL(i64, packed_info_check, (const i64* packed_info, i64 n_rays, i64 n_samples))
 // Writes rgb [R, C] (row-major), alpha [R], depth [R], and the weights of every sample that a ray owns.
 NEURAL_KERNEL(void, composite_forward,
               (const float* densities, const float* colors, i64 colors_stride_n, i64 colors_stride_k,

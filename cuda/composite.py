@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.cuda import checks, jit, library, packed
+from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import composite as reference
 
@@ -70,7 +71,7 @@ def composite(
     return CompositeResult(*_forward(densities, colors, t_starts, t_ends, packed_info, early_stop))
 
 
-class _Composite(torch.autograd.Function):
+class _Composite(Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         outputs = _forward(*inputs)

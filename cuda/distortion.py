@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.cuda import checks, jit, library, packed
+from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import distortion as reference
 
@@ -45,7 +46,7 @@ def distortion(
     return _Distortion.apply(weights, t_starts, t_ends, packed_info)
 
 
-class _Distortion(torch.autograd.Function):
+class _Distortion(Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:
         ctx.save_for_backward(*inputs)

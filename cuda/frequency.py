@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
+from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import frequency as reference
 
@@ -40,7 +41,7 @@ def frequency(positions: Float[Tensor, "N D"], n_frequencies: int) -> Float[Tens
     return _Frequency.apply(positions, n_frequencies)
 
 
-class _Frequency(torch.autograd.Function):
+class _Frequency(Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, n_frequencies: int) -> Tensor:
         ctx.save_for_backward(positions)
@@ -52,7 +53,7 @@ class _Frequency(torch.autograd.Function):
         return _FrequencyBackward.apply(grad, ctx.saved_tensors[0], ctx.n_frequencies), None
 
 
-class _FrequencyBackward(torch.autograd.Function):
+class _FrequencyBackward(Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, positions: Tensor, n_frequencies: int) -> Tensor:
         ctx.save_for_backward(grad, positions)

@@ -1,18 +1,19 @@
 """Multi-resolution hash grid: positions to features, differentiable twice, over one pooled table."""
 
-from functools import lru_cache
+from array import array
 from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from neural.cuda import checks, jit, library
+from neural.cuda.autograd import Function
 from neural.cuda.gradients import WORD_ROWS, GradientBuffer
 from neural.cuda.levels import MAX_DIMS, MAX_LEVEL_SIZE, row_length
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import hash_grid as reference
+from neural.cuda.tensor_cache import TensorCache
 
 Interpolation = Literal["nearest", "linear", "smoothstep"]
 Outside = Literal["wrap", "clamp", "zero"]
@@ -79,7 +80,7 @@ class _Grid(NamedTuple):
     outside: int  # index into OUTSIDES
 
 
-class _HashGrid(torch.autograd.Function):
+class _HashGrid(Function):
     @staticmethod
     def forward(ctx: Any, positions, table, working_copy, grid, into):
         ctx.save_for_backward(positions, table, working_copy)
@@ -102,7 +103,7 @@ class _HashGrid(torch.autograd.Function):
         return *grads, None, None, None
 
 
-class _HashGridBackward(torch.autograd.Function):
+class _HashGridBackward(Function):
     """(grad, positions, table) -> (grad_positions, grad_table), itself differentiable."""
 
     @staticmethod
@@ -213,12 +214,13 @@ def _run(
     n_tables, n_levels, _ = levels.shape
     rows = checks.rows(positions)
     if checks.backend(positions) == "cpu":
-        segments = _whole(n) if segments is None else segments
         if dtype is not None:
             inputs = (inputs[0], _DTYPES.index(dtype), *inputs[1:])
+        whole = array("q", (0, n))  # segment bounds of one sub-table for all points
+        bounds = whole.buffer_info()[0] if segments is None else segments.data_ptr()
         shape = (n_tables, n_levels, n_dims, n_features, level_weights, interpolation, outside)
-        args = (*rows, *inputs, levels, segments, *shape, *outputs)
-        getattr(lib, kernel)(*[a if type(a) is int else checks.pointer(a) for a in args], threads())
+        args = (*rows, *inputs, levels, bounds, *shape, *outputs)
+        getattr(lib, kernel)(*[a if type(a) is int else 0 if a is None else a.data_ptr() for a in args], threads())
         return
     device = positions.device
     defines = {
@@ -226,30 +228,20 @@ def _run(
         "TABLE_DTYPE": 0 if dtype is None else _DTYPES.index(dtype),
     }  # fmt: skip
     inputs = tuple([_aligned(a) if a is table else a for a in inputs])
-    bounds = None if segments is None else segments.to(device, non_blocking=True)
+    segments_there = None if segments is None else segments.to(device, non_blocking=True)
     weights = None if level_weights is None else _on_device(level_weights, device)
-    args = (*rows, *inputs, n, _on_device(levels, device), bounds, n_tables, n_levels, weights, *outputs)
+    args = (*rows, *inputs, n, _on_device(levels, device), segments_there, n_tables, n_levels, weights, *outputs)
     jit.launch("hash_grid", kernel, defines, (n, n_levels, 1) if by_level else n, args)
-
-
-@lru_cache(256)
-def _whole(n: int) -> Tensor:
-    """Segment bounds of one sub-table for all points."""
-    return torch.tensor([0, n], dtype=torch.int64)
 
 
 def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
     """A copy of a tensor of the CPU, kept until the tensor dies or changes."""
     if tensor.device == device:
         return tensor
-    version = -1 if tensor.is_inference() else tensor._version  # inference tensors do not count their changes
     kept = _copies.get(tensor)
-    if kept is None or kept[0] != version or kept[1].device != device or version < 0:
-        kept = _copies[tensor] = (version, tensor.to(device))
-    return kept[1]
-
-
-_copies: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+    if kept is None or kept.device != device:
+        kept = _copies.put(tensor, tensor.to(device))
+    return kept
 
 
 def _extent(levels: Tensor) -> int:
@@ -259,17 +251,18 @@ def _extent(levels: Tensor) -> int:
         ValueError: Descriptors that no layout gives.
     """
     kept = _extents.get(levels)
-    if kept is None or kept[0] != levels._version:
-        rows = levels.reshape(-1, levels.shape[-1])
-        offsets, sizes, hashed = rows[:, 0], rows[:, 1], rows[:, 2] != 0
-        sound = (offsets >= 0) & (sizes >= 8) & (sizes < MAX_LEVEL_SIZE) & (~hashed | ((sizes & (sizes - 1)) == 0))
-        if not levels.is_contiguous() or not bool(sound.all()):
-            raise ValueError("hash_grid: levels must be contiguous descriptors; make them with levels.describe")
-        kept = _extents[levels] = (levels._version, int((offsets + sizes).max()))
-    return kept[1]
+    if kept is not None:
+        return kept
+    rows = levels.reshape(-1, levels.shape[-1])
+    offsets, sizes, hashed = rows[:, 0], rows[:, 1], rows[:, 2] != 0
+    sound = (offsets >= 0) & (sizes >= 8) & (sizes < MAX_LEVEL_SIZE) & (~hashed | ((sizes & (sizes - 1)) == 0))
+    if not levels.is_contiguous() or not bool(sound.all()):
+        raise ValueError("hash_grid: levels must be contiguous descriptors; make them with levels.describe")
+    return _extents.put(levels, int((offsets + sizes).max()))
 
 
-_extents: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_copies: TensorCache[Tensor] = TensorCache()
+_extents: TensorCache[int] = TensorCache()
 
 
 def _check_buffer(accumulate: GradientBuffer, table: Tensor) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
+from neural.cuda.autograd import Function
 from neural.cuda.mlp_spec import MLPSpec, spec_of
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import mlp as reference
@@ -73,7 +74,7 @@ def _require(inputs: Tensor, params: Tensor, spec: MLPSpec) -> None:
         raise ValueError("mlp: params must be contiguous; call .contiguous()")
 
 
-class _MLP(torch.autograd.Function):
+class _MLP(Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, params: Tensor, spec: MLPSpec) -> Tensor:
         ctx.save_for_backward(inputs, params)
@@ -89,7 +90,7 @@ class _MLP(torch.autograd.Function):
         return *_backward(grad, inputs, params, ctx.spec, need_inputs, need_params), None
 
 
-class _MLPBackward(torch.autograd.Function):
+class _MLPBackward(Function):
     @staticmethod
     def forward(
         ctx: Any, grad: Tensor, inputs: Tensor, params: Tensor, spec: MLPSpec, need_inputs: bool, need_params: bool

@@ -40,17 +40,30 @@ void occupancy_update(float* thickness, i64 n_cells, const i64* cells, const flo
         for (i64 j = 0; j < n; ++j) thickness[cells[j]] = occupancy::raised(thickness[cells[j]], values[j]);
 }
 
-void occupancy_sums(const float* thickness, i64 n_cells, double* sums, int n_threads) {
+float occupancy_mean(const float* thickness, i64 n_cells, int n_threads) {
+    struct Sum {
+        double total, seen;
+    };
+    Scratch<Sum> sums((n_cells + occupancy::kChunk - 1) / occupancy::kChunk);
     each_chunk(n_cells, n_threads, [&](i64 chunk, i64 first, i64 end) {
-        double total = 0.0, seen = 0.0;
+        constexpr int kLanes = 8; // the same for every instruction set, so that they agree to the bit
+        double total[kLanes] = {}, seen[kLanes] = {};
         for (i64 c = first; c < end; ++c) {
             const bool counts = thickness[c] >= 0.0f;
-            total += counts ? double(thickness[c]) : 0.0;
-            seen += counts ? 1.0 : 0.0;
+            total[c % kLanes] += counts ? double(thickness[c]) : 0.0;
+            seen[c % kLanes] += counts ? 1.0 : 0.0;
         }
-        sums[2 * chunk] = total;
-        sums[2 * chunk + 1] = seen;
+        for (int lane = 0; lane < kLanes; ++lane) {
+            sums.data[chunk].total += total[lane];
+            sums.data[chunk].seen += seen[lane];
+        }
     });
+    Sum all{};
+    for (i64 chunk = 0; chunk * occupancy::kChunk < n_cells; ++chunk) {
+        all.total += sums.data[chunk].total;
+        all.seen += sums.data[chunk].seen;
+    }
+    return all.seen > 0.0 ? float(all.total / all.seen) : 0.0f;
 }
 
 void occupancy_pack(const float* thickness, const float* threshold, int n_cascades, int resolution, u8* bitfield,

@@ -12,8 +12,8 @@ NEURAL_KERNEL(void, occupancy_points,
 // null: values [n_cells] holds one for every cell. A NaN counts as no value.
 NEURAL_KERNEL(void, occupancy_update,
               (float* thickness, i64 n_cells, const i64* cells, const float* values, i64 n, float decay, int n_threads))
-// sums[2 c], sums[2 c + 1] = sum and number of the cells that are not negative in the c-th chunk of occupancy::kChunk.
-NEURAL_KERNEL(void, occupancy_sums, (const float* thickness, i64 n_cells, double* sums, int n_threads))
+// Mean of the cells that are not negative, 0 if there is none: chunks of occupancy::kChunk, added in order.
+NEURAL_KERNEL(float, occupancy_mean, (const float* thickness, i64 n_cells, int n_threads))
 // bit = thickness > *threshold, n_cells a multiple of 8; then every cascade's bits are set where the next finer one,
 // the cube in its middle, has any.
 NEURAL_KERNEL(void, occupancy_pack,

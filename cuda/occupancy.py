@@ -144,12 +144,11 @@ def _mean(thickness: Tensor) -> Tensor:
     if backend == "reference":
         return reference.mean(thickness)
     n_cells = thickness.numel()
+    if backend == "cpu":
+        return torch.full((), lib.occupancy_mean(thickness.data_ptr(), n_cells, threads()), device=thickness.device)
     n_chunks = -(-n_cells // CHUNK)
     sums = torch.empty((n_chunks, 2), dtype=torch.float64, device=thickness.device)
-    if backend == "cpu":
-        lib.occupancy_sums(thickness.data_ptr(), n_cells, sums.data_ptr(), threads())
-    else:
-        jit.launch("occupancy", "occupancy_sums", {}, n_chunks, (thickness, n_cells, sums))
+    jit.launch("occupancy", "occupancy_sums", {}, n_chunks, (thickness, n_cells, sums))
     total, seen = sums.cumsum(0)[-1].unbind()  # cumsum adds in order; a reduction may split by threads
     return (total / seen.clamp(min=1.0)).float()
 

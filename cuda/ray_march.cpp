@@ -157,7 +157,7 @@ NEURAL_HD void walk(const Rays& rays, const i64* which, int n, const march::Grid
 }
 
 template <bool Cone>
-void count(const Rays& rays, i64 n, const march::Grid& grid, const Lanes& lanes, i64* counts, float* spans,
+void count(const Rays& rays, i64 n, const march::Grid& grid, const Lanes& lanes, i64* packed_info, float* spans,
            int n_threads) {
     parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
         const i64 first = chunk * kChunk;
@@ -174,7 +174,8 @@ void count(const Rays& rays, i64 n, const march::Grid& grid, const Lanes& lanes,
                 to = found ? next : to;
             },
             [&](int l, i64 r) {
-                counts[r] = i64(total[l]);
+                packed_info[2 * r] = 0;
+                packed_info[2 * r + 1] = i64(total[l]);
                 spans[r] = from[l];
                 spans[n + r] = to[l];
             });
@@ -235,24 +236,12 @@ void write(const Rays& rays, i64 n, const march::Grid& grid, const Lanes& lanes,
 void ray_march_count(const float* origins, i64 origin_stride_n, i64 origin_stride_k, const float* directions,
                      i64 direction_stride_n, i64 direction_stride_k, const float* t_min, const float* t_max,
                      const float* jitter, i64 n, const float* settings, int n_cascades, int resolution, int cone,
-                     const u8* bitfield, i64* counts, float* spans, int n_threads) {
+                     const u8* bitfield, i64* packed_info, float* spans, int n_threads) {
     const Rays rays{{origins, origin_stride_n, origin_stride_k},
                     {directions, direction_stride_n, direction_stride_k}, t_min, t_max, jitter};
     const march::Grid grid{settings, n_cascades, resolution};
-    if (cone) count<true>(rays, n, grid, {bitfield}, counts, spans, n_threads);
-    else count<false>(rays, n, grid, {bitfield}, counts, spans, n_threads);
-}
-
-i64 ray_march_pack(const i64* counts, i64 n, i64 max_samples, i64* packed_info) {
-    i64 total = 0, kept = n;
-    for (i64 r = 0; r < n; ++r) {
-        if (kept == n && counts[r] > max_samples - total) kept = r;
-        const i64 count = r < kept ? counts[r] : 0;
-        packed_info[2 * r] = total;
-        packed_info[2 * r + 1] = count;
-        total += count;
-    }
-    return kept;
+    if (cone) count<true>(rays, n, grid, {bitfield}, packed_info, spans, n_threads);
+    else count<false>(rays, n, grid, {bitfield}, packed_info, spans, n_threads);
 }
 
 void ray_march_write(const float* origins, i64 origin_stride_n, i64 origin_stride_k, const float* directions,

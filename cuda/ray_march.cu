@@ -45,7 +45,7 @@ __device__ __forceinline__ float enter(const march::Grid& grid, const float* ori
 extern "C" __global__ void ray_march_count(const float* origins, i64 on, i64 ok, const float* directions, i64 dn, i64 dk,
                                            const float* t_min, const float* t_max, const float* jitter, i64 n,
                                            const float* settings, i64 n_cascades, i64 resolution, const u8* bitfield,
-                                           i64* counts, float* spans) {
+                                           i64* packed_info, float* spans) {
     const i64 r = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (r >= n) return;
     const march::Grid grid{settings, int(n_cascades), int(resolution)};
@@ -63,7 +63,8 @@ extern "C" __global__ void ray_march_count(const float* origins, i64 on, i64 ok,
         }
         k = next;
     }
-    counts[r] = total;
+    packed_info[2 * r] = 0;
+    packed_info[2 * r + 1] = total;
     spans[r] = from;
     spans[n + r] = to;
 }

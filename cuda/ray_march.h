@@ -4,15 +4,12 @@
 #pragma once
 #include "common/entry.h"
 
-// counts[r] = samples of ray r; spans[r] = first sample's lattice index, spans[n + r] = last one's plus 1 (0, 0 if none).
+// packed_info[r] = (0, samples of ray r), for packed_info_starts; spans[r] = first sample's lattice index, spans[n + r] = last one's plus 1 (0, 0 if none).
 NEURAL_KERNEL(void, ray_march_count,
               (const float* origins, i64 origin_stride_n, i64 origin_stride_k, const float* directions,
                i64 direction_stride_n, i64 direction_stride_k, const float* t_min, const float* t_max,
                const float* jitter, i64 n, const float* settings, int n_cascades, int resolution, int cone,
-               const u8* bitfield, i64* counts, float* spans, int n_threads))
-// packed_info[r] = (start, count): the counts' exclusive sums, up to the first ray that would pass max_samples; from there
-// on (samples so far, 0). Returns how many leading rays are kept.
-NEURAL_KERNEL(i64, ray_march_pack, (const i64* counts, i64 n, i64 max_samples, i64* packed_info))
+               const u8* bitfield, i64* packed_info, float* spans, int n_threads))
 // Writes the samples of ray r to [start, start + count) of t_starts, t_ends, ray_indices; packed_info[r] = (start, count)
 // with the counts of ray_march_count, or 0 for rays that are left out.
 NEURAL_KERNEL(void, ray_march_write,

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from neural.cuda import checks, jit, library, philox
+from neural.cuda import checks, jit, library, packed, philox
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import ray_march as reference
 
@@ -96,9 +96,14 @@ def ray_march(
     if max_samples is not None and max_samples < 0:
         raise ValueError(f"ray_march: max_samples must be 0 or more, got {max_samples}; None means no limit")
     box = _settings(
-        tuple(float(c) for c in centre), float(half_extent), resolution, float(step), float(max_step),
-        float(cone_angle), device,
-    )  # fmt: skip
+        tuple(map(float, centre)),
+        float(half_extent),
+        resolution,
+        float(step),
+        float(max_step),
+        float(cone_angle),
+        device,
+    )
     if isinstance(jitter, tuple):
         jitter = philox.uniform(n, seed=jitter[0], stream=JITTER_STREAM, step=jitter[1], device=device)[:, 0]
     if jitter is not None:
@@ -108,35 +113,10 @@ def ray_march(
     count = _count if eager else torch.ops.neural.ray_march_count
     write = _write if eager else torch.ops.neural.ray_march_write
     grid = (jitter, bitfield, box, resolution, cone_angle > 0)
-    counts, spans = count(origins, directions, t_min, t_max, *grid)
-    packed_info, n_samples, kept = _pack(counts, max_samples)
-    t_starts, t_ends, ray_indices = write(
-        origins, directions, t_min, t_max, *grid, spans, packed_info, n_samples
-    )  # fmt: skip
+    packed_info, spans = count(origins, directions, t_min, t_max, *grid)
+    n_samples, kept = packed.starts(packed_info, max_samples)
+    t_starts, t_ends, ray_indices = write(origins, directions, t_min, t_max, *grid, spans, packed_info, n_samples)
     return Samples(t_starts, t_ends, ray_indices, packed_info, kept)
-
-
-def _pack(counts: Tensor, max_samples: int | None) -> tuple[Tensor, int, int]:
-    """Start and count per ray, the number of samples, and how many leading rays are kept."""
-    n = counts.shape[0]
-    if n == 0:
-        return counts.new_empty((0, 2)), 0, 0
-    if checks.backend(counts) == "cpu":
-        packed_info = torch.empty((n, 2), dtype=torch.int64)
-        limit = 2**62 if max_samples is None else max_samples
-        kept = lib.ray_march_pack(counts.data_ptr(), n, limit, packed_info.data_ptr())
-        last = packed_info[n - 1].tolist()
-        return packed_info, last[0] + last[1], kept
-    ends = counts.cumsum(0)
-    packed_info = torch.stack((ends - counts, counts), 1)
-    total = int(ends[-1])
-    if max_samples is None or total <= max_samples:
-        return packed_info, total, n
-    kept = int(torch.searchsorted(ends, max_samples, right=True))
-    total = int(ends[kept - 1]) if kept else 0
-    packed_info[kept:, 0] = total
-    packed_info[kept:, 1] = 0
-    return packed_info, total, kept
 
 
 @functools.lru_cache(maxsize=64)
@@ -183,29 +163,15 @@ def _count(
     resolution: int,
     cone: bool,
 ) -> tuple[Tensor, Tensor]:
-    n = origins.shape[0]
-    counts, spans = _empty_counts(origins)
-    if n == 0:
-        return counts, spans
-    backend = checks.backend(origins)
-    if backend == "reference":
-        return reference.count(origins, directions, t_min, t_max, jitter, bitfield, settings, resolution, cone)
-    o, on, ok = checks.rows(origins)
-    d, dn, dk = checks.rows(directions)
-    near, far, offset = t_min.contiguous(), t_max.contiguous(), None if jitter is None else jitter.contiguous()
-    k = bitfield.shape[0]
-    if backend == "cpu":
-        lib.ray_march_count(
-            o.data_ptr(), on, ok, d.data_ptr(), dn, dk, near.data_ptr(), far.data_ptr(),
-            0 if offset is None else offset.data_ptr(), n, settings.data_ptr(), k, resolution, int(cone),
-            bitfield.data_ptr(), counts.data_ptr(), spans.data_ptr(), threads(),
-        )  # fmt: skip
-    else:
-        jit.launch(
-            "ray_march", "ray_march_count", {"CONE": int(cone)}, n,
-            (o, on, ok, d, dn, dk, near, far, offset, n, settings, k, resolution, bitfield, counts, spans),
-        )  # fmt: skip
-    return counts, spans
+    """(0, samples) of each ray, and where its first and last one lie."""
+    rays = (origins, directions, t_min, t_max, jitter, bitfield, settings, resolution, cone)
+    packed_info, spans = _empty_counts(origins)
+    if origins.shape[0] == 0:
+        return packed_info, spans
+    if checks.backend(origins) == "reference":
+        return reference.count(*rays)
+    _run("ray_march_count", *rays, packed_info, spans)
+    return packed_info, spans
 
 
 def _write(
@@ -222,48 +188,56 @@ def _write(
     packed_info: Tensor,
     n_samples: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    n = origins.shape[0]
-    t_starts, t_ends, ray_indices = _empty_samples(origins, n_samples)
+    rays = (origins, directions, t_min, t_max, jitter, bitfield, settings, resolution, cone)
+    samples = _empty_samples(origins, n_samples)
     if n_samples == 0:
-        return t_starts, t_ends, ray_indices
-    backend = checks.backend(origins)
-    if backend == "reference":
-        return reference.write(
-            origins, directions, t_min, t_max, jitter, bitfield, settings, resolution, cone, packed_info
-        )
+        return samples
+    if checks.backend(origins) == "reference":
+        return reference.write(*rays, packed_info)
+    _run("ray_march_write", *rays, spans, packed_info, *samples)
+    return samples
+
+
+def _run(
+    kernel: str,
+    origins: Tensor,
+    directions: Tensor,
+    t_min: Tensor,
+    t_max: Tensor,
+    jitter: Tensor | None,
+    bitfield: Tensor,
+    settings: Tensor,
+    resolution: int,
+    cone: bool,
+    *outputs: Tensor,
+) -> None:
+    """Runs a kernel of ray_march.h; `outputs` are its arguments behind the bitfield."""
     o, on, ok = checks.rows(origins)
     d, dn, dk = checks.rows(directions)
     near, far, offset = t_min.contiguous(), t_max.contiguous(), None if jitter is None else jitter.contiguous()
-    k = bitfield.shape[0]
-    if backend == "cpu":
-        lib.ray_march_write(
-            o.data_ptr(), on, ok, d.data_ptr(), dn, dk, near.data_ptr(), far.data_ptr(),
-            0 if offset is None else offset.data_ptr(), n, settings.data_ptr(), k, resolution, int(cone),
-            bitfield.data_ptr(), spans.data_ptr(), packed_info.data_ptr(), t_starts.data_ptr(), t_ends.data_ptr(),
-            ray_indices.data_ptr(), threads(),
+    n, k = origins.shape[0], bitfield.shape[0]
+    if checks.backend(origins) == "cpu":
+        getattr(lib, kernel)(
+            o.data_ptr(), on, ok, d.data_ptr(), dn, dk, near.data_ptr(), far.data_ptr(), checks.pointer(offset), n,
+            settings.data_ptr(), k, resolution, cone, bitfield.data_ptr(), *[x.data_ptr() for x in outputs], threads(),
         )  # fmt: skip
     else:
         jit.launch(
-            "ray_march", "ray_march_write", {"CONE": int(cone)}, n,
-            (o, on, ok, d, dn, dk, near, far, offset, n, settings, k, resolution, bitfield, spans, packed_info,
-             t_starts, t_ends, ray_indices),
+            "ray_march", kernel, {"CONE": int(cone)}, n,
+            (o, on, ok, d, dn, dk, near, far, offset, n, settings, k, resolution, bitfield, *outputs),
         )  # fmt: skip
-    return t_starts, t_ends, ray_indices
 
 
 def _empty_counts(origins: Tensor) -> tuple[Tensor, Tensor]:
     n = origins.shape[0]
-    return (
-        torch.empty(n, dtype=torch.int64, device=origins.device),
-        torch.empty((2, n), dtype=torch.float32, device=origins.device),
-    )
+    return origins.new_empty((n, 2), dtype=torch.int64), origins.new_empty((2, n))
 
 
 def _empty_samples(origins: Tensor, n_samples: int) -> tuple[Tensor, Tensor, Tensor]:
     return (
-        torch.empty(n_samples, dtype=torch.float32, device=origins.device),
-        torch.empty(n_samples, dtype=torch.float32, device=origins.device),
-        torch.empty(n_samples, dtype=torch.int64, device=origins.device),
+        origins.new_empty(n_samples),
+        origins.new_empty(n_samples),
+        origins.new_empty(n_samples, dtype=torch.int64),
     )
 
 

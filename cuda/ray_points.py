@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
+from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.ray_march import Samples
 from neural.cuda.reference import ray_points as reference
@@ -38,7 +39,7 @@ def ray_points(
     return _RayPoints.apply(origins, directions, *tensors)
 
 
-class _RayPoints(torch.autograd.Function):
+class _RayPoints(Function):
     @staticmethod
     def forward(ctx: Any, origins: Tensor, directions: Tensor, *samples: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(*samples)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
+from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import spherical_harmonics as reference
 
@@ -39,7 +40,7 @@ def spherical_harmonics(directions: Float[Tensor, "N 3"], degree: int) -> Float[
     return _SphericalHarmonics.apply(directions, degree)
 
 
-class _SphericalHarmonics(torch.autograd.Function):
+class _SphericalHarmonics(Function):
     @staticmethod
     def forward(ctx: Any, directions: Tensor, degree: int) -> Tensor:
         ctx.save_for_backward(directions)

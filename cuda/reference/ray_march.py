@@ -84,15 +84,16 @@ def lattice(
     return found, starts, ends
 
 
-def count(*rays: object) -> tuple[Int[Tensor, " R"], Float[Tensor, "2 R"]]:
-    """Samples per ray, and the index of the first and behind the last; arguments as in `lattice`."""
+def count(*rays: object) -> tuple[Int[Tensor, "R 2"], Float[Tensor, "2 R"]]:
+    """(0, samples) per ray, and the index of the first and behind the last; arguments as in `lattice`."""
     found, _, _ = lattice(*rays)  # type: ignore[arg-type]
     n = found.shape[1]
     index = torch.arange(n, device=found.device)
     first = torch.where(found, index, n).amin(1)
     last = torch.where(found, index + 1, 0).amax(1)
     first = torch.where(last > 0, first, 0)
-    return found.sum(1), torch.stack((first, last)).float()
+    counts = found.sum(1)
+    return torch.stack((torch.zeros_like(counts), counts), 1), torch.stack((first, last)).float()
 
 
 def write(*rays: object) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"], Int[Tensor, " S"]]:

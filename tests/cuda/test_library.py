@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from neural.cuda import levels, library, ray_march
+from neural.cuda import levels, library, packed, ray_march
 from neural.cuda.mlp_spec import MLPSpec
 
 OPS_FOLDER = Path(library.__file__).parent
@@ -27,8 +27,8 @@ def _march_rays() -> tuple:
 
 
 def _march_write() -> tuple:
-    counts, spans = torch.ops.neural.ray_march_count(*_march_rays())
-    packed_info, n_samples, _ = ray_march._pack(counts, None)
+    packed_info, spans = torch.ops.neural.ray_march_count(*_march_rays())
+    n_samples, _ = packed.starts(packed_info)
     return *_march_rays(), spans, packed_info, n_samples
 
 
