@@ -47,14 +47,17 @@ def generate(cameras: Cameras, camera_indices: Int[Tensor, "R"], pixels: Float[T
     return Rays(cameras.origins.index_select(0, camera_indices).float(), directions.float())
 
 
+def pixel_rays(cameras: Cameras, index: int, first: int, last: int) -> Rays:
+    """The rays through the pixel centres `first` to `last` - 1 of one camera, counted row by row."""
+    width = int(cameras.sizes[index, 0])
+    number = torch.arange(first, last, device=cameras.c2w.device)
+    pixels = torch.stack([number % width, number // width], dim=-1) + 0.5
+    return generate(cameras, torch.full_like(number, index), pixels)
+
+
 def image_rays(cameras: Cameras, index: int) -> Rays:
     """The rays through all pixel centres of one camera, row by row."""
-    width, height = cameras.sizes[index].tolist()
-    device = cameras.c2w.device
-    rows, cols = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-    pixels = torch.stack([cols.flatten(), rows.flatten()], dim=-1) + 0.5
-    indices = torch.full((width * height,), index, dtype=torch.int64, device=device)
-    return generate(cameras, indices, pixels)
+    return pixel_rays(cameras, index, 0, int(cameras.sizes[index].prod()))
 
 
 def intersect_aabb(rays: Rays, aabb: Float[Tensor, "2 3"]) -> tuple[Float[Tensor, "R"], Float[Tensor, "R"]]:

@@ -14,10 +14,10 @@ from neural.cuda.distortion import distortion
 from neural.cuda.ray_march import Samples
 from neural.cuda.ray_points import ray_points
 from neural.fields.radiance import RadianceField
-from neural.rays import Rays, image_rays
-from neural.render.lookup import front_to_back
+from neural.rays import Rays, pixel_rays
 from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Rendering
+from neural.render.waves import densities_along, next_wave
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def trace(
     max_samples: int | None = None,
     with_distortion: bool = False,
 ) -> Traced:
-    """Renders rays; differentiable with respect to the field and the rays.
+    """Renders rays for training; differentiable with respect to the field and the rays.
 
     Densities of the samples in occupied space are looked up first, front to back and without gradients; only samples in
-    front of the early stop are then shaded and differentiated. Under `torch.no_grad` no density is looked up twice.
+    front of the early stop are then shaded and differentiated.
 
     Args:
         field: Density and colour.
@@ -86,23 +86,12 @@ def trace(
         max_samples: Bound on marched samples; rays beyond it are left out.
         with_distortion: Whether the distortion of each ray is wanted too.
     """
-    differentiable = torch.is_grad_enabled()
     samples = march(rays, occupancy, marching, jitter=jitter, max_samples=max_samples)
-    with torch.no_grad():
-        positions, _ = ray_points(rays.origins, rays.directions, samples)
-        found = front_to_back(field, positions, samples, early_stop=marching.early_stop, with_geo=not differentiable)
-        seen = visible_samples(
-            found.densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
-        )
-        total = found.densities.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
-        reused = positions[:, :0] if found.geo is None else found.geo
-        kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices, reused)
-    visible = Samples(kept.t_starts, kept.t_ends, kept.ray_indices, seen.packed_info, samples.n_rays_kept)
+    found, n_looked_up = densities_along(field, rays, samples, early_stop=marching.early_stop)
+    total = found.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
+    visible, _ = _visible(samples, found, marching, found[:, None][:, :0])
     positions, directions = ray_points(rays.origins, rays.directions, visible)
-    if differentiable:
-        densities, geo = field.density(positions)
-    else:
-        densities, geo = field.density_of(kept.features), kept.features
+    densities, geo = field.density(positions)
     images = None if image_indices is None else image_indices[visible.ray_indices]
     rgb = field.color(directions, geo, images)
     # the early stop has been applied; a second one on slightly other roundings would only lose gradients
@@ -113,7 +102,7 @@ def trace(
         spread = distortion(result.weights, visible.t_starts, visible.t_ends, visible.packed_info)
     healthy = not bool(total.isnan())
     return Traced(
-        Rendering(shown, result.alpha, result.depth), len(samples), found.n_looked_up, len(visible),
+        Rendering(shown, result.alpha, result.depth), len(samples), n_looked_up, len(visible),
         samples.n_rays_kept, spread, healthy,
     )  # fmt: skip
 
@@ -135,7 +124,57 @@ def march(
     )  # fmt: skip
 
 
+def _visible(
+    samples: Samples, densities: Float[Tensor, "S"], marching: Marching, features: Float[Tensor, "S K"]
+) -> tuple[Samples, Float[Tensor, "M K"]]:
+    """The samples in front of the early stop, and their features."""
+    seen = visible_samples(
+        densities, samples.t_starts, samples.t_ends, samples.packed_info, early_stop=marching.early_stop
+    )
+    kept = compact(seen.indices, samples.t_starts, samples.t_ends, samples.ray_indices, features)
+    visible = Samples(kept.t_starts, kept.t_ends, kept.ray_indices, seen.packed_info, samples.n_rays_kept)
+    return visible, kept.features
+
+
 @torch.no_grad()
+def render_rays(
+    field: RadianceField,
+    rays: Rays,
+    occupancy: OccupancyGrid,
+    marching: Marching,
+    *,
+    background: Float[Tensor, "R 3"] | Float[Tensor, "3"],
+) -> Rendering:
+    """Renders rays to look at, without gradients: wave after wave is looked up, shaded and laid behind what is there.
+
+    The result is `trace`'s, and keeps what that leaves behind the early stop within the last wave of a ray. Memory
+    is that of one wave.
+
+    Args:
+        field: Density and colour; images look as on average.
+        rays: Origins and unit directions, scene units.
+        occupancy: Where samples are worth taking.
+        marching: Steps and stops.
+        background: sRGB behind the scene, per ray or for all.
+    """
+    samples = march(rays, occupancy, marching)
+    light = rays.origins.new_ones(len(rays))
+    rgb, depth = torch.zeros_like(rays.origins), torch.zeros_like(light)
+    wave = None
+    while (wave := next_wave(samples, light >= marching.early_stop, wave)) is not None:
+        densities, geo = field.density(ray_points(rays.origins, rays.directions, wave.samples)[0])
+        visible, geo = _visible(wave.samples, densities, marching, geo)
+        _, directions = ray_points(rays.origins, rays.directions, visible)
+        seen = composite(
+            field.density_of(geo), field.color(directions, geo), visible.t_starts, visible.t_ends, visible.packed_info,
+            early_stop=0.0,
+        )  # fmt: skip
+        rgb.addcmul_(light[:, None], seen.rgb)
+        depth.addcmul_(light, seen.depth)
+        light = light * (1.0 - seen.alpha)
+    return Rendering(torch.addcmul(rgb, light[:, None], background.expand_as(rgb)), 1.0 - light, depth)
+
+
 def render_image(
     field: RadianceField,
     cameras: Cameras,
@@ -144,12 +183,12 @@ def render_image(
     marching: Marching,
     *,
     background: Float[Tensor, "3"],
-    rays_per_chunk: int = 1 << 11,
+    rays_per_chunk: int = 1 << 12,
 ) -> Rendering:
     """One whole image of `cameras[index]`; fields of the result have H W rows, row by row from the top."""
-    rays = image_rays(cameras, index)
-    parts = [
-        trace(field, rays[i : i + rays_per_chunk], occupancy, marching, background=background).rendering
-        for i in range(0, len(rays), rays_per_chunk)
-    ]
+    n = int(cameras.sizes[index].prod())
+    parts = []
+    for first in range(0, n, rays_per_chunk):
+        rays = pixel_rays(cameras, index, first, min(first + rays_per_chunk, n))
+        parts.append(render_rays(field, rays, occupancy, marching, background=background))
     return Rendering(*(torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth")))

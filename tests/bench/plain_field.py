@@ -11,7 +11,7 @@ from neural.cuda import levels as layout
 from neural.cuda.ray_march import Samples
 from neural.fields.radiance import RadianceField
 from neural.rays import Rays
-from neural.render.lookup import front_to_back
+from neural.render.waves import densities_along
 from tests.bench.peers import TorchHashGrid
 
 
@@ -43,13 +43,12 @@ class PlainField:
         middles = (samples.t_starts + samples.t_ends) / 2
         lengths = samples.t_ends - samples.t_starts
         with torch.no_grad():
-            positions = rays.origins[index] + middles[:, None] * rays.directions[index]
-            found = front_to_back(self, positions, samples, early_stop=early_stop, with_geo=False)  # type: ignore[arg-type]
-            through = _before(found.densities * lengths, index, starts)
+            found, _ = densities_along(self, rays, samples, early_stop=early_stop)  # type: ignore[arg-type]
+            through = _before(found * lengths, index, starts)
             kept = torch.nonzero(through < -torch.tensor(early_stop).log())[:, 0]
         index = index[kept]
         directions = rays.directions[index]
-        densities, geo = self.density(positions[kept])
+        densities, geo = self.density(rays.origins[index] + middles[kept, None] * directions)
         rgb = self.color(directions, geo)
         counts = torch.bincount(index, minlength=len(starts))
         thickness = densities * lengths[kept]

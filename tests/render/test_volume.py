@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from neural.cameras import Cameras
 from neural.rays import Rays
 from neural.render.occupancy import OccupancyConfig, OccupancyGrid
-from neural.render.volume import Marching, Traced, render_image, trace
+from neural.render.volume import Marching, Traced, render_image, render_rays, trace
 
 RADIUS = 0.75
 STEP = 2 / 2048
@@ -209,10 +209,20 @@ def test_an_image_in_chunks_is_the_image_in_one_piece() -> None:
     torch.testing.assert_close(whole.rgb[0], BACKGROUND)
 
 
-def test_rendering_looks_up_what_training_looks_up() -> None:
-    """Without gradients the densities of the first look are used again; the picture is the same."""
-    field, occupancy = Ball(4.0), grid(step=1 / 128)
-    with_gradients = look(field, [0.0, 0.3], occupancy=occupancy).rendering
-    with torch.no_grad():
-        without = look(field, [0.0, 0.3], occupancy=occupancy).rendering
-    torch.testing.assert_close(without.rgb, with_gradients.rgb)
+@pytest.mark.parametrize("density", [0.5, 4.0, 300.0])
+def test_rendering_in_waves_shows_what_training_sees(density: float) -> None:
+    field, occupancy = Ball(density), grid(step=1 / 128)
+    trained = look(field, [0.0, 0.3, 0.7, 0.9], occupancy=occupancy).rendering
+    shown = render_rays(field, rays([0.0, 0.3, 0.7, 0.9]), occupancy, Marching(early_stop=0.0), background=BACKGROUND)
+    for name in ("rgb", "alpha", "depth"):
+        torch.testing.assert_close(getattr(shown, name), getattr(trained, name).detach(), atol=2e-6, rtol=2e-5)
+
+
+def test_the_early_stop_of_rendering_loses_no_more_light_than_it_says() -> None:
+    field, occupancy = Ball(12.0), grid(step=1 / 128)
+    full, stopped = (
+        render_rays(field, rays([0.0, 0.3, 0.7]), occupancy, Marching(early_stop=stop), background=BACKGROUND)
+        for stop in (0.0, 1e-2)
+    )
+    assert not torch.equal(stopped.alpha, full.alpha)
+    torch.testing.assert_close(stopped.alpha, full.alpha, atol=1e-2, rtol=0)
