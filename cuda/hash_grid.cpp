@@ -36,7 +36,7 @@ struct Turned {
     Rows rows;
 
     Turned(const float* positions, i64 stride_n, i64 stride_k, i64 n, int n_dims, int n_threads)
-        : memory(stride_n == 1 ? 0 : size_t(n) * size_t(n_dims)), rows{positions, stride_n, stride_k} {
+        : memory(stride_n == 1 ? 0 : n * n_dims), rows{positions, stride_n, stride_k} {
         if (stride_n == 1) return;
         parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
             const i64 end = (chunk + 1) * kChunk < n ? (chunk + 1) * kChunk : n;
@@ -100,7 +100,7 @@ template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& le
     vfloat valid = splat(1.0f);
     const auto whole = [](vfloat p, vuint& cell) {
         const vfloat f = floor(p);
-        cell = (vuint)to_int(f);
+        cell = (vuint)to_int(max(min(f, splat(grid::kFarthestCell)), splat(-grid::kFarthestCell)));
         return f;
     };
     for (int d = 0; d < D; ++d) {
@@ -109,8 +109,12 @@ template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& le
         if (g.outside != grid::kWrap) {
             const vint in = (x >= 0.0f) & (x <= 1.0f);
             inside = in ? inside : splat(0.0f);
-            if (g.outside == grid::kZero) valid = valid * inside;
-            x = x < 0.0f ? splat(0.0f) : (x > 1.0f ? splat(1.0f) : x); // NaN stays
+            if (g.outside == grid::kZero) {
+                valid = valid * inside;
+                x = in ? x : splat(0.0f);
+            } else {
+                x = x < 0.0f ? splat(0.0f) : (x > 1.0f ? splat(1.0f) : x); // NaN stays
+            }
         }
         if (g.interpolation == grid::kLinear) axes[d] = grid::locate<grid::kLinear, vfloat, vuint>(x, level.scale[d], inside, whole);
         else if (g.interpolation == grid::kSmoothstep)
@@ -164,35 +168,35 @@ template <int D, int F> void forward(const Grid& g, const void* table, int dtype
 
 // Which blocks of 64 entries a level's task wrote to: bytes while it runs, then bits in the shared words.
 struct Marks {
-    u8* blocks = nullptr;
-    i64 first = 0, n = 0;
+    u8* blocks;
+    i64 offset, first, n; // of the level in entries; its first block and their number
 
-    void begin(u64* touched, i64 offset, u32 size) {
-        if (!touched) return;
-        first = offset >> 6;
-        n = ((offset + size - 1) >> 6) - first + 1;
-        blocks = (u8*)__builtin_calloc(size_t(n), 1);
-        if (blocks) return;
-        for (i64 b = 0; b < n; ++b) set(touched, b); // no memory to tell: all of the level counts as touched
+    static constexpr i64 most(i64 size) { return size / 64 + 2; } // blocks of a level of `size` entries
+
+    Marks(u8* memory, i64 level_offset, u32 size) // size 0: nothing is to be marked
+        : blocks(memory), offset(level_offset), first(offset >> 6),
+          n(size > 0 ? ((offset + size - 1) >> 6) - first + 1 : 0) {
+        __builtin_memset(blocks, 0, size_t(n));
     }
-    void set(u64* touched, i64 b) const {
-        __atomic_fetch_or(touched + ((first + b) >> 6), u64(1) << ((first + b) & 63), __ATOMIC_RELAXED);
-    }
-    void add(vuint index, i64 offset, int count) {
+    void add(vuint index, int count) {
         for (int i = 0; i < count; ++i) blocks[((offset + index[i]) >> 6) - first] = 1;
     }
-    void end(u64* touched) {
-        if (!blocks) return;
+    void put(u64* touched) const {
         for (i64 b = 0; b < n; ++b)
-            if (blocks[b]) set(touched, b);
-        __builtin_free(blocks);
+            if (blocks[b]) __atomic_fetch_or(touched + ((first + b) >> 6), u64(1) << ((first + b) & 63), __ATOMIC_RELAXED);
     }
 };
 
 // Adds sum over corners of coefficient(axes, corner, lanes) * grad to the table, one task per (sub-table, level).
 template <int D, int F, class Coefficient>
 void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int n_threads, const Coefficient& coefficient) {
-    parallel_for(g.n_tables * g.n_levels, n_threads, [&](i64 task) {
+    const i64 n_tasks = g.n_tables * g.n_levels;
+    i64 largest = 0;
+    for (i64 i = 0; touched && i < n_tasks; ++i) {
+        const i64 size = g.levels[i * (3 + 2 * D) + 1];
+        largest = size > largest ? size : largest;
+    }
+    parallel_for_with<u8>(touched ? Marks::most(largest) : 0, n_tasks, n_threads, [&](i64 task, u8* memory) {
         const int l = g.n_levels - 1 - int(task / g.n_tables);
         const i64 t = task % g.n_tables;
         const float weight = g.weight(l);
@@ -201,8 +205,7 @@ void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int
         const auto level = g.level<D>(t, l);
         float* base = grad_table + level.offset * F;
         stream_in<1>((const char*)base, i64(level.size) * F * 4, (last - first) << D);
-        Marks marks;
-        marks.begin(touched, level.offset, level.size);
+        Marks marks(memory, level.offset, touched ? level.size : 0);
         const int corners = g.interpolation == grid::kNearest ? 1 : kCorners<D>;
         for (i64 n = first; n < last; n += kWidth) {
             const int count = last - n < kWidth ? int(last - n) : kWidth;
@@ -217,10 +220,10 @@ void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int
                 vfloat add[F];
                 for (int f = 0; f < F; ++f) add[f] = w * up[f];
                 scatter_add_entries<F>(base, index, add);
-                if (marks.blocks) marks.add(index, level.offset, count);
+                if (touched) marks.add(index, count);
             }
         }
-        marks.end(touched);
+        if (touched) marks.put(touched);
     });
 }
 
@@ -228,10 +231,11 @@ void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int
 // then stores the D sums of each point to grad_positions unless that is null.
 template <int D, class Visit>
 void by_chunks(const Grid& g, float* grad_positions, int n_threads, const Visit& visit) {
-    parallel_for(count_chunks(g, kWideChunk), n_threads, [&](i64 task) {
+    const auto vectors = [](i64 points) { return (points + kWidth - 1) / kWidth * D; };
+    const i64 length = vectors(g.n_points() < kWideChunk ? g.n_points() : kWideChunk);
+    parallel_for_with<vfloat>(length, count_chunks(g, kWideChunk), n_threads, [&](i64 task, vfloat* sums) {
         const Span span = nth_chunk(g, kWideChunk, task);
-        const size_t n_vectors = size_t((span.last - span.first + kWidth - 1) / kWidth);
-        Scratch<vfloat> sums(n_vectors * D);
+        for (i64 i = 0; i < vectors(span.last - span.first); ++i) sums[i] = vfloat{};
         for (int l = 0; l < g.n_levels; ++l) {
             if (g.weight(l) == 0.0f) continue;
             const auto level = g.level<D>(span.table, l);
@@ -239,14 +243,14 @@ void by_chunks(const Grid& g, float* grad_positions, int n_threads, const Visit&
                 const int count = span.last - n < kWidth ? int(span.last - n) : kWidth;
                 Axis axes[D];
                 const vfloat scale = locate<D>(g, level, n, count, axes) * g.weight(l);
-                visit(l, level, axes, scale, n, count, sums.data + (n - span.first) / kWidth * D);
+                visit(l, level, axes, scale, n, count, sums + (n - span.first) / kWidth * D);
             }
         }
         if (!grad_positions) return;
         for (i64 n = span.first; n < span.last; n += kWidth) {
             const int count = span.last - n < kWidth ? int(span.last - n) : kWidth;
             for (int d = 0; d < D; ++d)
-                store_strided(grad_positions + n * D + d, D, sums.data[(n - span.first) / kWidth * D + d], count);
+                store_strided(grad_positions + n * D + d, D, sums[(n - span.first) / kWidth * D + d], count);
         }
     });
 }

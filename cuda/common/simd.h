@@ -5,6 +5,8 @@
 #include "platform.cuh"
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace neural {
@@ -53,7 +55,21 @@ NEURAL_HD void store_strided(float* p, i64 stride, vfloat v, int count = kWidth)
     for (int i = 0; i < count; ++i) p[i * stride] = v[i];
 }
 
-NEURAL_HD vint to_int(vfloat v) { return __builtin_convertvector(v, vint); } // truncates
+// Truncates. Beyond the range of i32, and of NaN, it gives a number that depends on the machine (the language leaves
+// __builtin_convertvector undefined there, the instructions do not).
+NEURAL_HD vint to_int(vfloat v) {
+#if defined(__AVX512F__)
+    return (vint)_mm512_cvttps_epi32((__m512)v);
+#elif defined(__AVX2__)
+    return (vint)_mm256_cvttps_epi32((__m256)v);
+#elif defined(__SSE2__)
+    return (vint)_mm_cvttps_epi32((__m128)v);
+#elif defined(__ARM_NEON)
+    return (vint)vcvtq_s32_f32((float32x4_t)v);
+#else
+    return __builtin_convertvector(v, vint);
+#endif
+}
 NEURAL_HD vfloat to_float(vint v) { return __builtin_convertvector(v, vfloat); }
 NEURAL_HD vfloat to_float(vuint v) { return __builtin_convertvector((vint)v, vfloat); } // below 2^31
 NEURAL_HD vfloat as_float(vint v) { return (vfloat)v; }
@@ -65,7 +81,7 @@ NEURAL_HD vfloat floor(vfloat v) {
 #elif defined(__AVX2__)
     return (vfloat)_mm256_floor_ps((__m256)v);
 #else
-    const vfloat t = to_float(to_int(v)); // |v| < 2^31; larger values are whole already
+    const vfloat t = to_float(to_int(v)); // right below 2^31; larger values are whole already
     const vfloat down = t > v ? t - 1.0f : t;
     return (v < 0.0f ? -v : v) < 2147483648.0f ? down : v;
 #endif
