@@ -168,35 +168,35 @@ template <int D, int F> void forward(const Grid& g, const void* table, int dtype
 
 // Which blocks of 64 entries a level's task wrote to: bytes while it runs, then bits in the shared words.
 struct Marks {
-    u8* blocks;
-    i64 offset, first, n; // of the level in entries; its first block and their number
+    u8* blocks = nullptr;
+    i64 first = 0, n = 0;
 
-    static constexpr i64 most(i64 size) { return size / 64 + 2; } // blocks of a level of `size` entries
-
-    Marks(u8* memory, i64 level_offset, u32 size) // size 0: nothing is to be marked
-        : blocks(memory), offset(level_offset), first(offset >> 6),
-          n(size > 0 ? ((offset + size - 1) >> 6) - first + 1 : 0) {
-        __builtin_memset(blocks, 0, size_t(n));
+    void begin(u64* touched, i64 offset, u32 size) {
+        if (!touched) return;
+        first = offset >> 6;
+        n = ((offset + size - 1) >> 6) - first + 1;
+        blocks = (u8*)__builtin_calloc(size_t(n), 1);
+        if (blocks) return;
+        for (i64 b = 0; b < n; ++b) set(touched, b); // no memory to tell: all of the level counts as touched
     }
-    void add(vuint index, int count) {
+    void set(u64* touched, i64 b) const {
+        __atomic_fetch_or(touched + ((first + b) >> 6), u64(1) << ((first + b) & 63), __ATOMIC_RELAXED);
+    }
+    void add(vuint index, i64 offset, int count) {
         for (int i = 0; i < count; ++i) blocks[((offset + index[i]) >> 6) - first] = 1;
     }
-    void put(u64* touched) const {
+    void end(u64* touched) {
+        if (!blocks) return;
         for (i64 b = 0; b < n; ++b)
-            if (blocks[b]) __atomic_fetch_or(touched + ((first + b) >> 6), u64(1) << ((first + b) & 63), __ATOMIC_RELAXED);
+            if (blocks[b]) set(touched, b);
+        __builtin_free(blocks);
     }
 };
 
 // Adds sum over corners of coefficient(axes, corner, lanes) * grad to the table, one task per (sub-table, level).
 template <int D, int F, class Coefficient>
 void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int n_threads, const Coefficient& coefficient) {
-    const i64 n_tasks = g.n_tables * g.n_levels;
-    i64 largest = 0;
-    for (i64 i = 0; touched && i < n_tasks; ++i) {
-        const i64 size = g.levels[i * (3 + 2 * D) + 1];
-        largest = size > largest ? size : largest;
-    }
-    parallel_for_with<u8>(touched ? Marks::most(largest) : 0, n_tasks, n_threads, [&](i64 task, u8* memory) {
+    parallel_for(g.n_tables * g.n_levels, n_threads, [&](i64 task) {
         const int l = g.n_levels - 1 - int(task / g.n_tables);
         const i64 t = task % g.n_tables;
         const float weight = g.weight(l);
@@ -205,7 +205,8 @@ void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int
         const auto level = g.level<D>(t, l);
         float* base = grad_table + level.offset * F;
         stream_in<1>((const char*)base, i64(level.size) * F * 4, (last - first) << D);
-        Marks marks(memory, level.offset, touched ? level.size : 0);
+        Marks marks;
+        marks.begin(touched, level.offset, level.size);
         const int corners = g.interpolation == grid::kNearest ? 1 : kCorners<D>;
         for (i64 n = first; n < last; n += kWidth) {
             const int count = last - n < kWidth ? int(last - n) : kWidth;
@@ -220,10 +221,10 @@ void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int
                 vfloat add[F];
                 for (int f = 0; f < F; ++f) add[f] = w * up[f];
                 scatter_add_entries<F>(base, index, add);
-                if (touched) marks.add(index, count);
+                if (marks.blocks) marks.add(index, level.offset, count);
             }
         }
-        if (touched) marks.put(touched);
+        marks.end(touched);
     });
 }
 
