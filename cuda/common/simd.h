@@ -109,10 +109,8 @@ NEURAL_HD float sum(vfloat v) {
     return lanes[0];
 }
 
-// e^v, relative error below 2e-7 (Cephes' expf: split off the power of two, degree-5 polynomial on the rest).
-// Saturates instead of overflowing past 88.37; NaN stays NaN.
-NEURAL_HD vfloat exp(vfloat v) {
-    const vfloat x = v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v);
+// e^x = power (1 + q), |x| < 89: power is a power of two, q Cephes' polynomial of degree 5 on the rest.
+NEURAL_HD vfloat exp_rest(vfloat x, vfloat& power) {
     const vfloat n = floor(x * 1.44269504088896341f + 0.5f);
     vfloat r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
@@ -122,8 +120,20 @@ NEURAL_HD vfloat exp(vfloat v) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    return p * as_float((to_int(n) + 127) << 23);
+    power = as_float((to_int(n) + 127) << 23);
+    return p * r * r + r;
+}
+// e^v, relative error below 2e-7. Saturates instead of overflowing past 88.37; NaN stays NaN.
+NEURAL_HD vfloat exp(vfloat v) {
+    vfloat power;
+    const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v), power);
+    return (q + 1.0f) * power;
+}
+// e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
+NEURAL_HD vfloat expm1(vfloat v) {
+    vfloat power;
+    const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.0f ? splat(88.0f) : v), power);
+    return power * q + (power - 1.0f);
 }
 // ln(v) for v > 0, relative error below 2e-7 (Cephes' logf).
 NEURAL_HD vfloat log(vfloat v) {
