@@ -244,25 +244,26 @@ def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
     return kept
 
 
-def _extent(levels: Tensor) -> int:
+def _extent(levels: Tensor, n_dims: int) -> int:
     """Entries that the descriptors reach, looked at once per tensor and version.
 
     Raises:
-        ValueError: Descriptors that no layout gives.
+        TypeError, ValueError: Descriptors that no layout gives.
     """
     kept = _extents.get(levels)
-    if kept is not None:
-        return kept
+    if kept is not None and kept[0] == n_dims:
+        return kept[1]
+    checks.require("hash_grid", "levels", levels, ("T", "L", row_length(n_dims)), torch.int64, _CPU)
     rows = levels.reshape(-1, levels.shape[-1])
     offsets, sizes, hashed = rows[:, 0], rows[:, 1], rows[:, 2] != 0
     sound = (offsets >= 0) & (sizes >= 8) & (sizes < MAX_LEVEL_SIZE) & (~hashed | ((sizes & (sizes - 1)) == 0))
     if not levels.is_contiguous() or not bool(sound.all()):
         raise ValueError("hash_grid: levels must be contiguous descriptors; make them with levels.describe")
-    return _extents.put(levels, int((offsets + sizes).max()))
+    return _extents.put(levels, (n_dims, int((offsets + sizes).max())))[1]
 
 
 _copies: TensorCache[Tensor] = TensorCache()
-_extents: TensorCache[int] = TensorCache()
+_extents: TensorCache[tuple[int, int]] = TensorCache()
 
 
 def _check_buffer(accumulate: GradientBuffer, table: Tensor) -> None:
@@ -290,10 +291,11 @@ def _check(positions, table, levels, working_copy, segments, level_weights, inte
     if not table.is_contiguous():
         raise ValueError(f"{op}: table must be contiguous, got strides {table.stride()}; call .contiguous()")
     cpu = _CPU
-    checks.require(op, "levels", levels, ("T", "L", row_length(n_dims)), torch.int64, cpu)
-    if not torch.compiler.is_compiling() and _extent(levels) > table.shape[0]:
+    if torch.compiler.is_compiling():
+        checks.require(op, "levels", levels, ("T", "L", row_length(n_dims)), torch.int64, cpu)
+    elif (extent := _extent(levels, n_dims)) > table.shape[0]:
         raise ValueError(
-            f"{op}: levels describe {_extent(levels)} entries, the table has {table.shape[0]}; pass the table that "
+            f"{op}: levels describe {extent} entries, the table has {table.shape[0]}; pass the table that "
             "levels.describe gave the size of"
         )
     for name, given in (("segments", segments), ("level_weights", level_weights), ("working_copy", working_copy)):

@@ -17,7 +17,7 @@ i64 packed_info_check(const i64* packed_info, i64 n_rays, i64 n_samples) {
     return covered;
 }
 
-i64 packed_info_starts(i64* packed_info, i64 n_rays, i64 max_samples) {
+i64 packed_info_starts(i64* packed_info, i64 n_rays, i64 max_samples, i64* n_kept) {
     i64 total = 0, kept = n_rays;
     for (i64 ray = 0; ray < n_rays; ++ray) {
         i64& count = packed_info[2 * ray + 1];
@@ -26,7 +26,8 @@ i64 packed_info_starts(i64* packed_info, i64 n_rays, i64 max_samples) {
         packed_info[2 * ray] = total;
         total += count;
     }
-    return kept;
+    *n_kept = kept;
+    return total;
 }
 
 } // namespace NEURAL_ISA

@@ -7,5 +7,5 @@
 // the sum of all counts.
 NEURAL_KERNEL(i64, packed_info_check, (const i64* packed_info, i64 n_rays, i64 n_samples))
 // Fills in the starts: the exclusive sums of the counts, up to the first ray that would pass max_samples; that one and
-// those behind it become (samples so far, 0). Returns how many leading rays are kept.
-NEURAL_KERNEL(i64, packed_info_starts, (i64* packed_info, i64 n_rays, i64 max_samples))
+// those behind it become (samples so far, 0). Writes how many leading rays are kept; returns the number of samples.
+NEURAL_KERNEL(i64, packed_info_starts, (i64* packed_info, i64 n_rays, i64 max_samples, i64* n_kept))

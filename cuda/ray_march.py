@@ -230,7 +230,7 @@ def _run(
 
 def _empty_counts(origins: Tensor) -> tuple[Tensor, Tensor]:
     n = origins.shape[0]
-    return origins.new_empty((n, 2), dtype=torch.int64), origins.new_empty((2, n))
+    return origins.new_empty(n, 2, dtype=torch.int64), origins.new_empty(2, n)
 
 
 def _empty_samples(origins: Tensor, n_samples: int) -> tuple[Tensor, Tensor, Tensor]:
