@@ -65,12 +65,17 @@ class RadianceRun:
     def render_camera(
         self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
     ) -> Rendering:
-        """One camera's picture; fields of the result have H W rows."""
-        device = self.field.centre.device
+        """One camera's picture; fields of the result have H W rows.
+
+        Args:
+            cameras: In the scene's frame, float64.
+            index: Which of them.
+            background: Behind the scene; that of the run without it.
+        """
+        device = self.occupancy.bitfield.device
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background], device=device)
-        return render_image(
-            self.field, cameras.to(device, torch.float32), index, self.occupancy, self.marching, background=color
-        )
+        posed = cameras.relative_to(self.field.origin).to(device, torch.float32)
+        return render_image(self.field, posed, index, self.occupancy, self.marching, background=color)
 
     def evaluate(
         self,
