@@ -33,7 +33,8 @@ def _run(path: Path) -> list[tuple[str, str]]:
     ]
     try:
         mean = json.loads((path / "eval.json").read_text("utf-8"))["mean"]
-        rows.append(("scores", f"PSNR {mean['psnr']:.2f} dB SSIM {mean['ssim']:.4f}"))
+        similarity = "" if mean["ssim"] is None else f" SSIM {mean['ssim']:.4f}"
+        rows.append(("scores", f"PSNR {mean['psnr']:.2f} dB{similarity}"))
     except FileNotFoundError:
         rows.append(("scores", f"none yet; neural eval {path}"))
     except (OSError, ValueError, KeyError, TypeError):

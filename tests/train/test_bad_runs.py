@@ -137,6 +137,18 @@ def test_what_eval_render_and_info_refuse(capture: Path, tmp_path: Path, small: 
     assert "no checkpoint yet" in capsys.readouterr().out
 
 
+def test_pictures_too_small_for_ssim_end_in_a_report_all_the_same(
+    tmp_path: Path, write_capture, small: list[str], capsys
+) -> None:
+    capture, run = write_capture(tmp_path / "tiny", n=5, size=(12, 9)), tmp_path / "run"
+    assert cli.main(["train", "radiance", str(capture), "--out", str(run), "--steps", "2", *small]) == 0
+    assert "SSIM needs 11x11 pixels" in capsys.readouterr().out
+    assert "SSIM needs 11x11 pixels" in (run / "report.html").read_text()
+    assert cli.main(["eval", str(run)]) == 0
+    assert cli.main(["info", str(run)]) == 0
+    assert "PSNR" in capsys.readouterr().out
+
+
 def test_eval_render_and_info_of_a_run(capture: Path, tmp_path: Path, small: list[str], capsys) -> None:
     run = tmp_path / "run"
     assert cli.main(["train", "radiance", str(capture), "--out", str(run), "--steps", "2", *small]) == 0
