@@ -143,6 +143,15 @@ def test_two_processes_cannot_train_one_run_and_a_killed_one_leaves_no_lock(tmp_
         assert run.resumed
 
 
+def test_a_process_killed_at_the_first_file_of_a_run_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    """Killed while config.json was being written: the folder is a run's all the same."""
+    left = tmp_path / ".config.json.4711.tmp"
+    left.write_text('{"scene": ')
+    with runs.opened(tmp_path, config(steps=9)) as run:
+        assert not run.resumed
+        assert not left.exists()
+
+
 def test_metrics_are_appended_and_cut_back_on_resume(tmp_path: Path) -> None:
     with log.MetricsLog(tmp_path) as metrics:
         for step in (10, 20, 30):

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from neural import checkpoint, evaluate, lpips, paths, runs, settings, video
 from neural.cameras import Cameras
-from neural.errors import BackendUnavailable, CheckpointError
+from neural.errors import BackendUnavailable, CheckpointError, SceneFormatError
 from neural.fields.radiance import RadianceField
 from neural.optim import saved_averages
 from neural.render.occupancy import OccupancyGrid
@@ -189,7 +189,8 @@ def radiance(
     asked = replace(asked, model=replace(asked.model, contraction=field.contraction))
     resolved = resolve(asked, _device(asked.run.device), background=scene.background)
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, TASK)
-    return _train(field, scene, resolved, folder, overwrite, progress, str(scene.path or scene.name))
+    source = str(scene.path.resolve()) if scene.path is not None else scene.name
+    return _train(field, scene, resolved, folder, overwrite, progress, source)
 
 
 def load_run(
@@ -208,7 +209,8 @@ def load_run(
         scene: For a run that was trained on a scene made or changed in Python: the same scene.
 
     Raises:
-        CheckpointError: No run, no checkpoint, or one that does not fit.
+        CheckpointError: No run, no checkpoint, or one that does not fit; the scene is gone or another one.
+        SceneFormatError: The scene cannot be read any more.
     """
     folder = Path(folder)
     stored = runs.read_config(folder)
@@ -223,6 +225,11 @@ def load_run(
         config = settings.from_plain(RadianceConfig, stored, source=str(folder / runs.CONFIG))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
+    if scene is None and not Path(source).exists():
+        raise CheckpointError(
+            f"{folder}: the scene that it was trained on, {source}, is not there; put it back, or pass "
+            "load_run(..., scene=) if it was made in Python"
+        )
     every = config.run.split_every
     capture = scene or load(source, downscale=config.run.downscale, cache=folder / runs.CACHE, test_every=every)
     if capture.aabb.tolist() != box:
@@ -289,11 +296,12 @@ def _decode(scene: Scene) -> None:
     """Reads all pixels, so that a broken photograph is found before a run begins.
 
     Raises:
-        SceneFormatError: Names the photograph.
-        ValueError: There are none to train on.
+        SceneFormatError: Names the photograph, or the scene that has none to train on.
     """
     if scene.images is None or not scene.splits["train"]:
-        raise ValueError(f"{scene.name}: no images to train on; check the scene's images and its train split")
+        raise SceneFormatError(
+            scene.path or scene.name, "no images to train on; check the scene's images and its train split"
+        )
     for stack in (scene.images, scene.masks):
         if stack is not None:
             _ = stack.flat

@@ -270,11 +270,7 @@ class RadianceTask:
     def _diverged(self, step: int, what: str) -> DivergenceError:
         """The error, with the tensors at fault where parameters themselves are."""
         names = [name for name, p in self.field.named_parameters() if not bool(torch.isfinite(p).all())]
-        found = f" (not finite: {', '.join(names)})" if names else ""
-        return DivergenceError(
-            f"step {step}: {what}{found}; the last checkpoint is untouched. Lower --optim.lr, or look for photographs "
-            "or poses that are broken"
-        )
+        return DivergenceError(step, what + (f" (not finite: {', '.join(names)})" if names else ""))
 
 
 def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:

@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from neural import checkpoint, cli
+from neural.train import radiance_run
 
 Damage = Callable[[Path], Any]
 
@@ -101,6 +103,15 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(
 def test_flags_that_cannot_be_meant(capture: Path, tmp_path: Path, flags: list[str], message: str, capsys) -> None:
     code = 3 if "--downscale" in flags else 2
     assert message in refusal(capsys, code, "train", "radiance", capture, "--out", tmp_path / "run", *flags)
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_scene_without_photographs_is_bad_input(capture: Path, tmp_path: Path, small: list[str], monkeypatch, capsys):
+    """No reader gives such a scene today; one that did would end as bad input does."""
+    load = radiance_run.load
+    monkeypatch.setattr(radiance_run, "load", lambda *a, **options: replace(load(*a, **options), images=None))
+    refused = refusal(capsys, 3, "train", "radiance", capture, "--out", tmp_path / "run", "--steps", 2, *small)
+    assert "no images to train on" in refused
     assert not (tmp_path / "run" / "config.json").exists()
 
 

@@ -185,7 +185,7 @@ def test_one_photograph_trains_without_scores(ball: Path, tmp_path: Path) -> Non
 def test_no_photograph_to_train_on_is_refused_before_a_run_begins(ball: Path, tmp_path: Path) -> None:
     scene = load(ball)
     for empty in (replace(scene, splits={"train": (), "test": (0,)}), replace(scene, images=None)):
-        with pytest.raises(ValueError, match="no images to train on"):
+        with pytest.raises(SceneFormatError, match="ball: no images to train on"):
             neural.train.radiance(small_field(scene.aabb), empty, steps=2, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "config.json").exists()
 
@@ -281,7 +281,7 @@ def test_a_scene_that_is_gone_is_named(ball: Path, tmp_path: Path, write_capture
     capture = write_capture(tmp_path / "moved", n=4)
     train(capture, tmp_path / "run", BALL, steps=2)
     capture.rename(tmp_path / "elsewhere")
-    with pytest.raises(SceneFormatError, match="moved"):
+    with pytest.raises(CheckpointError, match=r"moved, is not there; put it back"):
         neural.load_run(tmp_path / "run")
 
 
@@ -296,6 +296,9 @@ def test_images_in_memory_train_too(ball: Path, tmp_path: Path) -> None:
     mixed = replace(scene, path=None, name="mixed", cameras=cameras, images=ImageStack.from_arrays(pictures))
     run = neural.train.radiance(small_field(mixed.aabb), mixed, config=BALL, steps=200, out=tmp_path, progress=False)
     assert run.evaluate(progress=False).psnr > 15
+    with pytest.raises(CheckpointError, match=r"mixed, is not there; .*load_run\(\.\.\., scene=\)"):
+        neural.load_run(tmp_path, field=small_field(mixed.aabb))
+    assert neural.load_run(tmp_path, field=small_field(mixed.aabb), scene=mixed).scene is mixed
 
 
 if __name__ == "__main__":  # the golden curve, made anew: python tests/train/test_training.py
