@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from neural import atomic
+
 PIP = "pip install 'av>=14'"
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 
@@ -82,7 +84,8 @@ def _write_pngs(folder: Path, frames: Iterator[np.ndarray]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for count, frame in enumerate(frames, start=1):
-        Image.fromarray(np.ascontiguousarray(frame)).save(folder / f"{count - 1:05d}.png")
+        with atomic.replacing(folder / f"{count - 1:05d}.png") as file:
+            Image.fromarray(np.ascontiguousarray(frame)).save(file, "PNG")
     return count
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import neural
 from neural.errors import CheckpointError, NeuralError, SceneFormatError
-from neural.interrupt import EXIT_DONE, EXIT_INPUT, EXIT_PROBLEM, EXIT_USAGE, Interrupted
+from neural.interrupt import EXIT_DONE, EXIT_INPUT, EXIT_PROBLEM, EXIT_USAGE, Interrupted, stoppable
 from neural.settings import nearest
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(arguments)
+        with stoppable():
+            return _run(arguments)
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
     except (SceneFormatError, CheckpointError) as error:
@@ -43,11 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NeuralError, OSError) as error:  # a full disk, a folder that may not be written
         return _complain(str(error), EXIT_PROBLEM)
     except Interrupted as stop:
-        print(f"{stop}; saved. The same command goes on from here.", file=sys.stderr)
+        print(stop, file=sys.stderr)
         return stop.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; what was trained is saved, the same command finishes the rest", file=sys.stderr)
-        return 130
 
 
 class UsageError(Exception):
