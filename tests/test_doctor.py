@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import os
 import sys
 import tomllib
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,25 @@ def test_the_cache_is_measured(native, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "kernel.cubin").write_bytes(b"x" * 2_500_000)
     assert "2.5 MB, writable" in finding("cache").text
+
+
+def test_files_that_vanish_while_they_are_measured_do_not_count(native, tmp_path: Path, monkeypatch) -> None:
+    """Another process empties the cache between the listing and the look at each file."""
+    folder = tmp_path / "cache" / "cubins"
+    folder.mkdir(parents=True)
+    for index in range(3):
+        (folder / f"{index}.cubin").write_bytes(b"x" * 1_000_000)
+    walk = os.walk
+
+    def listed_then_gone(top: Path) -> Iterator[tuple]:
+        for place, folders, names in walk(top):
+            for name in names[:2]:
+                (Path(place) / name).unlink()
+            yield place, folders, names
+        yield str(tmp_path / "cache" / "gone"), [], ["a"]
+
+    monkeypatch.setattr(doctor.os, "walk", listed_then_gone)
+    assert "1.0 MB, writable" in finding("cache").text
 
 
 @pytest.mark.parametrize(
