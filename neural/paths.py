@@ -124,7 +124,9 @@ def load(path: Path) -> Cameras:
     except (ValueError, RecursionError) as error:
         raise SceneFormatError(path, f"not a JSON camera path: {error}") from error
     if not isinstance(content, dict) or content.get("format") != "neural-path" or content.get("version") != 1:
-        raise SceneFormatError(path, 'expected "format": "neural-path", "version": 1 at the top')
+        raise SceneFormatError(
+            path, 'expected "format": "neural-path", "version": 1 at the top; write one with neural.paths.save'
+        )
     frames = content.get("frames")
     if not isinstance(frames, list) or not 0 < len(frames) <= _MAX_FRAMES:
         raise SceneFormatError(path, f"frames: expected a list of 1 to {_MAX_FRAMES} frames")

@@ -19,7 +19,7 @@ COMMANDS = {
     "train": ("neural.cli.train", "train a scene from photographs:  neural train radiance SCENE"),
     "eval": ("neural.cli.eval", "score a run on its held-out photographs"),
     "render": ("neural.cli.render", "render a video of a run along a camera path"),
-    "info": ("neural.cli.info", "say what a scene, a run or a checkpoint holds"),
+    "info": ("neural.cli.info", "say what a scene or a run holds"),
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }
 

@@ -127,10 +127,10 @@ def _scores(views: Sequence[View]) -> str:
             f"<td>{_fraction(view.ssim)}</td>{perceptual}</tr>"
         )
     n = len(views)
-    similar, perceptual = (_mean([getattr(view, name) for view in views]) for name in ("ssim", "lpips"))
+    ssim, distance = (_mean([getattr(view, name) for view in views]) for name in ("ssim", "lpips"))
     mean = (
         f'<tr><td>mean of {n}</td><td class="metered"><span>{sum(v.psnr for v in views) / n:.2f}</span></td>'
-        f"<td>{_fraction(similar)}</td>" + (f"<td>{_fraction(perceptual)}</td>" if with_lpips else "") + "</tr>"
+        f"<td>{_fraction(ssim)}</td>" + (f"<td>{_fraction(distance)}</td>" if with_lpips else "") + "</tr>"
     )
     note = "" if with_lpips else "<p class=note>LPIPS: not installed (its weights were not found).</p>"
     head = "<th>image</th><th>PSNR / dB</th><th>SSIM</th>" + ("<th>LPIPS</th>" if with_lpips else "")

@@ -153,8 +153,10 @@ def train(
         DivergenceError: The loss became NaN or Inf.
         Interrupted: A signal came; the state is saved.
     """
-    asked = config or RadianceConfig()
     folder = out or runs.default_folder(scene, TASK)
+    asked = config or RadianceConfig()
+    if not overwrite:
+        asked = _as_long_as_stored(asked, folder)
     capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
     resolved = resolve(asked, _device(asked.run.device), unbounded=capture.unbounded, background=capture.background)
     return _train(None, capture, resolved, folder, overwrite, progress, str(Path(scene).resolve()))
@@ -187,8 +189,10 @@ def radiance(
     if steps is not None or minutes is not None:
         asked = replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))
     asked = replace(asked, model=replace(asked.model, contraction=field.contraction))
-    resolved = resolve(asked, _device(asked.run.device), background=scene.background)
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, TASK)
+    if not overwrite:
+        asked = _as_long_as_stored(asked, folder)
+    resolved = resolve(asked, _device(asked.run.device), background=scene.background)
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     return _train(field, scene, resolved, folder, overwrite, progress, source)
 
@@ -289,7 +293,20 @@ def _train(
         trained = RadianceRun(folder, scene, config, task.averaged_field(), task.occupancy, task.marching)
         if not page.exists():
             _finish(trained, run, seconds, progress)
+        elif progress:
+            print(f"all of its {run.config['run']['steps']} steps are done, --steps asks for more; report: {page}")
         return trained
+
+
+def _as_long_as_stored(asked: RadianceConfig, folder: Path) -> RadianceConfig:
+    """With the length of the run in `folder`, if there is one and no length is asked for."""
+    if asked.run.steps is not None or asked.run.minutes is not None or not (folder / runs.CONFIG).is_file():
+        return asked
+    stored = runs.flatten(runs.read_config(folder))
+    steps, minutes = stored.get(runs.STEPS), stored.get(runs.MINUTES)
+    if isinstance(steps, int):
+        return replace(asked, run=replace(asked.run, steps=steps))
+    return replace(asked, run=replace(asked.run, minutes=minutes)) if isinstance(minutes, float) else asked
 
 
 def _decode(scene: Scene) -> None:
@@ -310,13 +327,14 @@ def _decode(scene: Scene) -> None:
 def _say(config: RadianceConfig, scene: Scene, folder: Path) -> None:
     """The values that were chosen, in one line each."""
     run, model, sampling = config.run, config.model, config.sampling
+    plural = "" if sampling.cascades == 1 else "s"
     length = f"{run.steps} steps" if run.steps is not None else f"{run.minutes:g} minutes"
     print(
         f"{scene.name}: {len(scene.splits['train'])} images for training, {len(scene.splits['test'])} held out; "
         f"{length} on {run.device}, into {folder}\n"
         f"chosen: table 2^{model.log2_hashmap_size} x {model.n_levels} levels to {model.finest_resolution}, "
         f"contraction {model.contraction}, {sampling.target_samples} samples a step, {sampling.cascades} occupancy "
-        f"cascades of {sampling.occupancy_resolution}^3, background {run.background}"
+        f"cascade{plural} of {sampling.occupancy_resolution}^3, background {run.background}"
     )
 
 
