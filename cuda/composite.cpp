@@ -9,9 +9,10 @@ namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
-NEURAL_HD vfloat lanes_of(const Rows& rows, i64 n, i64 k, i64 count) {
+NEURAL_HD vfloat lanes_of(const Rows& rows, i64 n, i64 k, i64 count) { // any count, as load_first takes it
     const float* p = rows.data + n * rows.stride_n + k * rows.stride_k;
-    return rows.stride_n == 1 ? load_first(p, count) : load_strided(p, rows.stride_n, int(count));
+    if (rows.stride_n == 1) return load_first(p, count);
+    return load_strided(p, rows.stride_n, count < kWidth ? int(count) : kWidth);
 }
 NEURAL_HD void store_lanes_of(const RowsOut& rows, i64 n, i64 k, vfloat v, i64 count) {
     float* p = rows.data + n * rows.stride_n + k * rows.stride_k;

@@ -36,7 +36,7 @@ struct Turned {
     Rows rows;
 
     Turned(const float* positions, i64 stride_n, i64 stride_k, i64 n, int n_dims, int n_threads)
-        : memory(stride_n == 1 ? 0 : size_t(n) * size_t(n_dims)), rows{positions, stride_n, stride_k} {
+        : memory(stride_n == 1 ? 0 : n * n_dims), rows{positions, stride_n, stride_k} {
         if (stride_n == 1) return;
         parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
             const i64 end = (chunk + 1) * kChunk < n ? (chunk + 1) * kChunk : n;
@@ -100,7 +100,7 @@ template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& le
     vfloat valid = splat(1.0f);
     const auto whole = [](vfloat p, vuint& cell) {
         const vfloat f = floor(p);
-        cell = (vuint)to_int(f);
+        cell = (vuint)to_int(max(min(f, splat(grid::kFarthestCell)), splat(-grid::kFarthestCell)));
         return f;
     };
     for (int d = 0; d < D; ++d) {
@@ -109,8 +109,12 @@ template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& le
         if (g.outside != grid::kWrap) {
             const vint in = (x >= 0.0f) & (x <= 1.0f);
             inside = in ? inside : splat(0.0f);
-            if (g.outside == grid::kZero) valid = valid * inside;
-            x = x < 0.0f ? splat(0.0f) : (x > 1.0f ? splat(1.0f) : x); // NaN stays
+            if (g.outside == grid::kZero) {
+                valid = valid * inside;
+                x = in ? x : splat(0.0f);
+            } else {
+                x = x < 0.0f ? splat(0.0f) : (x > 1.0f ? splat(1.0f) : x); // NaN stays
+            }
         }
         if (g.interpolation == grid::kLinear) axes[d] = grid::locate<grid::kLinear, vfloat, vuint>(x, level.scale[d], inside, whole);
         else if (g.interpolation == grid::kSmoothstep)
@@ -228,10 +232,11 @@ void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int
 // then stores the D sums of each point to grad_positions unless that is null.
 template <int D, class Visit>
 void by_chunks(const Grid& g, float* grad_positions, int n_threads, const Visit& visit) {
-    parallel_for(count_chunks(g, kWideChunk), n_threads, [&](i64 task) {
+    const auto vectors = [](i64 points) { return (points + kWidth - 1) / kWidth * D; };
+    const i64 length = vectors(g.n_points() < kWideChunk ? g.n_points() : kWideChunk);
+    parallel_for_with<vfloat>(length, count_chunks(g, kWideChunk), n_threads, [&](i64 task, vfloat* sums) {
         const Span span = nth_chunk(g, kWideChunk, task);
-        const size_t n_vectors = size_t((span.last - span.first + kWidth - 1) / kWidth);
-        Scratch<vfloat> sums(n_vectors * D);
+        for (i64 i = 0; i < vectors(span.last - span.first); ++i) sums[i] = vfloat{};
         for (int l = 0; l < g.n_levels; ++l) {
             if (g.weight(l) == 0.0f) continue;
             const auto level = g.level<D>(span.table, l);
@@ -239,14 +244,14 @@ void by_chunks(const Grid& g, float* grad_positions, int n_threads, const Visit&
                 const int count = span.last - n < kWidth ? int(span.last - n) : kWidth;
                 Axis axes[D];
                 const vfloat scale = locate<D>(g, level, n, count, axes) * g.weight(l);
-                visit(l, level, axes, scale, n, count, sums.data + (n - span.first) / kWidth * D);
+                visit(l, level, axes, scale, n, count, sums + (n - span.first) / kWidth * D);
             }
         }
         if (!grad_positions) return;
         for (i64 n = span.first; n < span.last; n += kWidth) {
             const int count = span.last - n < kWidth ? int(span.last - n) : kWidth;
             for (int d = 0; d < D; ++d)
-                store_strided(grad_positions + n * D + d, D, sums.data[(n - span.first) / kWidth * D + d], count);
+                store_strided(grad_positions + n * D + d, D, sums[(n - span.first) / kWidth * D + d], count);
         }
     });
 }

@@ -39,13 +39,19 @@ __device__ float locate(const float* position, i64 stride, const Level& level, A
     for (int d = 0; d < DIMS; ++d) {
         float x = position[d * stride], inside = 1.0f;
         if (OUTSIDE != grid::kWrap) {
-            inside = x >= 0.0f && x <= 1.0f ? 1.0f : 0.0f;
-            if (OUTSIDE == grid::kZero) valid *= inside;
-            x = x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); // NaN stays
+            const bool in = x >= 0.0f && x <= 1.0f;
+            inside = in ? 1.0f : 0.0f;
+            if (OUTSIDE == grid::kZero) {
+                valid *= inside;
+                x = in ? x : 0.0f;
+            } else {
+                x = x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); // NaN stays
+            }
         }
         axes[d] = grid::locate<INTERPOLATION, float, u32>(x, level.scale[d], inside, [](float p, u32& cell) {
-            cell = u32(__float2int_rd(p));
-            return floorf(p);
+            const float f = floorf(p);
+            cell = u32(int(fmaxf(fminf(f, grid::kFarthestCell), -grid::kFarthestCell)));
+            return f;
         });
     }
     return valid;

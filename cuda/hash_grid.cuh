@@ -15,6 +15,11 @@ namespace grid {
 enum Interpolation { kNearest = 0, kLinear = 1, kSmoothstep = 2 };
 enum Outside { kWrap = 0, kClamp = 1, kZero = 2 };
 
+// Cells end here on both sides: farther positions, and NaN on the upper side, take the last cell, so that every input
+// has an integer, the same on every machine. Fp32 has no fractions this far out. Infinities and NaN that reach a cell give NaN
+// features: both under wrap, NaN under clamp; under zero they are outside like any other.
+constexpr float kFarthestCell = 1073741824.0f; // 2^30
+
 template <int D> struct Level {
     i64 offset;
     u32 size;
@@ -49,15 +54,15 @@ template <class V, class U> struct Axis {
     V low, high, slope, bend;
 };
 
-// `whole(p, cell)` gives floor(p) and stores it as an integer.
+// `whole(p, cell)` gives floor(p) and stores it as an integer, at most kFarthestCell from 0.
 template <int Interp, class V, class U, class Whole>
 NEURAL_HD Axis<V, U> locate(V x, float scale, V inside, const Whole& whole) {
     Axis<V, U> axis;
     const V p = x * scale + 0.5f;
     const V f = p - whole(p, axis.cell);
-    const V zero = f - f;
+    const V zero = inside - inside;
     if (Interp == kNearest) {
-        axis.low = zero + 1.0f;
+        axis.low = f - f + 1.0f; // NaN of an infinity too
         axis.high = axis.slope = axis.bend = zero;
     } else if (Interp == kLinear) {
         axis.high = f;

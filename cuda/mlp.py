@@ -9,18 +9,26 @@ from torch import Tensor
 
 from neural.cuda import checks, jit, library
 from neural.cuda.autograd import Function
+from neural.cuda.gradients import GradientBuffer
 from neural.cuda.mlp_spec import MLPSpec, spec_of
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import mlp as reference
 
 
-def mlp(inputs: Float[Tensor, "N I"], params: Float[Tensor, "P"], spec: MLPSpec) -> Float[Tensor, "N O"]:
+def mlp(
+    inputs: Float[Tensor, "N I"],
+    params: Float[Tensor, "P"],
+    spec: MLPSpec,
+    *,
+    accumulate: GradientBuffer | None = None,
+) -> Float[Tensor, "N O"]:
     """Evaluates the network: a_l = phi(W_l a_(l-1) + b_l).
 
     Args:
         inputs: float32 in either memory order; the transposed view of a [I, N] buffer is the faster one.
         params: All weights, float32 [spec.n_params], contiguous.
         spec: Sizes and activations.
+        accumulate: Adds the parameters' gradient into this buffer and gives autograd none: the training loop's way.
 
     Returns:
         Outputs, float32, a transposed view of a [O, N] buffer. Differentiable; the gradient to `inputs` is
@@ -32,7 +40,9 @@ def mlp(inputs: Float[Tensor, "N I"], params: Float[Tensor, "P"], spec: MLPSpec)
     _require(inputs, params, spec)
     if torch.compiler.is_compiling():
         return torch.ops.neural.mlp(inputs, params, list(spec.code), spec.frequency)
-    return _MLP.apply(inputs, params, spec)
+    if accumulate is not None:
+        checks.require("mlp", "accumulate.grad", accumulate.grad, (spec.n_params,), device=params.device)
+    return _MLP.apply(inputs, params, spec, accumulate)
 
 
 def mlp_input_gradient(
@@ -48,25 +58,6 @@ def mlp_input_gradient(
     return _MLPBackward.apply(grad, inputs, params, spec, True, False)[0]
 
 
-def mlp_backward_into(
-    grad: Float[Tensor, "N O"],
-    inputs: Float[Tensor, "N I"],
-    params: Float[Tensor, "P"],
-    spec: MLPSpec,
-    grad_params: Float[Tensor, "P"],
-    *,
-    need_inputs: bool = True,
-) -> Float[Tensor, "N I"] | None:
-    """Adds the gradient to the parameters into `grad_params` and gives the gradient to the inputs, outside autograd."""
-    _require(inputs, params, spec)
-    checks.require("mlp", "grad", grad, (inputs.shape[0], spec.n_out), device=inputs.device)
-    checks.require("mlp", "grad_params", grad_params, (spec.n_params,), device=inputs.device)
-    if not grad_params.is_contiguous():
-        raise ValueError("mlp: grad_params must be contiguous; allocate it with torch.zeros_like(params)")
-    with torch.no_grad():
-        return _backward(grad, inputs, params, spec, need_inputs, True, grad_params)[0]
-
-
 def _require(inputs: Tensor, params: Tensor, spec: MLPSpec) -> None:
     checks.require("mlp", "inputs", inputs, ("N", spec.n_in))
     checks.require("mlp", "params", params, (spec.n_params,), device=inputs.device)
@@ -76,18 +67,22 @@ def _require(inputs: Tensor, params: Tensor, spec: MLPSpec) -> None:
 
 class _MLP(Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, params: Tensor, spec: MLPSpec) -> Tensor:
+    def forward(ctx: Any, inputs: Tensor, params: Tensor, spec: MLPSpec, into: GradientBuffer | None) -> Tensor:
         ctx.save_for_backward(inputs, params)
-        ctx.spec = spec
+        ctx.spec, ctx.into = spec, into
         return _forward(inputs, params, spec)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, params = ctx.saved_tensors
-        need_inputs, need_params, _ = ctx.needs_input_grad
+        need_inputs, need_params = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():
-            return *_MLPBackward.apply(grad, inputs, params, ctx.spec, need_inputs, need_params), None
-        return *_backward(grad, inputs, params, ctx.spec, need_inputs, need_params), None
+            return *_MLPBackward.apply(grad, inputs, params, ctx.spec, need_inputs, need_params), None, None
+        if ctx.into is None or not need_params:
+            return *_backward(grad, inputs, params, ctx.spec, need_inputs, need_params), None, None
+        to_inputs, _ = _backward(grad, inputs, params, ctx.spec, need_inputs, True, ctx.into.grad)
+        ctx.into.touched.fill_(-1)
+        return to_inputs, None, None, None
 
 
 class _MLPBackward(Function):

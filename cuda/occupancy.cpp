@@ -53,10 +53,12 @@ float occupancy_mean(const float* thickness, i64 n_cells, int n_threads) {
             total[c % kLanes] += counts ? double(thickness[c]) : 0.0;
             seen[c % kLanes] += counts ? 1.0 : 0.0;
         }
+        Sum sum{};
         for (int lane = 0; lane < kLanes; ++lane) {
-            sums.data[chunk].total += total[lane];
-            sums.data[chunk].seen += seen[lane];
+            sum.total += total[lane];
+            sum.seen += seen[lane];
         }
+        sums.data[chunk] = sum;
     });
     Sum all{};
     for (i64 chunk = 0; chunk * occupancy::kChunk < n_cells; ++chunk) {

@@ -2,6 +2,7 @@
 // Cascade k is the cube of side 2^k sides of cascade 0 about the same centre; cells are in Morton order, x lowest.
 // Source: the update rule of Mueller et al. 2022, arXiv:2201.05989, appendix E.2.
 #pragma once
+#include "common/morton.cuh"
 #include "common/philox.cuh"
 
 namespace neural {
@@ -10,20 +11,6 @@ namespace occupancy {
 constexpr i64 kChunk = 4096;             // cells that are summed in one go
 constexpr u32 kPointStream = 0x6F636370; // Philox stream of the points in cells
 
-NEURAL_HD u32 compact(u32 v) { // every third bit of v, moved together
-    v &= 0x09249249u;
-    v = (v | (v >> 2)) & 0x030C30C3u;
-    v = (v | (v >> 4)) & 0x0300F00Fu;
-    v = (v | (v >> 8)) & 0x030000FFu;
-    return (v | (v >> 16)) & 0x3FFu;
-}
-NEURAL_HD u32 spread(u32 v) { // its inverse, for 10 bits
-    v = (v | (v << 16)) & 0x030000FFu;
-    v = (v | (v << 8)) & 0x0300F00Fu;
-    v = (v | (v << 4)) & 0x030C30C3u;
-    return (v | (v << 2)) & 0x09249249u;
-}
-
 // A random point in a cell, in sides of cascade 0 from the centre.
 NEURAL_HD void point(i64 cell, u64 seed, u32 step, int resolution, float (&p)[3]) {
     const i64 per_cascade = i64(resolution) * resolution * resolution;
@@ -31,7 +18,7 @@ NEURAL_HD void point(i64 cell, u64 seed, u32 step, int resolution, float (&p)[3]
     const float side = float(1 << (cell / per_cascade));
     const philox::Words random = philox::block(seed, kPointStream, step, u64(cell));
     for (int i = 0; i < 3; ++i) {
-        const float q = (float(compact(code >> i)) + philox::uniform(random.w[i])) / float(resolution);
+        const float q = (float(morton::compact(code >> i)) + philox::uniform(random.w[i])) / float(resolution);
         p[i] = (q - 0.5f) * side;
     }
 }
@@ -44,8 +31,8 @@ NEURAL_HD float raised(float thickness, float value) { // a NaN does not compare
 // The cell of the next coarser cascade that covers the 8 cells of byte `byte` in this one.
 NEURAL_HD u32 parent(u32 byte, int resolution) {
     const u32 quarter = u32(resolution) / 4u;
-    return spread(compact(byte) + quarter) | (spread(compact(byte >> 1) + quarter) << 1) |
-           (spread(compact(byte >> 2) + quarter) << 2);
+    return morton::encode(morton::compact(byte) + quarter, morton::compact(byte >> 1) + quarter,
+                          morton::compact(byte >> 2) + quarter);
 }
 
 } // namespace occupancy

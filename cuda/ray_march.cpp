@@ -50,12 +50,8 @@ struct Lanes {
     static NEURAL_HD vfloat log(vfloat v) { return NEURAL_ISA::log(v); }
     const u8* bitfield;
 
-    static NEURAL_HD vuint spread(vint cell, bool wide) { // march::spread; without its first step for 8 bits
-        vuint v = (vuint)cell;
-        if (wide) v = (v | (v << 16)) & 0x030000FFu;
-        v = (v | (v << 8)) & 0x0300F00Fu;
-        v = (v | (v << 4)) & 0x030C30C3u;
-        return (v | (v << 2)) & 0x09249249u;
+    static NEURAL_HD vuint spread(vint cell, bool wide) {
+        return wide ? morton::spread((vuint)cell) : morton::spread_8((vuint)cell);
     }
 
     // The uniform block around a cell: side in voxels (4, 2 or 1), and whether it is occupied. The 64 voxels of a 4^3

@@ -23,7 +23,7 @@ struct Thread {
 
     __device__ __forceinline__ void block(const march::Grid& grid, int level, const int (&cell)[3], int& size,
                                           int& occupied) const {
-        const u32 code = march::spread(cell[0]) | (march::spread(cell[1]) << 1) | (march::spread(cell[2]) << 2);
+        const u32 code = morton::encode(u32(cell[0]), u32(cell[1]), u32(cell[2]));
         const i64 cascade = i64(grid.resolution) * grid.resolution * grid.resolution / 64;
         const u64 word = words[level * cascade + (code >> 6)];
         const u32 bit = code & 63u;

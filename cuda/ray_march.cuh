@@ -16,7 +16,7 @@
 //
 // M is the machine: its Float and Int are scalars on a GPU and lanes on a CPU; its `block` looks the grid up.
 #pragma once
-#include "common/platform.cuh"
+#include "common/morton.cuh"
 
 namespace neural {
 namespace march {
@@ -32,13 +32,6 @@ struct Grid {
     const float* settings;
     int n_cascades, resolution;
 };
-
-NEURAL_HD u32 spread(u32 v) { // bits of v (10) to every third place
-    v = (v | (v << 16)) & 0x030000FFu;
-    v = (v | (v << 8)) & 0x0300F00Fu;
-    v = (v | (v << 4)) & 0x030C30C3u;
-    return (v | (v << 2)) & 0x09249249u;
-}
 
 template <class M> struct Ray {
     using Float = typename M::Float;

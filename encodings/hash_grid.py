@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,8 @@ from neural.cuda.gradients import GradientBuffer
 from neural.cuda.hash_grid import Interpolation, Outside, hash_grid
 
 INIT_RANGE = 1e-4
+Precision = Literal["float32", "float16", "bfloat16"]
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class HashGrid(nn.Module):
@@ -29,6 +32,8 @@ class HashGrid(nn.Module):
         interpolation: `linear`, `smoothstep` or `nearest`.
         outside: What happens beyond [0, 1]: `clamp`, `zero` or `wrap`.
         n_tables: Equal sub-tables in one pool, chosen per segment of the batch.
+        precision: What lookups read: the table itself, or a `float16` or `bfloat16` working copy of half its size.
+            Gradients and the optimiser's values stay float32.
         seed: Of the initial values, uniform in +-1e-4.
 
     Attributes:
@@ -36,6 +41,8 @@ class HashGrid(nn.Module):
         levels: Descriptors, int64 [n_tables, n_levels, 3 + 2 D] (see `neural.cuda.levels`).
         level_weights: None, or a factor per level; a level of weight 0 costs nothing.
         gradients: None, or a buffer that backward passes add into instead of `table.grad`.
+        working_copy: None, or the copy that lookups read. It follows the table by itself, by a pass over all of it; an
+            `Adam` group that is given it writes both at once.
 
     Raises:
         ValueError: A value out of range, or both of `finest_resolution` and `per_level_scale`.
@@ -50,6 +57,7 @@ class HashGrid(nn.Module):
 
     level_weights: Float[Tensor, "L"] | None
     levels: Int[Tensor, "T L W"]
+    working_copy: Float[Tensor, "E F"] | None
 
     def __init__(
         self,
@@ -65,9 +73,12 @@ class HashGrid(nn.Module):
         interpolation: Interpolation = "linear",
         outside: Outside = "clamp",
         n_tables: int = 1,
+        precision: Precision = "float32",
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         if n_features_per_level not in (1, 2, 4, 8):
             raise ValueError(f"n_features_per_level must be 1, 2, 4 or 8, got {n_features_per_level}")
         base = _per_axis(base_resolution, n_dims)
@@ -88,6 +99,9 @@ class HashGrid(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         values = torch.rand(n_entries, n_features_per_level, generator=generator)
         self.table = nn.Parameter(values.mul_(2 * INIT_RANGE).sub_(INIT_RANGE))
+        dtype = PRECISIONS[precision]
+        self.register_buffer("working_copy", None if dtype is None else self.table.detach().to(dtype), persistent=False)
+        self._ahead = self._versions()
 
     def forward(self, x: Float[Tensor, "N D"], segments: Int[Tensor, "T1"] | None = None) -> Float[Tensor, "N K"]:
         """Features of all levels, K = n_levels * n_features_per_level.
@@ -97,10 +111,21 @@ class HashGrid(nn.Module):
             segments: With several sub-tables: int64 [n_tables + 1] bounds of the points that use each.
         """
         return hash_grid(
-            x, self.table, self.levels, segments=segments, level_weights=self.level_weights,
-            interpolation=self.interpolation, outside=self.outside,
+            x, self.table, self.levels, working_copy=self._current_copy(), segments=segments,
+            level_weights=self.level_weights, interpolation=self.interpolation, outside=self.outside,
             accumulate=self.gradients if torch.is_grad_enabled() else None,
         )  # fmt: skip
+
+    def _current_copy(self) -> Tensor | None:
+        """The working copy, made anew if the table has been written without it."""
+        if self.working_copy is not None and self._versions() != self._ahead:
+            self.working_copy.copy_(self.table.detach())
+            self._ahead = self._versions()
+        return self.working_copy
+
+    def _versions(self) -> int:
+        """How many writes the table has seen beyond those of its copy: unchanged by a step that writes both."""
+        return 0 if self.working_copy is None else self.table._version - self.working_copy._version
 
     def set_max_level(self, n_levels: int | None) -> None:
         """Uses only the first `n_levels` levels (the others give zeros and cost nothing); None uses all."""

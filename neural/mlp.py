@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neural.cuda.gradients import GradientBuffer
 from neural.cuda.mlp import mlp
 from neural.cuda.mlp_spec import Activation, MLPSpec
 
@@ -30,6 +31,7 @@ class MLP(nn.Module):
     Attributes:
         params: All layers in one float32 parameter; `layers()` gives views.
         spec: Sizes, activations and layout.
+        gradients: None, or a buffer that backward passes add into instead of `params.grad`.
 
     Raises:
         ValueError: A size or an activation that the kernels do not have.
@@ -53,6 +55,7 @@ class MLP(nn.Module):
         super().__init__()
         self.spec = MLPSpec(n_in, n_out, width, n_hidden_layers, activation, output_activation, bias, frequency)
         self.params = nn.Parameter(torch.zeros(self.spec.n_params))
+        self.gradients: GradientBuffer | None = None
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
@@ -74,7 +77,8 @@ class MLP(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "N I"]) -> Float[Tensor, "N O"]:
         """The outputs, a transposed view of a [O, N] buffer."""
-        return mlp(inputs, self.params, self.spec)
+        into = self.gradients if torch.is_grad_enabled() else None
+        return mlp(inputs, self.params, self.spec, accumulate=into)
 
     def extra_repr(self) -> str:
         spec = self.spec

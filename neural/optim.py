@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from neural.cuda.adam import AdamRule, AdamState, adam, settle
 from neural.cuda.gradients import GradientBuffer
@@ -92,6 +93,8 @@ class Adam:
                 )  # fmt: skip
                 if buffer is not None and not group.lazy:
                     buffer.touched.zero_()
+                written = (param, state.working_copy) if state.working_copy is not None else (param,)
+                increment_version(written)  # the kernels write where torch does not see it
 
     def zero_grad(self) -> None:
         """Forgets all gradients; needed for `.grad` after each step, for buffers only if a step was left out."""

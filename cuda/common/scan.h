@@ -1,5 +1,5 @@
-// Prefix sums and products over the lanes of a vector, loads and stores of its first lanes, and exp(v) - 1:
-// what kernels need that run along a ray's samples.
+// Prefix sums and products over the lanes of a vector, and loads and stores of its first lanes: what kernels need that
+// run along a ray's samples.
 #pragma once
 #include "simd.h"
 
@@ -84,23 +84,6 @@ template <int K = 1> NEURAL_HD vfloat scan_sum_down(vfloat v) {
 
 // Sum of all lanes by shuffles, in a fixed order.
 NEURAL_HD float lane_sum(vfloat v) { return scan_sum_down(v)[0]; }
-
-// e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
-NEURAL_HD vfloat expm1(vfloat v) {
-    const vfloat x = v < -87.3f ? splat(-87.3f) : (v > 88.0f ? splat(88.0f) : v);
-    const vfloat n = floor(x * 1.44269504088896341f + 0.5f);
-    vfloat r = x - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
-    vfloat p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    const vfloat q = p * r * r + r; // e^r - 1
-    const vfloat power = as_float((to_int(n) + 127) << 23);
-    return power * q + (power - 1.0f);
-}
 
 } // namespace NEURAL_ISA
 } // namespace neural

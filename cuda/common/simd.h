@@ -5,6 +5,8 @@
 #include "platform.cuh"
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace neural {
@@ -53,7 +55,21 @@ NEURAL_HD void store_strided(float* p, i64 stride, vfloat v, int count = kWidth)
     for (int i = 0; i < count; ++i) p[i * stride] = v[i];
 }
 
-NEURAL_HD vint to_int(vfloat v) { return __builtin_convertvector(v, vint); } // truncates
+// Truncates. Beyond the range of i32, and of NaN, it gives a number that depends on the machine (the language leaves
+// __builtin_convertvector undefined there, the instructions do not).
+NEURAL_HD vint to_int(vfloat v) {
+#if defined(__AVX512F__)
+    return (vint)_mm512_cvttps_epi32((__m512)v);
+#elif defined(__AVX2__)
+    return (vint)_mm256_cvttps_epi32((__m256)v);
+#elif defined(__SSE2__)
+    return (vint)_mm_cvttps_epi32((__m128)v);
+#elif defined(__ARM_NEON)
+    return (vint)vcvtq_s32_f32((float32x4_t)v);
+#else
+    return __builtin_convertvector(v, vint);
+#endif
+}
 NEURAL_HD vfloat to_float(vint v) { return __builtin_convertvector(v, vfloat); }
 NEURAL_HD vfloat to_float(vuint v) { return __builtin_convertvector((vint)v, vfloat); } // below 2^31
 NEURAL_HD vfloat as_float(vint v) { return (vfloat)v; }
@@ -65,7 +81,7 @@ NEURAL_HD vfloat floor(vfloat v) {
 #elif defined(__AVX2__)
     return (vfloat)_mm256_floor_ps((__m256)v);
 #else
-    const vfloat t = to_float(to_int(v)); // |v| < 2^31; larger values are whole already
+    const vfloat t = to_float(to_int(v)); // right below 2^31; larger values are whole already
     const vfloat down = t > v ? t - 1.0f : t;
     return (v < 0.0f ? -v : v) < 2147483648.0f ? down : v;
 #endif
@@ -93,10 +109,8 @@ NEURAL_HD float sum(vfloat v) {
     return lanes[0];
 }
 
-// e^v, relative error below 2e-7 (Cephes' expf: split off the power of two, degree-5 polynomial on the rest).
-// Saturates instead of overflowing past 88.37; NaN stays NaN.
-NEURAL_HD vfloat exp(vfloat v) {
-    const vfloat x = v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v);
+// e^x = power (1 + q), |x| < 89: power is a power of two, q Cephes' polynomial of degree 5 on the rest.
+NEURAL_HD vfloat exp_rest(vfloat x, vfloat& power) {
     const vfloat n = floor(x * 1.44269504088896341f + 0.5f);
     vfloat r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
@@ -106,8 +120,20 @@ NEURAL_HD vfloat exp(vfloat v) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    return p * as_float((to_int(n) + 127) << 23);
+    power = as_float((to_int(n) + 127) << 23);
+    return p * r * r + r;
+}
+// e^v, relative error below 2e-7. Saturates instead of overflowing past 88.37; NaN stays NaN.
+NEURAL_HD vfloat exp(vfloat v) {
+    vfloat power;
+    const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v), power);
+    return (q + 1.0f) * power;
+}
+// e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
+NEURAL_HD vfloat expm1(vfloat v) {
+    vfloat power;
+    const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.0f ? splat(88.0f) : v), power);
+    return power * q + (power - 1.0f);
 }
 // ln(v) for v > 0, relative error below 2e-7 (Cephes' logf).
 NEURAL_HD vfloat log(vfloat v) {

@@ -5,11 +5,13 @@ Corners are gathered one by one; nothing here is shared with the kernels but the
 
 import itertools
 import struct
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+FARTHEST_CELL = 2**30  # cells end here on both sides; NaN takes the upper end
 PRIMES = (1, 2654435761, 805459861, 3674653429, 2097192037, 1434869437, 2165219737)
 
 
@@ -58,22 +60,38 @@ def _level(x: Tensor, table: Tensor, row: list[int], interpolation: int, outside
     offset, size, hashed = row[:3]
     resolution = row[3 : 3 + n_dims]
     scale = torch.tensor([struct.unpack("<f", struct.pack("<I", b))[0] for b in row[3 + n_dims :]]).to(x)
-    inside = ((x >= 0) & (x <= 1)).all(-1, keepdim=True)
-    if outside != 0:
-        x = x.clamp(0, 1)
+    inside = (x >= 0) & (x <= 1)
+    if outside == 1:
+        x = _Clamp.apply(x)
+    elif outside == 2:
+        x = torch.where(inside, x, 0.0)
     p = x * scale + 0.5
     cell = p.detach().floor()
     f = p - cell
+    whole = cell.nan_to_num(FARTHEST_CELL).clamp(-FARTHEST_CELL, FARTHEST_CELL).to(torch.int64)
     s = f if interpolation == 1 else f * f * (3 - 2 * f)
     total = torch.zeros(x.shape[0], table.shape[1], dtype=x.dtype, device=x.device)
     for corner in itertools.product((0, 1), repeat=n_dims) if interpolation else [(0,) * n_dims]:
-        index = _index(cell.to(torch.int64) + torch.tensor(corner, device=x.device), size, hashed, resolution)
+        index = _index(whole + torch.tensor(corner, device=x.device), size, hashed, resolution)
         weight = torch.ones_like(x[:, :1])
-        if interpolation:
-            for d, bit in enumerate(corner):
-                weight = weight * (s[:, d : d + 1] if bit else 1 - s[:, d : d + 1])
+        for d, bit in enumerate(corner):
+            u = s[:, d : d + 1]
+            weight = weight * ((u if bit else 1 - u) if interpolation else 1 + (u - u).detach())  # NaN stays NaN
         total = total + weight * table[offset + index].to(x.dtype)
-    return total * inside if outside == 2 else total
+    return total * inside.all(-1, keepdim=True) if outside == 2 else total
+
+
+class _Clamp(torch.autograd.Function):
+    """x.clamp(0, 1) with a gradient that is multiplied by 0 beyond the box, not set to 0: NaN stays NaN."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward((x >= 0) & (x <= 1))
+        return x.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad * ctx.saved_tensors[0]
 
 
 def _index(corner: Tensor, size: int, hashed: int, resolution: list[int]) -> Tensor:

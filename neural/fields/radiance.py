@@ -99,7 +99,8 @@ class RadianceField(nn.Module):
     def density_of(self, geo: Float[Tensor, "S G"]) -> Float[Tensor, "S"]:
         """The density (1 / scene unit) that the features stand for; the same for a scene in any unit of length."""
         raw = geo[:, 0] + self.density_bias
-        active = nn.functional.softplus(raw) if self.density_activation == "softplus" else _TruncatedExp.apply(raw)
+        # softplus(x), whose bits depend on the number of threads in torch's own form
+        active = -nn.functional.logsigmoid(-raw) if self.density_activation == "softplus" else _TruncatedExp.apply(raw)
         return active / self.half_side
 
     def color(

@@ -26,6 +26,8 @@ class ModelConfig:
     """Features per grid entry: 1, 2, 4 or 8."""
     log2_hashmap_size: int | None = None
     """Entries per level at most, as a power of two; 17 on a CPU (stays near the caches), 19 on a GPU."""
+    table_precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """What lookups read; half precision is faster once tables outgrow the caches. Training keeps float32 values."""
     base_resolution: int = 16
     """Cells along the box in the coarsest level."""
     finest_resolution: int | None = None

@@ -17,6 +17,7 @@ from neural.errors import CheckpointError, DivergenceError
 from neural.fields.contraction import Contraction
 from neural.fields.radiance import RadianceField
 from neural.losses import huber, l2
+from neural.mlp import MLP
 from neural.optim import Adam, Group
 from neural.rays import generate
 from neural.render.occupancy import OccupancyConfig, OccupancyGrid
@@ -40,7 +41,7 @@ def build_field(config: RadianceConfig, scene: Scene) -> RadianceField:
     grid = HashGrid(
         3, n_levels=model.n_levels, n_features_per_level=model.n_features_per_level,
         log2_hashmap_size=_known(model.log2_hashmap_size), base_resolution=model.base_resolution,
-        finest_resolution=_known(model.finest_resolution), seed=seed,
+        finest_resolution=_known(model.finest_resolution), precision=model.table_precision, seed=seed,
     )  # fmt: skip
     return RadianceField(
         grid, aabb=scene.aabb, contraction=contraction, density_width=model.density_width,
@@ -108,12 +109,17 @@ class RadianceTask:
         ema = optim.ema or None
         groups = []
         for name, parameter in self.field.named_parameters():
-            if name == "encoding.table" and isinstance(self.field.encoding, HashGrid):
-                self.field.encoding.gradients = GradientBuffer.like(parameter)
-                buffers = {name: self.field.encoding.gradients}
-                groups.append(Group({name: parameter}, lr=optim.lr, ema=ema, lazy=True, buffers=buffers, **shared))
-            else:
-                groups.append(Group({name: parameter}, lr=optim.lr, l2=optim.l2, ema=ema, **shared))
+            owner = self.field.get_submodule(name.rpartition(".")[0])
+            buffers, copies = {}, {}
+            if isinstance(owner, (HashGrid, MLP)):
+                buffers[name] = owner.gradients = GradientBuffer.like(parameter)
+            if isinstance(owner, HashGrid) and owner.working_copy is not None:
+                copies[name] = owner.working_copy
+            lazy = isinstance(owner, HashGrid)
+            groups.append(Group(
+                {name: parameter}, lr=optim.lr, l2=0.0 if lazy else optim.l2, ema=ema, lazy=lazy, buffers=buffers,
+                working_copies=copies, **shared,
+            ))  # fmt: skip
         if self._poses is not None:
             groups.append(Group({"poses": self._poses.tangent}, lr=optim.pose_lr, **shared))
         if self._exposure is not None:
@@ -180,9 +186,9 @@ class RadianceTask:
         self._n_rays = int(tensors["sampler/n_rays"])
 
     def release(self) -> None:
-        """Gives the field back as it came: gradients of its table go to `.grad` again."""
-        if isinstance(self.field.encoding, HashGrid):
-            self.field.encoding.gradients = None
+        """Gives the field back as it came: gradients go to `.grad` again."""
+        for module in self._buffered():
+            module.gradients = None
 
     def validate(self, step: int) -> Mapping[str, float]:
         """PSNR of one held-out image, drawn by the step, rendered small."""
@@ -205,9 +211,8 @@ class RadianceTask:
         averages = self.optimiser.averages()
         if not averages:
             return self.field
-        encoding = self.field.encoding
-        buffer = encoding.gradients if isinstance(encoding, HashGrid) else None
-        shown = copy.deepcopy(self.field, {id(buffer): None})  # without the buffer of gradients
+        buffers = {id(module.gradients): None for module in self._buffered()}
+        shown = copy.deepcopy(self.field, buffers)  # without the buffers of gradients
         with torch.no_grad():
             for name, parameter in shown.named_parameters():
                 if name in averages:
@@ -217,6 +222,9 @@ class RadianceTask:
     def background_color(self) -> Tensor:
         """What the field is shown on outside training."""
         return torch.full((3,), BACKGROUNDS[self.config.run.background], device=self.device)
+
+    def _buffered(self) -> list[HashGrid | MLP]:
+        return [module for module in self.field.modules() if isinstance(module, (HashGrid, MLP))]
 
     def _own_parameters(self) -> dict[str, Tensor]:
         parameters: dict[str, Tensor] = {}

@@ -22,6 +22,7 @@ SUITES = {
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",
     "radiance": "tests.bench.radiance",
+    "memory": "tests.bench.memory",
     "import": "tests.bench.import_time",
 }
 RESULTS = Path(__file__).with_name("results")

@@ -157,6 +157,19 @@ def test_poisoned_gradients_are_counted_and_left_out(isa: str) -> None:
         assert int((param == 1).sum()) == 2
 
 
+def test_the_average_moves_on_where_a_gradient_is_poisoned(isa: str) -> None:
+    """The parameter stays; its average comes nearer to it, as in every other step."""
+    for lazy in (False, True):
+        param, grad = torch.zeros(4, 2), torch.ones(4, 2)
+        grad[2, 1] = float("nan")
+        extra = {"ema_steps": torch.zeros(4, dtype=torch.int32)} if lazy else {}
+        state = (_lazy_state if lazy else _dense_state)(param, ema=torch.ones(4, 2), **extra)
+        adam(param, grad, state, AdamRule(0.1, ema_decay=0.75), 1)
+        expected = torch.full((4, 2), 0.75 - 0.25 * 0.1)
+        expected[2, 1] = 0.75
+        torch.testing.assert_close(state.ema, expected)
+
+
 def test_results_are_equal_for_any_number_of_threads() -> None:
     before = torch.get_num_threads()
     results = []

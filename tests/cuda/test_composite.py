@@ -53,6 +53,23 @@ def test_values_and_gradients_match_the_padded_form(channels: int, density: floa
         torch.testing.assert_close(single[1].grad.double(), expected_grads[1], atol=2e-6, rtol=2e-5)
 
 
+@pytest.mark.parametrize("channels", [2, 16])
+def test_rows_of_any_number_of_channels_equal_columns(channels: int, isa: str) -> None:
+    """Colours row by row are read lane by lane: never more of them than a vector has, however long the ray."""
+    n = 1000
+    g = torch.Generator().manual_seed(8)
+    densities, colors = torch.rand(n, generator=g), torch.rand(n, channels, generator=g)
+    edges = torch.arange(n + 1) * 0.01
+    packed_info = torch.tensor([[0, n - 7], [n - 7, 7]])
+    results = [
+        composite(densities, order, edges[:-1], edges[1:], packed_info)[0]
+        for order in (colors.contiguous(), colors.T.contiguous().T)
+    ]
+    assert torch.equal(*results)
+    weights = composite(densities, colors, edges[:-1], edges[1:], packed_info)[3]
+    torch.testing.assert_close(results[0][0], (weights[: n - 7, None] * colors[: n - 7]).sum(0), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("which", range(4))
 def test_each_output_alone_sends_its_gradient(which: int) -> None:
     scene = _scene(3)

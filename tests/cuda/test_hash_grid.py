@@ -259,15 +259,38 @@ def test_features_of_constant_table_are_constant() -> None:
         torch.testing.assert_close(out, torch.full_like(out, 0.75))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30, -1e30])
-def test_wild_positions_neither_crash_nor_write_elsewhere(value: float, isa: str) -> None:
+def _finite_or_nan(actual: Tensor, expected: Tensor, atol: float) -> None:
+    torch.testing.assert_close(actual.double(), expected, atol=atol, rtol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize("outside", OUTSIDES)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_wild_positions_are_defined_in_every_derivative(outside: str, interpolation: str, isa: str) -> None:
+    """Huge, infinite and NaN coordinates, alone among tame ones and on every axis, as the reference has them."""
+    wild = [math.nan, math.inf, -math.inf, 1e30, -1e30, 1e17, -1e17]
+    generator = torch.Generator().manual_seed(6)
     for kind in layout.KINDS:
         rows, table = _grid(3, 2, kind)
-        x = torch.full((20, 3), value)
-        for outside in OUTSIDES:
-            leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
-            hash_grid(leaf, weights, rows, outside=outside).sum().backward()
-            assert weights.grad.shape == table.shape
+        x = _positions(3 * len(wild), 3, rows)
+        for i, value in enumerate(wild):
+            x[3 * i] = value
+            x[3 * i + 1, i % 3] = value
+        upstream, direction = torch.randn(len(x), 8, generator=generator), torch.randn(len(x), 3, generator=generator)
+        grid = (rows, None, None, *_indices(interpolation, outside))
+        wide = [v.double() for v in (upstream, x, table)]
+        leaves = [v.clone().requires_grad_() for v in (upstream, x, table)]
+        out = hash_grid(leaves[1], leaves[2], rows, interpolation=interpolation, outside=outside)
+        _finite_or_nan(out, reference.forward(wide[1], wide[2], *grid), 2e-6)
+        got = torch.autograd.grad(out, leaves[1:], leaves[0], create_graph=True)
+        for actual, expected in zip(got, reference.backward(*wide, *grid), strict=True):
+            _finite_or_nan(actual, expected, 2e-3)
+        if outside == "zero":  # nothing beyond the box is felt, not even a NaN
+            assert all(bool(g.isfinite().all()) for g in (out, *got))
+        if interpolation == "nearest":
+            continue
+        got = torch.autograd.grad((got[0] * direction).sum(), leaves, allow_unused=True)
+        for actual, expected in zip(got, reference.backward_backward(direction.double(), *wide, *grid), strict=True):
+            _finite_or_nan(actual, expected, 2e-2)
 
 
 @pytest.mark.parametrize("mode", ["eager", "aot_eager"])

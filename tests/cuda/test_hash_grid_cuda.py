@@ -51,7 +51,7 @@ def _leaf(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _close(actual: Tensor | None, expected: Tensor, atol: float) -> None:
     assert actual is not None
-    torch.testing.assert_close(actual.detach().double().cpu(), expected, atol=atol, rtol=1e-4)
+    torch.testing.assert_close(actual.detach().double().cpu(), expected, atol=atol, rtol=1e-4, equal_nan=True)
 
 
 @pytest.mark.parametrize(("n_dims", "n_features", "interpolation", "outside", "dtype"), FORMS)
@@ -153,15 +153,32 @@ def test_every_half_is_read_exactly(dtype: torch.dtype, cuda_device: torch.devic
     torch.testing.assert_close(got.cpu()[:, 0], copy[cell, 0].float(), atol=0, rtol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30])
-def test_wild_positions_stay_within_the_table(value: float, cuda_device: torch.device) -> None:
-    """The shim faults on an access past a tensor's end."""
-    for kind, outside in zip(layout.KINDS, OUTSIDES, strict=True):
-        rows, table = _grid(3, 2, kind)
-        leaf = torch.full((5, 3), value, device=cuda_device, requires_grad=True)
-        weights = _leaf(table, cuda_device)
-        hash_grid(leaf, weights, rows, outside=outside).sum().backward()
-        assert weights.grad is not None
+@pytest.mark.parametrize(
+    ("kind", "interpolation", "outside"),
+    [("hash", "linear", "wrap"), ("tiled", "smoothstep", "wrap"), ("dense", "nearest", "wrap"),
+     ("hash", "smoothstep", "clamp"), ("dense", "linear", "zero")],
+)  # fmt: skip
+def test_wild_positions_are_defined(kind, interpolation, outside, cuda_device: torch.device) -> None:
+    """As on the CPU, in every derivative; the shim faults on an access past a tensor's end."""
+    wild = [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 1e17, -1e17]
+    rows, table = _grid(3, 2, kind)
+    x = _positions(3, rows)
+    for i, value in enumerate(wild):
+        x[3 * i] = value
+        x[3 * i + 1, i % 3] = value
+    grid = (rows, None, None, INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside))
+    upstream, direction = _normal(N, 6), _normal(N, 3, seed=3)
+    wide = [v.double() for v in (upstream, x, table)]
+    leaves = [_leaf(v, cuda_device) for v in (upstream, x, table)]
+    out = hash_grid(leaves[1], leaves[2], rows, interpolation=interpolation, outside=outside)
+    _close(out, reference.forward(*wide[1:], *grid), 4e-6)
+    got = torch.autograd.grad(out, leaves[1:], leaves[0], create_graph=True)
+    for actual, expected in zip(got, reference.backward(*wide, *grid), strict=True):
+        _close(actual, expected, 2e-3)
+    if interpolation != "nearest":
+        got = torch.autograd.grad((got[0] * direction.to(cuda_device)).sum(), leaves, allow_unused=True)
+        for actual, expected in zip(got, reference.backward_backward(direction.double(), *wide, *grid), strict=True):
+            _close(actual, expected, 2e-2)
 
 
 def test_table_at_an_odd_address(cuda_device: torch.device) -> None:

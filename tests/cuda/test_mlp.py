@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from neural.cuda.mlp import mlp, mlp_backward_into, mlp_input_gradient
+from neural.cuda.gradients import GradientBuffer
+from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import ACTIVATIONS, MLPSpec
 from neural.cuda.reference import mlp as reference
 
@@ -118,12 +119,15 @@ def test_results_are_bit_equal_for_any_number_of_threads(n: int, isa: str) -> No
 def test_parameter_gradient_sums_all_ranges_of_a_large_batch(isa: str) -> None:
     spec = MLPSpec(8, 4, 16, 1, "relu", bias=True)
     inputs, params, upstream, _ = _sample(spec, 40_001)
-    grad = torch.full((spec.n_params,), 3.0)
-    to_inputs = mlp_backward_into(upstream.float(), inputs.float(), params.float(), spec, grad)
+    buffer = GradientBuffer.like(params.float())
+    buffer.grad.fill_(3.0)
+    leaves = inputs.float().requires_grad_(), params.float().requires_grad_()
+    mlp(*leaves, spec, accumulate=buffer).backward(upstream.float())
     expected = reference.backward(upstream, inputs, params, spec)
-    assert to_inputs is not None
-    _close(to_inputs, expected[0])
-    _close(grad, expected[1] + 3)
+    assert leaves[0].grad is not None and leaves[1].grad is None
+    _close(leaves[0].grad, expected[0])
+    _close(buffer.grad, expected[1] + 3)
+    assert bool((buffer.touched == -1).all())
 
 
 def test_slices_and_expanded_gradients_are_taken() -> None:
@@ -261,7 +265,8 @@ def test_cuda_blocks_take_several_tiles_and_repeat_their_bits(
 def test_cuda_path_adds_into_a_gradient(cuda_device: torch.device) -> None:
     spec = MLPSpec(3, 2, 16, 1, "relu", bias=True)
     inputs, params, upstream, _ = _sample(spec, 100)
-    grad = torch.ones(spec.n_params, device=cuda_device)
-    on_device = (t.float().to(cuda_device) for t in (upstream, inputs, params))
-    assert mlp_backward_into(*on_device, spec, grad, need_inputs=False) is None
-    _close(grad, reference.backward(upstream, inputs, params, spec)[1] + 1)
+    on_device = [t.float().to(cuda_device) for t in (upstream, inputs, params)]
+    buffer = GradientBuffer.like(on_device[2])
+    buffer.grad.fill_(1.0)
+    mlp(on_device[1], on_device[2].requires_grad_(), spec, accumulate=buffer).backward(on_device[0])
+    _close(buffer.grad, reference.backward(upstream, inputs, params, spec)[1] + 1)

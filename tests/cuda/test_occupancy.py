@@ -68,6 +68,13 @@ def test_bits_match_the_reference(n_cascades: int, limit: float, isa: str) -> No
     assert 0 < int(bits[0].count_nonzero()) <= 512
 
 
+def test_a_cell_at_the_threshold_is_empty(isa: str) -> None:
+    thickness = torch.zeros(1, 16**3)
+    thickness[0, :3] = torch.tensor([0.25, 0.5, 0.75])
+    assert occupancy.pack(thickness, torch.tensor(0.5))[0, :2].tolist() == [0b100, 0]
+    assert not occupancy.pack(torch.zeros(1, 16**3), torch.tensor(0.0)).any()
+
+
 def test_a_coarse_cell_is_occupied_where_a_fine_one_is() -> None:
     thickness = torch.zeros(3, 16**3)
     thickness[0, 0] = 1.0  # the corner cell of cascade 0: cell (4, 4, 4) of cascade 1, (6, 6, 6) of cascade 2
@@ -88,6 +95,8 @@ def test_mean_leaves_out_the_negative_and_does_not_depend_on_threads(restore_thr
     torch.testing.assert_close(means[0], reference.mean(thickness), atol=0, rtol=1e-6)
     assert torch.equal(means[0], means[1]) and torch.equal(means[0], means[2])
     assert float(occupancy.mean(torch.full((1, 4096), -1.0))) == 0.0
+    half = torch.arange(4096).remainder(2).float()[None]  # cells of zero thickness are seen: they count
+    assert float(occupancy.mean(half)) == 0.5
 
 
 def test_wrong_arguments_say_what_to_do() -> None:

@@ -102,6 +102,25 @@ def test_points_on_faces_and_edges_fall_on_the_same_side(isa: str) -> None:
         assert torch.equal(samples.t_starts, starts[found])
 
 
+@pytest.mark.parametrize("distance", [3.0, 40.0])
+@pytest.mark.parametrize("tilt", [1e-7, 1e-6, 1e-5])
+def test_rays_that_graze_faces_claim_nothing_beyond_them(tilt: float, distance: float, isa: str) -> None:
+    # Along faces, all but parallel to them: where the ray leaves a voxel is off by far more than a step, and only the
+    # bound of the rounding errors keeps a claim from points that lie in the next voxel.
+    n, step = 600, 0.011
+    g = torch.Generator().manual_seed(7)
+    corner = torch.randint(0, 17, (n, 3), generator=g).float() / 16 - 0.5 + torch.tensor(CENTRE)
+    along = torch.eye(3)[torch.arange(n) % 3] + tilt * torch.randn(n, 3, generator=g)
+    directions = torch.nn.functional.normalize(along, dim=-1)
+    origins = corner - distance * directions
+    t_min, t_max, bits = torch.full((n,), distance - 2), torch.full((n,), distance + 2), _grid(2, 0.5, 31)
+    found, starts, _ = _dense(origins, directions, t_min, t_max, bits, None, step=step)
+    samples = ray_march.ray_march(origins, directions, t_min, t_max, bits, **{**BOX, "step": step})
+    assert int(found.sum()) > 10_000
+    assert torch.equal(samples.packed_info[:, 1], found.sum(1))
+    assert torch.equal(samples.t_starts, starts[found])
+
+
 @pytest.mark.parametrize(("cone_angle", "max_step"), [(1 / 256, math.inf), (0.05, 0.1), (0.3, 0.4)])
 @pytest.mark.parametrize("n_cascades", [1, 2, 4])
 def test_growing_steps_equal_the_test_of_every_point(

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAVE_ALWAYS = ["--checkpoint-minutes", "1e-6"]
 STEPS = 40
 EVERYTHING = [
+    "--model.table-precision", "float16",
     "--optim.refine-poses", "--optim.exposure", "--model.appearance-dims", "4", "--optim.distortion", "0.01",
     "--optim.decay", "milestones", "--model.density-activation", "softplus", "--seed", "7",
 ]  # fmt: skip
