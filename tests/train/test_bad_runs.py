@@ -148,6 +148,29 @@ def test_what_eval_render_and_info_refuse(capture: Path, tmp_path: Path, small: 
     assert "no checkpoint yet" in capsys.readouterr().out
 
 
+def test_a_capture_is_only_read(capture: Path, tmp_path: Path, small: list[str]) -> None:
+    """Decoded pixels and everything else go to the run's folder."""
+    before = {path: path.stat().st_mtime_ns for path in capture.rglob("*")}
+    run = tmp_path / "run"
+    assert cli.main(["train", "radiance", str(capture), "--out", str(run), "--steps", "2", *small]) == 0
+    assert cli.main(["eval", str(run)]) == 0
+    assert cli.main(["info", str(capture)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in capture.rglob("*")} == before
+    assert [path.suffix for path in (run / "cache").iterdir()] == [".u8"]
+
+
+def test_without_held_out_photographs_there_are_no_scores(
+    capture: Path, tmp_path: Path, small: list[str], capsys
+) -> None:
+    edit(capture, lambda d: (d.pop("train_filenames"), d.pop("test_filenames")))
+    run = tmp_path / "run"
+    command = ["train", "radiance", str(capture), "--out", str(run), "--steps", "2", "--split-every", "0", *small]
+    assert cli.main(command) == 0
+    assert (run / "report.html").exists()
+    assert "the split 'test' of ball has no images" in refusal(capsys, 2, "eval", run)
+    assert cli.main(["eval", str(run), "--split", "train"]) == 0
+
+
 def test_pictures_too_small_for_ssim_end_in_a_report_all_the_same(
     tmp_path: Path, write_capture, small: list[str], capsys
 ) -> None:

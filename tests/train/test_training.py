@@ -248,6 +248,7 @@ def test_an_appearance_per_image_is_learnt(ball: Path, tmp_path: Path) -> None:
         (lambda run: edit(run, box=[[0, 0, 0], [1, 1, 1]]), "not the scene that was trained"),
         (lambda run: [p.write_bytes(b"x" * 9) for p in run.glob("checkpoints/*/tensors.safetensors")], "no checkpoint"),
         (lambda run: drop(run, "occupancy/bitfield"), "no occupancy/bitfield"),
+        (lambda run: of_version(run, 99), "version 99, this neural reads version 1"),
         (lambda run: drop(run, "model/color_mlp.params"), "color_mlp.params"),
     ],
 )
@@ -268,6 +269,11 @@ def edit(run: Path, **changes: Any) -> None:
     for key, value in changes.items():
         stored[key] = {**stored[key], **value} if isinstance(value, dict) else value
     (run / "config.json").write_text(json.dumps(stored))
+
+
+def of_version(run: Path, version: int) -> None:
+    for path in run.glob("checkpoints/*/meta.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "version": version}))
 
 
 def drop(run: Path, name: str) -> None:
