@@ -119,6 +119,20 @@ def test_errors_become_one_line_and_a_code(error: BaseException, code: int, mess
     assert printed.count("\n") == 1
 
 
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    """As `neural --help | head -1` does, with more to say than a pipe holds."""
+    script = "import sys; from neural import cli; cli._help = lambda: 'words ' * 100_000; sys.exit(cli.main(['-h']))"
+    command = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stdout is not None and command.stderr is not None
+    assert command.stdout.read(5) == "words"
+    command.stdout.close()
+    assert command.stderr.read() == ""
+    assert command.wait(timeout=20) == 1
+    command.stderr.close()
+
+
 def test_a_bug_keeps_its_traceback(training) -> None:
     training.error = ZeroDivisionError("ours")
     with pytest.raises(ZeroDivisionError):

@@ -6,6 +6,7 @@ and 143 interrupted and saved.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), EXIT_USAGE)
     except (SceneFormatError, CheckpointError) as error:
         return _complain(str(error), EXIT_INPUT)
+    except BrokenPipeError:  # `neural info RUN | head -1`: nobody reads on, and nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes here
+        return EXIT_PROBLEM
     except (NeuralError, OSError) as error:  # a full disk, a folder that may not be written
         return _complain(str(error), EXIT_PROBLEM)
     except Interrupted as stop:

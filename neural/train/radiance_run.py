@@ -356,7 +356,10 @@ def _device(wanted: str) -> Device:
 
     Raises:
         BackendUnavailable: cuda was asked for and there is none.
+        ValueError: No such device.
     """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {wanted!r}")
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise BackendUnavailable("--device cuda: torch sees no CUDA device; run `neural doctor`, or use --device cpu")

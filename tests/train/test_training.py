@@ -107,6 +107,11 @@ def test_a_stored_run_renders_what_the_run_did(ball_run: radiance_run.RadianceRu
     assert one == other
 
 
+def test_a_device_that_does_not_exist_is_refused(ball_run: radiance_run.RadianceRun) -> None:
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'tpu'"):
+        neural.load_run(ball_run.folder, device="tpu")  # type: ignore[arg-type]
+
+
 def test_masked_pixels_are_not_learnt(tmp_path: Path, write_capture) -> None:
     """The left third of every picture is red and masked out; without the mask it would be learnt."""
     capture = write_capture(tmp_path / "ball", masks=True)
