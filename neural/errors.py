@@ -29,6 +29,10 @@ class CheckpointError(NeuralError):
     """A checkpoint or a run folder cannot be continued; the message names the key at fault."""
 
 
+class NotSaved(CheckpointError):
+    """A checkpoint could not be written, for want of room or of rights; earlier ones are intact."""
+
+
 class DivergenceError(NeuralError):
     """A loss or gradient became NaN or Inf.
 

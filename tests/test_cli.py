@@ -12,7 +12,7 @@ import pytest
 import neural
 from neural import cli
 from neural.cli.train import parse_radiance
-from neural.errors import BackendUnavailable, CheckpointError, DivergenceError, SceneFormatError
+from neural.errors import BackendUnavailable, CheckpointError, DivergenceError, NotSaved, SceneFormatError
 from neural.interrupt import Interrupted
 from neural.train.config import RadianceConfig, RunConfig
 
@@ -105,6 +105,7 @@ def test_what_cannot_be_meant_exits_with_2(arguments: str, message: str, trainin
         (CheckpointError("r: run.seed: 0 there, 1 here"), 3, "run.seed: 0 there"),
         (BackendUnavailable("no CUDA device; use --device cpu"), 1, "use --device cpu"),
         (DivergenceError(7, "the loss is nan"), 1, "step 7: the loss is nan; the last checkpoint is untouched"),
+        (NotSaved("r/checkpoints/20: no room; earlier checkpoints are intact"), 1, "earlier checkpoints are intact"),
         (OSError(28, "No space left on device", "r/metrics.jsonl"), 1, "No space left on device: 'r/metrics.jsonl'"),
         (Interrupted(2), 130, "SIGINT; saved"),
         (Interrupted(15), 143, "SIGTERM; saved"),

@@ -180,6 +180,11 @@ def test_info_of_a_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert text.endswith("warning  1 frame without a photograph was left out")
 
 
+def test_a_box_far_from_the_origin_is_shown_with_the_digits_that_matter() -> None:
+    box = info._box([449_998.5, 5_199_000.25, 98.0], [450_001.5, 5_199_003.75, 101.0])
+    assert box == "(449998.5, 5199000.25, 98) to (450001.5, 5199003.75, 101)"
+
+
 def test_info_of_nothing_exits_with_3(capsys) -> None:
     with pytest.raises(SceneFormatError, match="no such file"):
         info.describe("nowhere")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import neural
-from neural.errors import CheckpointError, NeuralError, SceneFormatError
+from neural.errors import CheckpointError, NeuralError, NotSaved, SceneFormatError
 from neural.interrupt import EXIT_DONE, EXIT_INPUT, EXIT_PROBLEM, EXIT_USAGE, Interrupted, stoppable
 from neural.settings import nearest
 
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(arguments)
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
+    except NotSaved as error:
+        return _complain(str(error), EXIT_PROBLEM)
     except (SceneFormatError, CheckpointError) as error:
         return _complain(str(error), EXIT_INPUT)
     except BrokenPipeError:  # `neural info RUN | head -1`: nobody reads on, and nothing is wrong
