@@ -53,7 +53,9 @@ def two_steps(
 
     def step(scale: float) -> None:
         found = {name: p.grad.clone() for name, p in learning.items() if p.grad is not None}
-        gradients.append(found | {"encoding.table": task.field.encoding.gradients.grad.clone()})
+        for group in task.optimiser.groups:
+            found |= {name: buffer.grad.clone() for name, buffer in group.buffers.items()}
+        gradients.append(found)
         update(scale)
 
     task.optimiser.step = step
