@@ -84,6 +84,15 @@ class Cameras:
             self.distortion.to(device, dtype),
         )
 
+    def relative_to(self, origin: Float[Tensor, "3"]) -> "Cameras":
+        """The same cameras seen from `origin`: the axes stay, that point becomes (0, 0, 0).
+
+        In float64, and before any copy to float32: of a position in UTM metres that would leave half a metre.
+        """
+        c2w = self.c2w.clone()
+        c2w[:, :3, 3] -= origin.to(c2w)
+        return self.posed(c2w)
+
     def posed(self, c2w: Float[Tensor, "C 4 4"]) -> "Cameras":
         """The same lenses at other poses; gradients flow from rays into `c2w` (pose refinement)."""
         cameras = replace(self, c2w=c2w)

@@ -24,7 +24,7 @@ import safetensors.torch
 from torch import Tensor
 
 from neural import atomic
-from neural.errors import CheckpointError
+from neural.errors import CheckpointError, NotSaved
 
 FORMAT = "neural-checkpoint"
 FORMAT_VERSION = 1
@@ -60,7 +60,7 @@ def save(run_dir: str | Path, step: int, tensors: Mapping[str, Tensor], meta: Ma
 
     Raises:
         ValueError: For a tensor name outside the contract or a negative step.
-        CheckpointError: If the disk refuses (full, read-only); earlier checkpoints are untouched.
+        NotSaved: If the disk refuses (full, read-only); earlier checkpoints are untouched.
     """
     _check_names(step, tensors)
     root = Path(run_dir) / "checkpoints"
@@ -78,7 +78,7 @@ def save(run_dir: str | Path, step: int, tensors: Mapping[str, Tensor], meta: Ma
         atomic.write_text(root / "latest", f"{step}\n")
         _prune(root, step)
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(
+        raise NotSaved(
             f"{target}: the checkpoint could not be written ({error}). Earlier checkpoints are intact; "
             f"make room ({_megabytes(tensors)} MB are needed), then run the same command again."
         ) from error

@@ -1,5 +1,6 @@
 """`neural doctor`: what this installation is, what it lacks, and the line that brings it."""
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -32,7 +33,8 @@ class Extra:
         return "pip install " + " ".join(f"'{package}'" for package in self.packages)
 
 
-# By name rather than as neural[extra], so that the line works wherever neural itself came from.
+# By name rather than as neural[extra], so that the line works wherever neural itself came from; the package's own
+# metadata is not there in a plain checkout. A test holds these and MINIMUM equal to pyproject.toml.
 EXTRAS = {
     "cuda": Extra(
         "CUDA kernels, compiled for the GPU at hand",
@@ -180,7 +182,7 @@ def _nvrtc() -> Finding:
 
 def _cache() -> Finding:
     folder = cache_root()
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    size = _size(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -193,6 +195,16 @@ def _cache() -> Finding:
             "set NEURAL_CACHE_DIR to a writable folder",
         )
     return Finding("cache", f"{folder}, {size / 1e6:.1f} MB, writable")
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder; what other processes take away meanwhile does not count."""
+    size = 0
+    for place, _, names in os.walk(folder):  # passes over folders that vanish or may not be read
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size
 
 
 def _extra(name: str) -> Finding:

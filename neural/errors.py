@@ -29,5 +29,21 @@ class CheckpointError(NeuralError):
     """A checkpoint or a run folder cannot be continued; the message names the key at fault."""
 
 
+class NotSaved(CheckpointError):
+    """A checkpoint could not be written, for want of room or of rights; earlier ones are intact."""
+
+
 class DivergenceError(NeuralError):
-    """A loss or gradient became NaN or Inf; the message names the step and the tensor."""
+    """A loss or gradient became NaN or Inf.
+
+    Args:
+        step: At which it was seen.
+        what: The value or tensor at fault.
+    """
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(
+            f"step {step}: {what}; the last checkpoint is untouched. Lower --optim.lr, or look for photographs or "
+            "poses that are broken"
+        )
+        self.step = step

@@ -20,14 +20,15 @@ class ImageScore:
     name: str
     psnr: float
     """Decibels."""
-    ssim: float
+    ssim: float | None
+    """None for an image of less than 11x11 pixels."""
     lpips: float | None
-    """None where the weights are not installed."""
+    """None where the weights are not installed, and for an image of less than 32x32 pixels."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a split; means are of the per-image values."""
+    """Scores of a split; means are of the per-image values, where an image has one."""
 
     images: tuple[ImageScore, ...]
     background: str
@@ -40,19 +41,21 @@ class Evaluation:
         return sum(image.psnr for image in self.images) / len(self.images)
 
     @property
-    def ssim(self) -> float:
-        return sum(image.ssim for image in self.images) / len(self.images)
+    def ssim(self) -> float | None:
+        return _mean([image.ssim for image in self.images])
 
     @property
     def lpips(self) -> float | None:
-        values = [image.lpips for image in self.images if image.lpips is not None]
-        return sum(values) / len(values) if values else None
+        return _mean([image.lpips for image in self.images])
 
     def __str__(self) -> str:
         n = len(self.images)
-        perceptual = lpips.NOT_INSTALLED if self.lpips is None else f"{self.lpips:.4f} ({self.lpips_net})"
+        similarity = _needs(metrics.WINDOW) if self.ssim is None else f"{self.ssim:.4f}"
+        perceptual = lpips.NOT_INSTALLED if self.lpips_net is None else _needs(lpips.SMALLEST)
+        if self.lpips is not None:
+            perceptual = f"{self.lpips:.4f} ({self.lpips_net})"
         return (
-            f"mean PSNR {self.psnr:.2f} dB SSIM {self.ssim:.4f} "
+            f"mean PSNR {self.psnr:.2f} dB SSIM {similarity} "
             f"({n} image{'s' if n != 1 else ''}, {self.background}, {self.split})\n"
             f"mean LPIPS {perceptual}"
         )
@@ -108,10 +111,20 @@ def evaluate(
     for index in tqdm(indices, desc="evaluating", unit="image", disable=not progress, leave=False):
         with torch.no_grad():
             image, target = render_image(index).cpu(), target_image(index).cpu()
-        perceptual = distance(image, target) if distance is not None else None
-        score = ImageScore(names[index], metrics.psnr(image, target), metrics.ssim(image, target), perceptual)
-        scores.append(score)
+        side = min(target.shape[:2])
+        similarity = metrics.ssim(image, target) if side >= metrics.WINDOW else None
+        perceptual = distance(image, target) if distance is not None and side >= lpips.SMALLEST else None
+        scores.append(ImageScore(names[index], metrics.psnr(image, target), similarity, perceptual))
     evaluation = Evaluation(tuple(scores), background, split, lpips_net if distance is not None else None)
     if out is not None:
         atomic.write_json(out / "eval.json", evaluation.as_dict())
     return evaluation
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _needs(side: int) -> str:
+    return f"needs {side}x{side} pixels"

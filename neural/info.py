@@ -1,6 +1,7 @@
 """`neural info PATH`: what a capture or a run holds, as a few aligned lines."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def _run(path: Path) -> list[tuple[str, str]]:
     ]
     try:
         mean = json.loads((path / "eval.json").read_text("utf-8"))["mean"]
-        rows.append(("scores", f"PSNR {mean['psnr']:.2f} dB SSIM {mean['ssim']:.4f}"))
+        similarity = "" if mean["ssim"] is None else f" SSIM {mean['ssim']:.4f}"
+        rows.append(("scores", f"PSNR {mean['psnr']:.2f} dB{similarity}"))
     except FileNotFoundError:
         rows.append(("scores", f"none yet; neural eval {path}"))
     except (OSError, ValueError, KeyError, TypeError):
@@ -53,7 +55,7 @@ def _scene(path: Path) -> list[tuple[str, str]]:
         ("images", f"{len(cameras)}: {splits}"),
         ("sizes", _sizes(cameras.sizes.tolist())),
         ("points", str(len(scene.points.xyz)) if scene.points is not None else "none"),
-        ("box", f"{_vector(low)} to {_vector(high)}" + (", unbounded" if scene.unbounded else "")),
+        ("box", _box(low, high) + (", unbounded" if scene.unbounded else "")),
         ("extent", f"{float(scene.extent):.4g} scene units"),
     ]
     if scene.metres_per_unit is not None:
@@ -71,5 +73,8 @@ def _sizes(sizes: list[Any]) -> str:
     return shown + (f" and {len(distinct) - 4} more" if len(distinct) > 4 else "")
 
 
-def _vector(values: list[float]) -> str:
-    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"
+def _box(low: list[float], high: list[float]) -> str:
+    """Both corners to a thousandth of the longest side, however far from the origin they are."""
+    places = 3 - math.floor(math.log10(max(b - a for a, b in zip(low, high, strict=True))))
+    corners = (", ".join(f"{round(value, places):.15g}" for value in corner) for corner in (low, high))
+    return " to ".join(f"({corner})" for corner in corners)

@@ -1,16 +1,19 @@
-"""Ctrl-C that saves: a signal sets a flag, the loop looks at it between steps.
+"""Ctrl-C and SIGTERM: a training saves and ends, anything else ends at once; either way with a sentence and a code.
 
-with Interrupt() as interrupt:
-    for step in range(steps):
-        ...
-        if interrupt:
-            save()
-            interrupt.leave()
+with stoppable():                      # a command: a signal raises Interrupted wherever it is
+    with Interrupt() as interrupt:     # its loop: a signal sets a flag, looked at between steps
+        for step in range(steps):
+            ...
+            if interrupt:
+                save()
+                interrupt.leave()
 """
 
+import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -20,19 +23,48 @@ EXIT_USAGE = 2
 EXIT_INPUT = 3
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was stopped by a signal and has saved its state; the same command goes on from there."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the work; the message says what has become of it.
+
+    Args:
+        signum: The signal.
+        state: What is saved, and how to go on.
+    """
+
+    def __init__(self, signum: int, state: str = "saved. The same command goes on from here.") -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}; {state}")
         self.exit_code = 128 + signum  # 130 for Ctrl-C, 143 for SIGTERM
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM raise `Interrupted` for the length of a block, so that it is left in good order.
+
+    Outside the main thread, where Python allows no handlers, signals keep their usual effect.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted(signum, "nothing is half-written. The same command goes on from what was saved.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {signum: signal.signal(signum, stop) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
 
 class Interrupt:
     """Turns SIGINT and SIGTERM into a flag for the length of a `with` block.
 
-    The flag is the truth value of the object. A second signal raises `KeyboardInterrupt` at once, for a loop
-    that hangs. Outside the main thread, where Python allows no handlers, signals keep their usual effect.
+    The flag is the truth value of the object. A second signal raises `Interrupted` at once, for a loop that
+    hangs. Outside the main thread, where Python allows no handlers, signals keep their usual effect.
     """
 
     def __init__(self) -> None:
@@ -44,7 +76,7 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in SIGNALS:
                 self._previous[signum] = signal.signal(signum, self._handle)
         return self
 
@@ -63,6 +95,8 @@ class Interrupt:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:
-            raise KeyboardInterrupt(f"second {signal.Signals(signum).name}: stopped without saving")
+            raise Interrupted(
+                signum, "the second time, so without saving. The same command goes on from the last save."
+            )
         self.signum = signum
         print("\nstopping after this step and saving; once more stops at once", file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ PINHOLE, OPENCV, FISHEYE = range(3)
 # residual -> Newton step, and whether the Jacobian has the sign that it has on the optical axis
 _Solver = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-_MAX_ITERATIONS = 24  # on the CPU the loop leaves as soon as every point has converged
+_MAX_ITERATIONS = 64  # on the CPU the loop leaves as soon as every point has converged
 _DEVICE_ITERATIONS = 9  # elsewhere a test for convergence would stall the queue, so the count is fixed
 
 

@@ -26,6 +26,7 @@ from neural.errors import BackendUnavailable
 
 Net = Literal["alex", "vgg"]
 NOT_INSTALLED = "not installed"
+SMALLEST = 32  # pixels; a smaller image vanishes in the trunks
 # sRGB in [-1, 1] to the trunk's normalisation.
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
@@ -103,8 +104,8 @@ class Lpips:
             raise ValueError(
                 f"lpips: images must be [H, W, 3] of one size, got {tuple(image.shape)} and {tuple(target.shape)}"
             )
-        if min(image.shape[:2]) < 32:
-            raise ValueError(f"lpips: images must be at least 32x32 pixels, got {tuple(image.shape)}")
+        if min(image.shape[:2]) < SMALLEST:
+            raise ValueError(f"lpips: images must be at least {SMALLEST}x{SMALLEST} pixels, got {tuple(image.shape)}")
         with torch.no_grad():
             pair = torch.stack([image, target]).float().clamp(0.0, 1.0).permute(0, 3, 1, 2) * 2.0 - 1.0
             total = torch.zeros((), device=pair.device)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-WINDOW = 11
+WINDOW = 11  # pixels; a smaller image has no SSIM
 SIGMA = 1.5
 K1, K2 = 0.01, 0.03
 

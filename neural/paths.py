@@ -42,6 +42,7 @@ def orbit(
             that is a guess, so give the middle of the scene box.
         up: World up; default: estimated from the cameras.
     """
+    _check_frames(n_frames)
     focus = _viewed(cameras) if focus is None else np.asarray(focus, dtype=np.float64)
     up = up_direction(cameras) if up is None else np.asarray(up, dtype=np.float64) / np.linalg.norm(up)
     offsets = cameras.origins.detach().cpu().double().numpy() - focus
@@ -74,6 +75,7 @@ def along_cameras(cameras: Cameras, n_frames: int = 120, *, order: Literal["near
         order: "nearest" goes on to the nearest viewpoint not yet visited, "given" keeps the order of the
             cameras.
     """
+    _check_frames(n_frames)
     if len(cameras) < 2:
         raise ValueError("along_cameras needs at least two cameras; use orbit for one")
     c2w = cameras.c2w.detach().cpu().double().numpy()
@@ -124,13 +126,20 @@ def load(path: Path) -> Cameras:
     except (ValueError, RecursionError) as error:
         raise SceneFormatError(path, f"not a JSON camera path: {error}") from error
     if not isinstance(content, dict) or content.get("format") != "neural-path" or content.get("version") != 1:
-        raise SceneFormatError(path, 'expected "format": "neural-path", "version": 1 at the top')
+        raise SceneFormatError(
+            path, 'expected "format": "neural-path", "version": 1 at the top; write one with neural.paths.save'
+        )
     frames = content.get("frames")
     if not isinstance(frames, list) or not 0 < len(frames) <= _MAX_FRAMES:
         raise SceneFormatError(path, f"frames: expected a list of 1 to {_MAX_FRAMES} frames")
     parsed = [_frame(path, i, frame) for i, frame in enumerate(frames)]
     c2w, lenses, sizes = (np.stack(part) for part in zip(*parsed, strict=True))
     return Cameras.pinhole(torch.from_numpy(c2w), torch.from_numpy(lenses), torch.from_numpy(sizes))
+
+
+def _check_frames(n_frames: int) -> None:
+    if not 1 <= n_frames <= _MAX_FRAMES:
+        raise ValueError(f"a path has 1 to {_MAX_FRAMES} frames, got {n_frames}")
 
 
 def _frame(path: Path, index: int, frame: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,13 +13,13 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neural import atomic
 from neural.errors import CheckpointError
+from neural.file_lock import try_lock
 
 CONFIG = "config.json"
 CACHE = "cache"
@@ -64,6 +64,8 @@ def opened(
     _refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
+        for left in _half_configs(folder):
+            left.unlink()
         stored = read_config(folder) if (folder / CONFIG).exists() and not overwrite else None
         merged = _plain(config) if stored is None else merge(folder, stored, _plain(config))
         if overwrite:
@@ -177,17 +179,23 @@ def _refuse_foreign(folder: Path) -> None:
     """A folder with files but no run in it is somebody's data: neither trained into nor removed."""
     if not folder.is_dir() or (folder / CONFIG).exists():
         return
-    foreign = sorted(path.name for path in folder.iterdir() if path.name not in (*OWN_FILES, "lock"))
+    own = {*OWN_FILES, "lock", *(path.name for path in _half_configs(folder))}
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in own)
     if foreign:
         shown = ", ".join(foreign[:3]) + (" ..." if len(foreign) > 3 else "")
         raise CheckpointError(f"{folder}: holds other files ({shown}) and no run; choose another --out.")
+
+
+def _half_configs(folder: Path) -> list[Path]:
+    """What a process that was killed while it wrote the configuration has left."""
+    return list(folder.glob(f".{CONFIG}.*.tmp"))
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     # The file stays when the lock goes: removing it would let two processes lock two files of the same name.
     with open(folder / "lock", "a+", encoding="utf-8") as file:
-        if not _try_lock(file.fileno()):
+        if not try_lock(file.fileno()):
             file.seek(0)
             owner = file.read(64).strip() or "unknown"
             raise CheckpointError(
@@ -197,27 +205,6 @@ def _locked(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which others must be able to read
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from neural import atomic
+
 PIP = "pip install 'av>=14'"
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 
@@ -42,13 +44,17 @@ def write(
         raise ValueError(f"video: {path} must end in {', '.join(VIDEO_SUFFIXES)}, or be a folder for PNGs")
     if not path.suffix:
         count = _write_pngs(path, _checked(frames))
-        return path, f"{count} frames in {path}"
+        return path, f"{_frames(count)} in {path}"
     if not installed():
         folder = path.with_suffix("")
         count = _write_pngs(folder, _checked(frames))
-        return folder, f"{count} frames in {folder} as PNG, for want of PyAV; for {path.name}: {PIP}"
+        return folder, f"{_frames(count)} in {folder} as PNG, for want of PyAV; for {path.name}: {PIP}"
     count = _write_video(path, _checked(frames), fps, quality)
-    return path, f"{count} frames, {count / fps:.1f} s, in {path}"
+    return path, f"{_frames(count)}, {count / fps:.1f} s, in {path}"
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' if count != 1 else ''}"
 
 
 def _write_video(path: Path, frames: Iterator[np.ndarray], fps: float, quality: int) -> int:
@@ -57,6 +63,7 @@ def _write_video(path: Path, frames: Iterator[np.ndarray], fps: float, quality: 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     count = 0
+    temporary.touch()  # where that is refused, Python says so with the file's name
     try:
         # +faststart: the index comes first, so that a browser starts before all of it is there.
         with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
@@ -82,7 +89,8 @@ def _write_pngs(folder: Path, frames: Iterator[np.ndarray]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for count, frame in enumerate(frames, start=1):
-        Image.fromarray(np.ascontiguousarray(frame)).save(folder / f"{count - 1:05d}.png")
+        with atomic.replacing(folder / f"{count - 1:05d}.png") as file:
+            Image.fromarray(np.ascontiguousarray(frame)).save(file, "PNG")
     return count
 
 

@@ -5,6 +5,7 @@ file, that is one indexed read, the operating system keeps in memory what is use
 memory trains.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from jaxtyping import Int64, UInt8
 from tqdm import tqdm
 
 from neural.errors import SceneFormatError
+from neural.file_lock import try_lock
 from neural.scenes import photos
 from neural.scenes.photos import CHANNELS, Layout
 
@@ -219,15 +221,25 @@ def _open(files: _Files) -> UInt8[np.ndarray, "P C"]:
             return np.asarray(_write(files, file, shape))
     if not (target.is_file() and target.stat().st_size == n_bytes):
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("w+b") as file:
+                try_lock(file.fileno())  # this process is at work on it: not to be swept
                 _write(files, file, shape)
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
     # A plain array over the map: memmap's own indexing costs more than the read of a small batch.
     return np.asarray(np.memmap(target, dtype=np.uint8, mode="r", shape=shape))
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what processes that were killed while they decoded have left in a cache."""
+    for left in folder.glob("*.tmp"):
+        with contextlib.suppress(OSError), left.open("rb") as file:  # gone meanwhile, or not ours to remove
+            if try_lock(file.fileno()):
+                left.unlink()
 
 
 def _write(files: _Files, file: IO[bytes], shape: tuple[int, int]) -> np.memmap:

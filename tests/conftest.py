@@ -78,7 +78,7 @@ def _use_shim(seed: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def _load(name: str, path: Path) -> ModuleType:
-    """A test helper as a module, once per process: test folders are no packages."""
+    """A file of tests/ as a module, once per process: test folders are no packages."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         assert spec is not None and spec.loader is not None

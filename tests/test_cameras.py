@@ -146,6 +146,19 @@ def test_scaled_cameras_keep_directions(name, factor):
     )
 
 
+def test_cameras_far_from_the_origin_keep_their_places_relative_to_a_point():
+    c2w = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    places = [[450_000.125, 5_200_000.25, 100.5], [450_001.0, 5_200_003.0, 99.0]]
+    c2w[:, :3, 3] = torch.tensor(places, dtype=torch.float64)
+    lens, sizes = torch.tensor([[9.0, 9, 4, 4]] * 2, dtype=torch.float64), torch.tensor([[8, 8]] * 2)
+    cameras = Cameras.pinhole(c2w, lens, sizes)
+    near = cameras.relative_to(torch.tensor([450_000.0, 5_200_000.0, 100.0], dtype=torch.float64))
+    expected = [[0.125, 0.25, 0.5], [1.0, 3.0, -1.0]]
+    assert near.to("cpu", torch.float32).origins.tolist() == expected
+    assert torch.equal(near.c2w[:, :3, :3], c2w[:, :3, :3])
+    assert cameras.origins[0, 0] == 450_000.125  # the given ones stay
+
+
 def test_scaled_cuts_off_fractions_and_resized_stretches():
     one = cameras("pinhole")
     assert one.scaled(1 / 7).sizes.tolist() == [[91, 68]]

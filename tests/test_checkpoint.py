@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from neural import atomic, checkpoint
-from neural.errors import CheckpointError
+from neural.errors import CheckpointError, NotSaved
 
 CRASHER = Path(__file__).with_name("checkpoint_crasher.py")
 
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pyte
         with monkeypatch.context() as patch:
             module = {"save_file": checkpoint.safetensors.torch, "write_json": atomic, "fsync": os}[place]
             patch.setattr(module, place, full)
-            with pytest.raises(CheckpointError, match=r"20.*No space left.*intact.*make room"):
+            with pytest.raises(NotSaved, match=r"20.*No space left.*intact.*make room"):
                 checkpoint.save(tmp_path, 20, state(20), {})
         assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["10", "latest"]
         assert_equal(checkpoint.load_latest(tmp_path).tensors, state(10))

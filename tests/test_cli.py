@@ -12,7 +12,7 @@ import pytest
 import neural
 from neural import cli
 from neural.cli.train import parse_radiance
-from neural.errors import BackendUnavailable, CheckpointError, SceneFormatError
+from neural.errors import BackendUnavailable, CheckpointError, DivergenceError, NotSaved, SceneFormatError
 from neural.interrupt import Interrupted
 from neural.train.config import RadianceConfig, RunConfig
 
@@ -104,6 +104,9 @@ def test_what_cannot_be_meant_exits_with_2(arguments: str, message: str, trainin
         ),
         (CheckpointError("r: run.seed: 0 there, 1 here"), 3, "run.seed: 0 there"),
         (BackendUnavailable("no CUDA device; use --device cpu"), 1, "use --device cpu"),
+        (DivergenceError(7, "the loss is nan"), 1, "step 7: the loss is nan; the last checkpoint is untouched"),
+        (NotSaved("r/checkpoints/20: no room; earlier checkpoints are intact"), 1, "earlier checkpoints are intact"),
+        (OSError(28, "No space left on device", "r/metrics.jsonl"), 1, "No space left on device: 'r/metrics.jsonl'"),
         (Interrupted(2), 130, "SIGINT; saved"),
         (Interrupted(15), 143, "SIGTERM; saved"),
     ],
@@ -115,6 +118,20 @@ def test_errors_become_one_line_and_a_code(error: BaseException, code: int, mess
     assert message in printed
     assert "Traceback" not in printed
     assert printed.count("\n") == 1
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    """As `neural --help | head -1` does, with more to say than a pipe holds."""
+    script = "import sys; from neural import cli; cli._help = lambda: 'words ' * 100_000; sys.exit(cli.main(['-h']))"
+    command = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert command.stdout is not None and command.stderr is not None
+    assert command.stdout.read(5) == "words"
+    command.stdout.close()
+    assert command.stderr.read() == ""
+    assert command.wait(timeout=20) == 1
+    command.stderr.close()
 
 
 def test_a_bug_keeps_its_traceback(training) -> None:
@@ -142,7 +159,7 @@ def test_eval_and_render_call_the_run(monkeypatch: pytest.MonkeyPatch, capsys) -
     monkeypatch.setattr(neural, "load_run", lambda path, device: calls.append((path, device)) or Run(), raising=False)
     assert cli.main(["eval", "r", "--background", "black"]) == 0
     assert cli.main(["render", "r", "--frames", "9", "--device", "cpu"]) == 0
-    assert capsys.readouterr().out == "mean PSNR 31.00 dB\nr/orbit.mp4\n"
+    assert capsys.readouterr().out == "mean PSNR 31.00 dB\n"  # rendering itself says what it has written
     assert calls == [
         (Path("r"), "auto"),
         {"split": "test", "background": "black", "lpips_net": "alex"},

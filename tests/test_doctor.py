@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import os
 import sys
 import tomllib
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,25 @@ def test_the_cache_is_measured(native, tmp_path: Path) -> None:
     assert "2.5 MB, writable" in finding("cache").text
 
 
+def test_files_that_vanish_while_they_are_measured_do_not_count(native, tmp_path: Path, monkeypatch) -> None:
+    """Another process empties the cache between the listing and the look at each file."""
+    folder = tmp_path / "cache" / "cubins"
+    folder.mkdir(parents=True)
+    for index in range(3):
+        (folder / f"{index}.cubin").write_bytes(b"x" * 1_000_000)
+    walk = os.walk
+
+    def listed_then_gone(top: Path) -> Iterator[tuple]:
+        for place, folders, names in walk(top):
+            for name in names[:2]:
+                (Path(place) / name).unlink()
+            yield place, folders, names
+        yield str(tmp_path / "cache" / "gone"), [], ["a"]
+
+    monkeypatch.setattr(doctor.os, "walk", listed_then_gone)
+    assert "1.0 MB, writable" in finding("cache").text
+
+
 @pytest.mark.parametrize(
     ("system", "expected"),
     [("linux", ".cache/neural"), ("darwin", "Library/Caches/neural"), ("win32", "neural/cache")],
@@ -157,6 +178,11 @@ def test_info_of_a_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "box      (-1, -1, -1) to (1, 1, 2), unbounded" in text
     assert "0.5 m per unit" in text
     assert text.endswith("warning  1 frame without a photograph was left out")
+
+
+def test_a_box_far_from_the_origin_is_shown_with_the_digits_that_matter() -> None:
+    box = info._box([449_998.5, 5_199_000.25, 98.0], [450_001.5, 5_199_003.75, 101.0])
+    assert box == "(449998.5, 5199000.25, 98) to (450001.5, 5199003.75, 101)"
 
 
 def test_info_of_nothing_exits_with_3(capsys) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from neural import lpips, metrics
 from neural.errors import BackendUnavailable
-from neural.evaluate import evaluate
+from neural.evaluate import Evaluation, evaluate
 
 
 def images(height: int = 40, width: int = 53, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -236,6 +236,28 @@ def test_evaluate_scores_lpips_where_weights_are_installed(tmp_path: Path, monke
     )
     assert result.lpips == pytest.approx(lpips.Lpips(seeded_weights("alex"))(image, target))
     assert str(result).splitlines()[1] == f"mean LPIPS {result.lpips:.4f} (alex)"
+
+
+def test_images_too_small_for_a_score_say_so_and_do_not_count_in_its_mean(monkeypatch, tmp_path: Path) -> None:
+    torch.save(seeded_weights("alex"), tmp_path / "w.pth")
+    monkeypatch.setenv("NEURAL_LPIPS_WEIGHTS", str(tmp_path / "w.pth"))
+    pairs = [images(10, 40), images(11, 31), images(40, 40)]
+
+    def scored(*indices: int) -> Evaluation:
+        return evaluate(
+            lambda i: pairs[i][0], lambda i: pairs[i][1], indices, names="abc", background="none", split="test",
+            progress=False,
+        )  # fmt: skip
+
+    small = scored(0)
+    assert str(small).splitlines() == [
+        f"mean PSNR {small.psnr:.2f} dB SSIM needs 11x11 pixels (1 image, none, test)",
+        "mean LPIPS needs 32x32 pixels",
+    ]
+    assert small.as_dict()["mean"]["ssim"] is None
+    all_three = scored(0, 1, 2)
+    assert all_three.ssim == pytest.approx((metrics.ssim(*pairs[1]) + metrics.ssim(*pairs[2])) / 2)
+    assert all_three.lpips == scored(2).lpips
 
 
 def test_evaluate_refuses_an_empty_split_and_equal_images_have_no_finite_psnr() -> None:

@@ -70,6 +70,14 @@ def test_a_flight_passes_its_viewpoints_in_small_steps():
     torch.testing.assert_close(paths.along_cameras(shuffled, 50).c2w, paths.along_cameras(cameras, 50).c2w)
 
 
+@pytest.mark.parametrize("n_frames", [0, -1, 10**9])
+def test_a_number_of_frames_that_cannot_be_meant_is_refused(n_frames):
+    cameras = ring(0, 2 * np.pi)
+    for path in (paths.orbit, paths.along_cameras):
+        with pytest.raises(ValueError, match=f"1 to 1000000 frames, got {n_frames}"):
+            path(cameras, n_frames)
+
+
 def test_a_path_file_gives_back_the_path(tmp_path):
     path = paths.orbit(ring(0, 2 * np.pi), 5)
     paths.save(tmp_path / "orbit.json", path)

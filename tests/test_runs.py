@@ -13,7 +13,7 @@ import pytest
 
 from neural import atomic, log, runs
 from neural.errors import CheckpointError
-from neural.interrupt import Interrupt, Interrupted
+from neural.interrupt import Interrupt, Interrupted, stoppable
 
 
 def config(**run: object) -> dict:
@@ -143,6 +143,15 @@ def test_two_processes_cannot_train_one_run_and_a_killed_one_leaves_no_lock(tmp_
         assert run.resumed
 
 
+def test_a_process_killed_at_the_first_file_of_a_run_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    """Killed while config.json was being written: the folder is a run's all the same."""
+    left = tmp_path / ".config.json.4711.tmp"
+    left.write_text('{"scene": ')
+    with runs.opened(tmp_path, config(steps=9)) as run:
+        assert not run.resumed
+        assert not left.exists()
+
+
 def test_metrics_are_appended_and_cut_back_on_resume(tmp_path: Path) -> None:
     with log.MetricsLog(tmp_path) as metrics:
         for step in (10, 20, 30):
@@ -205,8 +214,17 @@ def test_a_signal_sets_the_flag_and_names_the_exit_code(signum: signal.Signals, 
 def test_a_second_signal_stops_at_once() -> None:
     with Interrupt():
         os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt, match="without saving"):
-            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match="without saving") as stop:
+            signal.raise_signal(signal.SIGTERM)
+    assert stop.value.exit_code == 143
+
+
+def test_outside_a_loop_a_signal_stops_a_command_where_it_is() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM; nothing is half-written") as stop, stoppable():
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_interrupt_is_inert_outside_the_main_thread_and_without_a_signal() -> None:

@@ -6,12 +6,13 @@ and 143 interrupted and saved.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import neural
-from neural.errors import CheckpointError, NeuralError, SceneFormatError
-from neural.interrupt import EXIT_DONE, EXIT_INPUT, EXIT_PROBLEM, EXIT_USAGE, Interrupted
+from neural.errors import CheckpointError, NeuralError, NotSaved, SceneFormatError
+from neural.interrupt import EXIT_DONE, EXIT_INPUT, EXIT_PROBLEM, EXIT_USAGE, Interrupted, stoppable
 from neural.settings import nearest
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
@@ -19,7 +20,7 @@ COMMANDS = {
     "train": ("neural.cli.train", "train a scene from photographs:  neural train radiance SCENE"),
     "eval": ("neural.cli.eval", "score a run on its held-out photographs"),
     "render": ("neural.cli.render", "render a video of a run along a camera path"),
-    "info": ("neural.cli.info", "say what a scene, a run or a checkpoint holds"),
+    "info": ("neural.cli.info", "say what a scene or a run holds"),
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }
 
@@ -35,19 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(arguments)
+        with stoppable():
+            return _run(arguments)
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
+    except NotSaved as error:
+        return _complain(str(error), EXIT_PROBLEM)
     except (SceneFormatError, CheckpointError) as error:
         return _complain(str(error), EXIT_INPUT)
+    except BrokenPipeError:  # `neural info RUN | head -1`: nobody reads on, and nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes here
+        return EXIT_PROBLEM
     except (NeuralError, OSError) as error:  # a full disk, a folder that may not be written
         return _complain(str(error), EXIT_PROBLEM)
     except Interrupted as stop:
-        print(f"{stop}; saved. The same command goes on from here.", file=sys.stderr)
+        print(stop, file=sys.stderr)
         return stop.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; what was trained is saved, the same command finishes the rest", file=sys.stderr)
-        return 130
 
 
 class UsageError(Exception):

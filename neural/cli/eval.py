@@ -33,6 +33,6 @@ def main(arguments: Sequence[str]) -> int:
     run = neural.load_run(given.run, device=given.device)
     choose("split", given.split, list(run.scene.splits))
     if not run.scene.splits[given.split]:
-        raise UsageError(f"neural eval: the split {given.split!r} of {run.scene.name} has no images; choose another")
+        raise UsageError(f"the split {given.split!r} of {run.scene.name} has no images; choose another")
     print(run.evaluate(split=given.split, background=given.background, lpips_net=given.lpips))
     return EXIT_DONE

@@ -11,7 +11,7 @@ from neural.interrupt import EXIT_DONE
 
 @dataclass(frozen=True)
 class Info:
-    """Say what a scene, a run or a checkpoint holds."""
+    """Say what a scene or a run holds."""
 
     path: tyro.conf.Positional[Path]
     """A capture, or the folder of a run."""

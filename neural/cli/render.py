@@ -19,7 +19,7 @@ class Render:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
     path: str = "orbit"
-    """"orbit" around the scene, "train" through the photographs' cameras, or a transforms.json with poses."""
+    """"orbit" around the scene, "train" through the photographs' cameras, or a file written by `neural.paths.save`."""
     out: Path | None = None
     """Video file (.mp4) or folder; RUN/<path>.mp4 by default."""
     frames: int = 120
@@ -35,21 +35,18 @@ class Render:
 def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Render, prog="neural render", args=list(arguments))
     if given.frames < 1 or not 0 < given.fps <= 1000 or given.downscale < 1:
-        raise UsageError("neural render: --frames and --downscale must be 1 or more, --fps between 0 and 1000")
+        raise UsageError("--frames and --downscale must be 1 or more, --fps between 0 and 1000")
     if given.path not in ("orbit", "train") and not Path(given.path).is_file():
-        raise UsageError(f"neural render: --path must be orbit, train or a file with poses, got {given.path!r}")
+        raise UsageError(f"--path must be orbit, train or a file with poses, got {given.path!r}")
 
     from neural import video
 
     if given.out is not None and given.out.suffix.lower() not in ("", *video.VIDEO_SUFFIXES):
-        raise UsageError(
-            f"neural render: --out must be a folder or end in {', '.join(video.VIDEO_SUFFIXES)}, got {given.out}"
-        )
+        raise UsageError(f"--out must be a folder or end in {', '.join(video.VIDEO_SUFFIXES)}, got {given.out}")
     run = neural.load_run(given.run, device=given.device)
     if given.path == "train" and len(run.scene.splits["train"]) < 2:
-        raise UsageError("neural render: --path train needs two photographs; use --path orbit")
+        raise UsageError("--path train needs two photographs; use --path orbit")
     if given.downscale > int(run.scene.cameras.sizes.min()):
-        raise UsageError(f"neural render: nothing is left of the pictures at --downscale {given.downscale}")
-    written = run.render(path=given.path, out=given.out, frames=given.frames, fps=given.fps, downscale=given.downscale)
-    print(written)
+        raise UsageError(f"nothing is left of the pictures at --downscale {given.downscale}")
+    run.render(path=given.path, out=given.out, frames=given.frames, fps=given.fps, downscale=given.downscale)
     return EXIT_DONE

@@ -24,17 +24,14 @@ def uncontract(y: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     return torch.where(norm <= 1.0, y, y / (norm * (2.0 - norm)))
 
 
-def to_unit_cube(
-    positions: Float[Tensor, "N 3"], centre: Float[Tensor, "3"], half_side: float, contraction: Contraction
-) -> Float[Tensor, "N 3"]:
+def to_unit_cube(positions: Float[Tensor, "N 3"], half_side: float, contraction: Contraction) -> Float[Tensor, "N 3"]:
     """Positions in [0, 1]^3.
 
     Args:
-        positions: Scene units.
-        centre: Middle of the scene's cube.
+        positions: Scene units, from the middle of the scene's cube.
         half_side: Half its side, scene units.
         contraction: `none` maps the cube, `ball` all of space: the cube's inscribed ball to radius 1/4.
     """
     if contraction == "none":
-        return torch.addcmul((0.5 - centre / (2 * half_side)), positions, positions.new_tensor(0.5 / half_side))
-    return contract((positions - centre) / half_side) * 0.25 + 0.5
+        return torch.addcmul(positions.new_tensor(0.5), positions, positions.new_tensor(0.5 / half_side))
+    return contract(positions / half_side) * 0.25 + 0.5

@@ -20,6 +20,9 @@ class RadianceField(nn.Module):
     density. Space is mapped to the encoding's unit cube from the enclosing cube of `aabb`, or from all of R^3 by a
     contraction around it.
 
+    Positions are in the field's frame: the scene's axes and unit, (0, 0, 0) in the middle of `aabb`. So float32 does as
+    well for a capture in UTM metres as for one about the origin; `Cameras.relative_to(field.origin)` is the way there.
+
     Args:
         encoding: Positions in [0, 1]^3 to features, as `neural.HashGrid(3)`.
         aabb: Scene box [2, 3], scene units.
@@ -37,11 +40,13 @@ class RadianceField(nn.Module):
         density_bias: Added to the network's output before the activation.
         seed: Of the networks' initial values.
 
+    Attributes:
+        origin: Middle of `aabb`, float64: where the field's frame has its origin in the scene's.
+        half_side: Half the side of the enclosing cube.
+
     Source: Mueller et al. 2022, arXiv:2201.05989, section 5.4; contraction: Barron et al. 2022, arXiv:2111.12077,
     eq. 10.
     """
-
-    centre: Float[Tensor, "3"]
 
     def __init__(
         self,
@@ -73,9 +78,8 @@ class RadianceField(nn.Module):
         self.contraction: Contraction = contraction
         self.density_activation = density_activation
         self.density_bias = density_bias
-        self.register_buffer("centre", box.mean(0).float())
+        self.origin = box.mean(0)
         self.half_side = float((box[1] - box[0]).max()) / 2
-        self.aabb = box
         self.direction_encoding = SphericalHarmonics(sh_degree)
         self.n_geo = n_geo = 1 + geo_features
         n_features: int = encoding.n_output_dims  # type: ignore[assignment]
@@ -87,8 +91,8 @@ class RadianceField(nn.Module):
         self.appearance = nn.Parameter(torch.zeros(n_images, appearance_dims)) if appearance_dims else None
 
     def density(self, positions: Float[Tensor, "S 3"]) -> tuple[Float[Tensor, "S"], Float[Tensor, "S G"]]:
-        """Density (1 / scene unit) and the features for `color`, at positions in scene units."""
-        unit = to_unit_cube(positions, self.centre, self.half_side, self.contraction)
+        """Density (1 / scene unit) and the features for `color`, at positions in the field's frame."""
+        unit = to_unit_cube(positions, self.half_side, self.contraction)
         geo = self.density_mlp(self.encoding(unit))
         return self.density_of(geo), geo
 

@@ -19,7 +19,7 @@ class View:
     target: UInt8[np.ndarray, "H W 3"]
     """The photograph, sRGB, composited on the same background."""
     psnr: float
-    ssim: float
+    ssim: float | None = None
     lpips: float | None = None
 
 

@@ -99,6 +99,7 @@ def _view(view: View) -> str:
     image, target = pictures.data_uri(view.image), pictures.data_uri(view.target)
     error = pictures.data_uri(pictures.error_map(view.image, view.target))
     ratio = f'style="aspect-ratio:{width}/{height}"'
+    similar = f" · SSIM {view.ssim:.4f}" if view.ssim is not None else ""
     perceptual = f" · LPIPS {view.lpips:.3f}" if view.lpips is not None else ""
     shape = "tall" if height > width else "wide"
     return (
@@ -109,7 +110,7 @@ def _view(view: View) -> str:
         f'<input type="range" min="0" max="100" value="50" step="0.1" aria-label="compare {name}"></div>'
         f'<div class="error" {ratio}><img src="{error}" alt="error of {name}">'
         f'<span class="tag left">error</span></div></div><footer><b>{name}</b>'
-        f"<span>{_decibels(view.psnr)} · SSIM {view.ssim:.4f}{perceptual}</span></footer></article>"
+        f"<span>{_decibels(view.psnr)}{similar}{perceptual}</span></footer></article>"
     )
 
 
@@ -120,18 +121,16 @@ def _scores(views: Sequence[View]) -> str:
     for view in views:
         share = max(view.psnr, 0.0) / high if 0 < high < float("inf") else 0.0
         bar = f'<i class="meter" style="--share:{share:.4f}"></i>'
-        perceptual = f"<td>{'–' if view.lpips is None else f'{view.lpips:.4f}'}</td>" if with_lpips else ""
+        perceptual = f"<td>{_fraction(view.lpips)}</td>" if with_lpips else ""
         rows.append(
             f'<tr><td>{_text(view.name)}</td><td class="metered">{bar}<span>{view.psnr:.2f}</span></td>'
-            f"<td>{view.ssim:.4f}</td>{perceptual}</tr>"
+            f"<td>{_fraction(view.ssim)}</td>{perceptual}</tr>"
         )
     n = len(views)
-    measured = [view.lpips for view in views if view.lpips is not None]
+    ssim, distance = (_mean([getattr(view, name) for view in views]) for name in ("ssim", "lpips"))
     mean = (
         f'<tr><td>mean of {n}</td><td class="metered"><span>{sum(v.psnr for v in views) / n:.2f}</span></td>'
-        f"<td>{sum(v.ssim for v in views) / n:.4f}</td>"
-        + (f"<td>{sum(measured) / len(measured):.4f}</td>" if with_lpips else "")
-        + "</tr>"
+        f"<td>{_fraction(ssim)}</td>" + (f"<td>{_fraction(distance)}</td>" if with_lpips else "") + "</tr>"
     )
     note = "" if with_lpips else "<p class=note>LPIPS: not installed (its weights were not found).</p>"
     head = "<th>image</th><th>PSNR / dB</th><th>SSIM</th>" + ("<th>LPIPS</th>" if with_lpips else "")
@@ -206,6 +205,15 @@ def _reproduce(report: Report) -> str:
         f'<div class="command"><pre><code>{_text(report.command)}</code></pre>'
         '<button class="copy">copy</button></div>' + _facts(report.environment)
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _fraction(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _decibels(value: float) -> str:

@@ -30,8 +30,8 @@ def stage(plot: CameraPlot) -> str:
 def view_axes(up: Float[np.ndarray, " 3"], azimuth: float, elevation: float) -> Float[np.ndarray, "3 3"]:
     """Rows: right, up (on the paper) and towards the viewer, for a parallel projection."""
     up = up / np.linalg.norm(up)
-    helper = np.eye(3)[np.argmin(np.abs(up))]
-    east = np.cross(helper, up)
+    axis = np.eye(3)[np.argmin(np.abs(up))]
+    east = np.cross(axis, up)
     east /= np.linalg.norm(east)
     north = np.cross(up, east)
     a, e = np.radians([azimuth, elevation])

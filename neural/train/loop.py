@@ -93,10 +93,7 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
             began = time.perf_counter()
             result = task.step(step, steps)
             if not math.isfinite(result.loss):
-                raise DivergenceError(
-                    f"step {step}: the loss is {result.loss}; the last checkpoint is untouched. Lower --optim.lr, or "
-                    "look for photographs or poses that are broken"
-                )
+                raise DivergenceError(step, f"the loss is {result.loss}")
             step += 1
             recent.add(result)
             now = time.perf_counter()
@@ -122,7 +119,7 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
                 run.fix_steps(steps)
                 bar.reset(total=steps)
                 bar.update(step)
-            if interrupt and not last:
+            if interrupt:
                 interrupt.leave()
     return spent + time.perf_counter() - start
 

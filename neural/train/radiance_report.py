@@ -35,7 +35,8 @@ def _contents(trained: "RadianceRun", run: Run, scores: Evaluation | None, secon
     place = _machine(trained.config.run.device)
     headline = {"steps": f"{steps:,}", "training": length, "parameters": f"{n_parameters / 1e6:.2f} M"}
     if scores is not None:
-        headline = {"PSNR": f"{scores.psnr:.2f} dB", "SSIM": f"{scores.ssim:.4f}", **headline}
+        similarity = {} if scores.ssim is None else {"SSIM": f"{scores.ssim:.4f}"}
+        headline = {"PSNR": f"{scores.psnr:.2f} dB", **similarity, **headline}
         if scores.lpips is not None:
             headline["LPIPS"] = f"{scores.lpips:.4f}"
     box = scene.aabb.numpy()

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from neural import checkpoint, evaluate, lpips, paths, runs, settings, video
 from neural.cameras import Cameras
-from neural.errors import BackendUnavailable, CheckpointError
+from neural.errors import BackendUnavailable, CheckpointError, SceneFormatError
 from neural.fields.radiance import RadianceField
 from neural.optim import saved_averages
 from neural.render.occupancy import OccupancyGrid
@@ -65,12 +65,17 @@ class RadianceRun:
     def render_camera(
         self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
     ) -> Rendering:
-        """One camera's picture; fields of the result have H W rows."""
-        device = self.field.centre.device
+        """One camera's picture; fields of the result have H W rows.
+
+        Args:
+            cameras: In the scene's frame, float64.
+            index: Which of them.
+            background: Behind the scene; that of the run without it.
+        """
+        device = self.occupancy.bitfield.device
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background], device=device)
-        return render_image(
-            self.field, cameras.to(device, torch.float32), index, self.occupancy, self.marching, background=color
-        )
+        posed = cameras.relative_to(self.field.origin).to(device, torch.float32)
+        return render_image(self.field, posed, index, self.occupancy, self.marching, background=color)
 
     def evaluate(
         self,
@@ -148,8 +153,10 @@ def train(
         DivergenceError: The loss became NaN or Inf.
         Interrupted: A signal came; the state is saved.
     """
-    asked = config or RadianceConfig()
     folder = out or runs.default_folder(scene, TASK)
+    asked = config or RadianceConfig()
+    if not overwrite:
+        asked = _as_long_as_stored(asked, folder)
     capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
     resolved = resolve(asked, _device(asked.run.device), unbounded=capture.unbounded, background=capture.background)
     return _train(None, capture, resolved, folder, overwrite, progress, str(Path(scene).resolve()))
@@ -182,9 +189,12 @@ def radiance(
     if steps is not None or minutes is not None:
         asked = replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))
     asked = replace(asked, model=replace(asked.model, contraction=field.contraction))
-    resolved = resolve(asked, _device(asked.run.device), background=scene.background)
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, TASK)
-    return _train(field, scene, resolved, folder, overwrite, progress, str(scene.path or scene.name))
+    if not overwrite:
+        asked = _as_long_as_stored(asked, folder)
+    resolved = resolve(asked, _device(asked.run.device), background=scene.background)
+    source = str(scene.path.resolve()) if scene.path is not None else scene.name
+    return _train(field, scene, resolved, folder, overwrite, progress, source)
 
 
 def load_run(
@@ -203,7 +213,8 @@ def load_run(
         scene: For a run that was trained on a scene made or changed in Python: the same scene.
 
     Raises:
-        CheckpointError: No run, no checkpoint, or one that does not fit.
+        CheckpointError: No run, no checkpoint, or one that does not fit; the scene is gone or another one.
+        SceneFormatError: The scene cannot be read any more.
     """
     folder = Path(folder)
     stored = runs.read_config(folder)
@@ -218,6 +229,11 @@ def load_run(
         config = settings.from_plain(RadianceConfig, stored, source=str(folder / runs.CONFIG))
     except ValueError as error:
         raise CheckpointError(str(error)) from error
+    if scene is None and not Path(source).exists():
+        raise CheckpointError(
+            f"{folder}: the scene that it was trained on, {source}, is not there; put it back, or pass "
+            "load_run(..., scene=) if it was made in Python"
+        )
     every = config.run.split_every
     capture = scene or load(source, downscale=config.run.downscale, cache=folder / runs.CACHE, test_every=every)
     if capture.aabb.tolist() != box:
@@ -277,18 +293,32 @@ def _train(
         trained = RadianceRun(folder, scene, config, task.averaged_field(), task.occupancy, task.marching)
         if not page.exists():
             _finish(trained, run, seconds, progress)
+        elif progress:
+            print(f"all of its {run.config['run']['steps']} steps are done, --steps asks for more; report: {page}")
         return trained
+
+
+def _as_long_as_stored(asked: RadianceConfig, folder: Path) -> RadianceConfig:
+    """With the length of the run in `folder`, if there is one and no length is asked for."""
+    if asked.run.steps is not None or asked.run.minutes is not None or not (folder / runs.CONFIG).is_file():
+        return asked
+    stored = runs.flatten(runs.read_config(folder))
+    steps, minutes = stored.get(runs.STEPS), stored.get(runs.MINUTES)
+    if isinstance(steps, int):
+        return replace(asked, run=replace(asked.run, steps=steps))
+    return replace(asked, run=replace(asked.run, minutes=minutes)) if isinstance(minutes, float) else asked
 
 
 def _decode(scene: Scene) -> None:
     """Reads all pixels, so that a broken photograph is found before a run begins.
 
     Raises:
-        SceneFormatError: Names the photograph.
-        ValueError: There are none to train on.
+        SceneFormatError: Names the photograph, or the scene that has none to train on.
     """
     if scene.images is None or not scene.splits["train"]:
-        raise ValueError(f"{scene.name}: no images to train on; check the scene's images and its train split")
+        raise SceneFormatError(
+            scene.path or scene.name, "no images to train on; check the scene's images and its train split"
+        )
     for stack in (scene.images, scene.masks):
         if stack is not None:
             _ = stack.flat
@@ -297,13 +327,14 @@ def _decode(scene: Scene) -> None:
 def _say(config: RadianceConfig, scene: Scene, folder: Path) -> None:
     """The values that were chosen, in one line each."""
     run, model, sampling = config.run, config.model, config.sampling
+    plural = "" if sampling.cascades == 1 else "s"
     length = f"{run.steps} steps" if run.steps is not None else f"{run.minutes:g} minutes"
     print(
         f"{scene.name}: {len(scene.splits['train'])} images for training, {len(scene.splits['test'])} held out; "
         f"{length} on {run.device}, into {folder}\n"
         f"chosen: table 2^{model.log2_hashmap_size} x {model.n_levels} levels to {model.finest_resolution}, "
         f"contraction {model.contraction}, {sampling.target_samples} samples a step, {sampling.cascades} occupancy "
-        f"cascades of {sampling.occupancy_resolution}^3, background {run.background}"
+        f"cascade{plural} of {sampling.occupancy_resolution}^3, background {run.background}"
     )
 
 
@@ -325,7 +356,10 @@ def _device(wanted: str) -> Device:
 
     Raises:
         BackendUnavailable: cuda was asked for and there is none.
+        ValueError: No such device.
     """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {wanted!r}")
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise BackendUnavailable("--device cuda: torch sees no CUDA device; run `neural doctor`, or use --device cpu")

@@ -53,10 +53,10 @@ def build_field(config: RadianceConfig, scene: Scene) -> RadianceField:
 
 
 def build_occupancy(config: RadianceConfig, field: RadianceField, device: torch.device) -> OccupancyGrid:
-    """The occupancy grid around the field's cube; its smallest step is the cube's diagonal over `steps_per_box`."""
+    """The occupancy grid around the field's cube, in its frame; the least step is the diagonal over `steps_per_box`."""
     sampling = config.sampling
     return OccupancyGrid(
-        centre=field.centre.tolist(), half_extent=field.half_side, seed=config.run.seed,
+        centre=(0.0, 0.0, 0.0), half_extent=field.half_side, seed=config.run.seed,
         min_step=2 * field.half_side * math.sqrt(3) / _known(sampling.steps_per_box),
         n_cascades=_known(sampling.cascades), resolution=_known(sampling.occupancy_resolution), device=device,
         config=OccupancyConfig(
@@ -91,7 +91,8 @@ class RadianceTask:
         self.marching = build_marching(config, field)
         self.occupancy = build_occupancy(config, field, device)
         self._train = scene.subset("train")
-        self._cameras = self._train.cameras.to(device, torch.float32)
+        posed = self._train.cameras.relative_to(field.origin)
+        self._cameras = posed.to(device, torch.float32)
         self._sampler = PixelSampler(self._train, config.run.seed)
         self._n_rays = config.sampling.initial_rays
         optim = config.optim
@@ -100,7 +101,7 @@ class RadianceTask:
             nn.Parameter(torch.zeros(len(self._cameras), 3, device=device)) if optim.exposure else None
         )  # stops
         self.optimiser = self._build_optimiser()
-        self.occupancy.mark_unseen(self._train.cameras)
+        self.occupancy.mark_unseen(posed)
 
     def _build_optimiser(self) -> Adam:
         optim = self.config.optim
@@ -198,10 +199,10 @@ class RadianceTask:
         index = held_out[int(torch.randint(len(held_out), (), generator=draw))]
         small = max(1, round(math.sqrt(int(self.scene.cameras.sizes[index].prod()) / 40_000)))
         scene = self.scene.subset([index]).downscaled(small)
+        cameras = scene.cameras.relative_to(self.field.origin).to(self.device, torch.float32)
         image = render_image(
-            self.averaged_field(), scene.cameras.to(self.device, torch.float32), 0, self.occupancy, self.marching,
-            background=self.background_color(),
-        ).rgb.cpu()  # fmt: skip
+            self.averaged_field(), cameras, 0, self.occupancy, self.marching, background=self.background_color()
+        ).rgb.cpu()
         target = photograph(scene, 0, self.config.run.background)
         return {"test_psnr": metrics.psnr(image.reshape(target.shape), target)}
 
@@ -277,11 +278,7 @@ class RadianceTask:
     def _diverged(self, step: int, what: str) -> DivergenceError:
         """The error, with the tensors at fault where parameters themselves are."""
         names = [name for name, p in self.field.named_parameters() if not bool(torch.isfinite(p).all())]
-        found = f" (not finite: {', '.join(names)})" if names else ""
-        return DivergenceError(
-            f"step {step}: {what}{found}; the last checkpoint is untouched. Lower --optim.lr, or look for photographs "
-            "or poses that are broken"
-        )
+        return DivergenceError(step, what + (f" (not finite: {', '.join(names)})" if names else ""))
 
 
 def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:

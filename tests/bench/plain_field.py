@@ -24,7 +24,7 @@ class PlainField:
         scales = rows[:, layout.row_length(3) - 3].to(torch.int32).view(torch.float32).tolist()
         self.grid = TorchHashGrid(entries, scales, rows[:, 3].tolist())
         self.density_net, self.color_net = _copy(field.density_mlp), _copy(field.color_mlp)
-        self.low = field.centre - field.half_side
+        self.low = -field.half_side
         self.half_side, self.bias = field.half_side, field.density_bias
         parameters = [*self.grid.tables, *self.density_net.parameters(), *self.color_net.parameters()]
         self.optimiser = torch.optim.Adam(parameters, lr=1e-2, betas=(0.9, 0.99), eps=1e-15, fused=True)

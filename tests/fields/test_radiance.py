@@ -18,9 +18,9 @@ def small(**options: object) -> RadianceField:
 
 
 def somewhere(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions in the box, unit directions."""
+    """Positions in the box, from its middle; unit directions."""
     generator = torch.Generator().manual_seed(seed)
-    positions = BOX[0] + torch.rand(n, 3, generator=generator) * (BOX[1] - BOX[0])
+    positions = (torch.rand(n, 3, generator=generator) - 0.5) * (BOX[1] - BOX[0])
     directions = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=-1)
     return positions, directions
 
@@ -40,7 +40,8 @@ def test_the_parts_are_put_together_as_documented() -> None:
     field = small()
     positions, directions = somewhere(9)
     densities, geo = field.density(positions)
-    unit = (positions - torch.tensor([0.0, 0, 1])) / 4 + 0.5  # the enclosing cube of the box has sides of 4
+    assert field.origin.tolist() == [0, 0, 1]
+    unit = positions / 4 + 0.5  # the enclosing cube of the box has sides of 4
     raw = field.density_mlp(field.encoding(unit))
     torch.testing.assert_close(geo, raw)
     torch.testing.assert_close(densities, (raw[:, 0] - 1).exp() / 2)  # bias -1, half a side of 2

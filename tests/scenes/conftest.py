@@ -1,7 +1,6 @@
 """A tiny capture with known geometry, written in every format that the readers know."""
 
 import json
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,6 @@ N_IMAGES, WIDTH, HEIGHT = 9, 20, 12
 LENS = {"fl_x": 24.0, "fl_y": 25.0, "cx": 9.5, "cy": 6.25}
 BENDS = {"k1": 0.05, "k2": -0.01, "p1": 0.001, "p2": -0.002}
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-
-
-@pytest.fixture(scope="session")
-def neural_data() -> Path:
-    """The folder of real captures; tests that need it skip without it."""
-    folder = os.environ.get("NEURAL_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("set NEURAL_DATA to the folder of real captures to run this test")
-    return Path(folder)
 
 
 @dataclass(frozen=True)

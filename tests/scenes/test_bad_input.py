@@ -143,6 +143,16 @@ def test_colmap_lenses_that_we_lack_name_the_remedy(tiny, lens):
         load(tiny.folder)
 
 
+def test_a_lens_number_that_colmap_does_not_have_is_refused(tiny):
+    tiny.colmap_binary()
+    file = tiny.folder / "sparse/0/cameras.bin"
+    data = file.read_bytes()
+    for number in (-1, 99):
+        file.write_bytes(data[:12] + struct.pack("<i", number) + data[16:])
+        with pytest.raises(SceneFormatError, match=rf"cameras\.bin: .*{number}"):
+            load(tiny.folder)
+
+
 def test_colmap_text_faults_name_the_line(tiny):
     tiny.colmap_text()
     file = tiny.folder / "sparse/0/images.txt"

@@ -1,6 +1,9 @@
 """The image stack: pixels survive, the cache is reused exactly while it is valid, area filters are exact."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +77,33 @@ def test_a_failed_decode_leaves_nothing_in_the_cache(files, tmp_path):
     with pytest.raises(SceneFormatError, match=r"1\.png"):
         _ = ImageStack.from_files(files, SIZES, "rgb", cache=cache).flat
     assert list(cache.iterdir()) == []
+
+
+def test_what_a_killed_process_left_in_the_cache_is_swept(files, tmp_path):
+    """Killed while decoding; what a process that lives is at work on stays."""
+    cache = tmp_path / "cache"
+    script = (
+        "import time\nfrom pathlib import Path\nimport numpy as np\nfrom neural.scenes import photos\n"
+        "from neural.scenes.images import ImageStack\n"
+        "def stop(*_):\n    print('decoding', flush=True)\n    time.sleep(60)\n"
+        "photos.decode = stop\n"
+        f"files = {[str(f) for f in files]!r}\n"
+        f"ImageStack.from_files([Path(f) for f in files], np.array({SIZES.tolist()!r}), 'rgb', "
+        f"cache=Path({str(cache)!r})).flat\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "decoding\n"
+        _ = ImageStack.from_files(files, SIZES, "rgb", cache=cache, downscale=2).flat
+        assert [path.suffix for path in sorted(cache.iterdir())].count(".tmp") == 1
+    finally:
+        other.kill()
+        other.communicate()
+    assert list(cache.glob("*.tmp"))
+    _ = ImageStack.from_files(files, SIZES, "rgb", cache=cache).flat
+    assert {path.suffix for path in cache.iterdir()} == {".u8"}
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="space cannot be reserved on this system")

@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from neural import checkpoint, cli
+from neural.train import radiance_run
 
 Damage = Callable[[Path], Any]
 
@@ -104,6 +106,15 @@ def test_flags_that_cannot_be_meant(capture: Path, tmp_path: Path, flags: list[s
     assert not (tmp_path / "run" / "config.json").exists()
 
 
+def test_a_scene_without_photographs_is_bad_input(capture: Path, tmp_path: Path, small: list[str], monkeypatch, capsys):
+    """No reader gives such a scene today; one that did would end as bad input does."""
+    load = radiance_run.load
+    monkeypatch.setattr(radiance_run, "load", lambda *a, **options: replace(load(*a, **options), images=None))
+    refused = refusal(capsys, 3, "train", "radiance", capture, "--out", tmp_path / "run", "--steps", 2, *small)
+    assert "no images to train on" in refused
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
 def test_a_full_disk_is_one_line(capture: Path, tmp_path: Path, small: list[str], monkeypatch, capsys) -> None:
     from neural.scenes import images
 
@@ -135,6 +146,41 @@ def test_what_eval_render_and_info_refuse(capture: Path, tmp_path: Path, small: 
     capsys.readouterr()
     assert cli.main(["info", str(run)]) == 0
     assert "no checkpoint yet" in capsys.readouterr().out
+
+
+def test_a_capture_is_only_read(capture: Path, tmp_path: Path, small: list[str]) -> None:
+    """Decoded pixels and everything else go to the run's folder."""
+    before = {path: path.stat().st_mtime_ns for path in capture.rglob("*")}
+    run = tmp_path / "run"
+    assert cli.main(["train", "radiance", str(capture), "--out", str(run), "--steps", "2", *small]) == 0
+    assert cli.main(["eval", str(run)]) == 0
+    assert cli.main(["info", str(capture)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in capture.rglob("*")} == before
+    assert [path.suffix for path in (run / "cache").iterdir()] == [".u8"]
+
+
+def test_without_held_out_photographs_there_are_no_scores(
+    capture: Path, tmp_path: Path, small: list[str], capsys
+) -> None:
+    edit(capture, lambda d: (d.pop("train_filenames"), d.pop("test_filenames")))
+    run = tmp_path / "run"
+    command = ["train", "radiance", str(capture), "--out", str(run), "--steps", "2", "--split-every", "0", *small]
+    assert cli.main(command) == 0
+    assert (run / "report.html").exists()
+    assert "the split 'test' of ball has no images" in refusal(capsys, 2, "eval", run)
+    assert cli.main(["eval", str(run), "--split", "train"]) == 0
+
+
+def test_pictures_too_small_for_ssim_end_in_a_report_all_the_same(
+    tmp_path: Path, write_capture, small: list[str], capsys
+) -> None:
+    capture, run = write_capture(tmp_path / "tiny", n=5, size=(12, 9)), tmp_path / "run"
+    assert cli.main(["train", "radiance", str(capture), "--out", str(run), "--steps", "2", *small]) == 0
+    assert "SSIM needs 11x11 pixels" in capsys.readouterr().out
+    assert "SSIM needs 11x11 pixels" in (run / "report.html").read_text()
+    assert cli.main(["eval", str(run)]) == 0
+    assert cli.main(["info", str(run)]) == 0
+    assert "PSNR" in capsys.readouterr().out
 
 
 def test_eval_render_and_info_of_a_run(capture: Path, tmp_path: Path, small: list[str], capsys) -> None:

@@ -147,9 +147,10 @@ def test_minutes_go_on_counting_over_a_stop(tmp_path: Path, clock: Clock, monkey
     assert [line["step"] for line in log.read(tmp_path)] == list(range(1, 31))
 
 
-def test_a_signal_in_the_last_step_is_too_late(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_in_the_last_step_leaves_the_scores_for_later(tmp_path: Path, clock: Clock, monkeypatch) -> None:
     stop = interrupting(monkeypatch)
-    fit(tmp_path, Counting(clock, lambda step: 1.0, {4: stop}), steps=5)
+    with pytest.raises(Interrupted):
+        fit(tmp_path, Counting(clock, lambda step: 1.0, {4: stop}), steps=5)
     assert checkpoint.latest_step(tmp_path) == 5
 
 

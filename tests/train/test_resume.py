@@ -134,6 +134,10 @@ def test_steps_may_grow_and_nothing_else_may_change(scene: Path, tmp_path: Path,
     report, scores = (out / "report.html").stat().st_mtime_ns, (out / "eval.json").read_text()
     assert cli.main(train(scene, out, *small, "--steps", "8")) == 0  # done: nothing to do, nothing written
     assert (out / "report.html").stat().st_mtime_ns == report
+    capsys.readouterr()
+    assert cli.main(train(scene, out, *small)) == 0  # no length asked for: that of the run
+    assert "all of its 8 steps are done" in capsys.readouterr().out
+    assert checkpoint.latest_step(out) == 8
     assert cli.main(train(scene, out, *small, "--steps", "16")) == 0
     assert checkpoint.latest_step(out) == 16
     assert (out / "report.html").stat().st_mtime_ns > report

@@ -107,6 +107,11 @@ def test_a_stored_run_renders_what_the_run_did(ball_run: radiance_run.RadianceRu
     assert one == other
 
 
+def test_a_device_that_does_not_exist_is_refused(ball_run: radiance_run.RadianceRun) -> None:
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'tpu'"):
+        neural.load_run(ball_run.folder, device="tpu")  # type: ignore[arg-type]
+
+
 def test_masked_pixels_are_not_learnt(tmp_path: Path, write_capture) -> None:
     """The left third of every picture is red and masked out; without the mask it would be learnt."""
     capture = write_capture(tmp_path / "ball", masks=True)
@@ -185,7 +190,7 @@ def test_one_photograph_trains_without_scores(ball: Path, tmp_path: Path) -> Non
 def test_no_photograph_to_train_on_is_refused_before_a_run_begins(ball: Path, tmp_path: Path) -> None:
     scene = load(ball)
     for empty in (replace(scene, splits={"train": (), "test": (0,)}), replace(scene, images=None)):
-        with pytest.raises(ValueError, match="no images to train on"):
+        with pytest.raises(SceneFormatError, match="ball: no images to train on"):
             neural.train.radiance(small_field(scene.aabb), empty, steps=2, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "config.json").exists()
 
@@ -248,6 +253,7 @@ def test_an_appearance_per_image_is_learnt(ball: Path, tmp_path: Path) -> None:
         (lambda run: edit(run, box=[[0, 0, 0], [1, 1, 1]]), "not the scene that was trained"),
         (lambda run: [p.write_bytes(b"x" * 9) for p in run.glob("checkpoints/*/tensors.safetensors")], "no checkpoint"),
         (lambda run: drop(run, "occupancy/bitfield"), "no occupancy/bitfield"),
+        (lambda run: of_version(run, 99), "version 99, this neural reads version 1"),
         (lambda run: drop(run, "model/color_mlp.params"), "color_mlp.params"),
     ],
 )
@@ -270,6 +276,11 @@ def edit(run: Path, **changes: Any) -> None:
     (run / "config.json").write_text(json.dumps(stored))
 
 
+def of_version(run: Path, version: int) -> None:
+    for path in run.glob("checkpoints/*/meta.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "version": version}))
+
+
 def drop(run: Path, name: str) -> None:
     """Saves the last checkpoint again without one tensor."""
     last = checkpoint.load_latest(run)
@@ -281,7 +292,7 @@ def test_a_scene_that_is_gone_is_named(ball: Path, tmp_path: Path, write_capture
     capture = write_capture(tmp_path / "moved", n=4)
     train(capture, tmp_path / "run", BALL, steps=2)
     capture.rename(tmp_path / "elsewhere")
-    with pytest.raises(SceneFormatError, match="moved"):
+    with pytest.raises(CheckpointError, match=r"moved, is not there; put it back"):
         neural.load_run(tmp_path / "run")
 
 
@@ -296,6 +307,9 @@ def test_images_in_memory_train_too(ball: Path, tmp_path: Path) -> None:
     mixed = replace(scene, path=None, name="mixed", cameras=cameras, images=ImageStack.from_arrays(pictures))
     run = neural.train.radiance(small_field(mixed.aabb), mixed, config=BALL, steps=200, out=tmp_path, progress=False)
     assert run.evaluate(progress=False).psnr > 15
+    with pytest.raises(CheckpointError, match=r"mixed, is not there; .*load_run\(\.\.\., scene=\)"):
+        neural.load_run(tmp_path, field=small_field(mixed.aabb))
+    assert neural.load_run(tmp_path, field=small_field(mixed.aabb), scene=mixed).scene is mixed
 
 
 if __name__ == "__main__":  # the golden curve, made anew: python tests/train/test_training.py

@@ -1,0 +1,161 @@
+"""Every public op, every tensor argument: a wrong dtype, shape or device is refused by name, any stride is taken."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from neural.cuda import adam, levels, occupancy
+from neural.cuda.compact import compact, visible_samples
+from neural.cuda.composite import composite
+from neural.cuda.distortion import distortion
+from neural.cuda.frequency import frequency
+from neural.cuda.hash_grid import hash_grid
+from neural.cuda.mlp import mlp, mlp_input_gradient
+from neural.cuda.mlp_spec import MLPSpec
+from neural.cuda.ray_march import Samples, ray_march
+from neural.cuda.ray_points import ray_points
+from neural.cuda.spherical_harmonics import spherical_harmonics
+
+SPEC = MLPSpec(3, 2, 16, 1, "relu")
+PACKED = torch.tensor([[0, 2], [2, 3]])
+STARTS = torch.tensor([0.0, 1, 0, 1, 2])
+RAYS = torch.tensor([0, 0, 1, 1, 1])
+Arguments = dict[str, Tensor]
+
+
+def _table() -> Arguments:
+    rows, entries = levels.describe(
+        3, n_levels=4, base_resolution=[3] * 3, per_level_scale=[1.7] * 3, log2_hashmap_size=8
+    )
+    return {
+        "positions": torch.rand(7, 3), "table": torch.randn(entries, 2), "levels": rows,
+        "working_copy": torch.randn(entries, 2).half(), "segments": torch.tensor([0, 7]),
+        "level_weights": torch.rand(4),
+    }  # fmt: skip
+
+
+def _march(**given: Tensor) -> Samples:
+    return ray_march(**given, centre=(0.0, 0.0, 0.0), half_extent=1.0, resolution=16, step=0.1)
+
+
+def _adam(param: Tensor, grad: Tensor, touched: Tensor) -> Tensor:
+    state = adam.AdamState(torch.zeros(70, 2), torch.zeros(70, 2), row_steps=torch.zeros(70, dtype=torch.int32))
+    adam.adam(param, grad, state, adam.AdamRule(lr=0.1), 1, touched=touched)
+    return param
+
+
+def _points(origins: Tensor, directions: Tensor) -> Any:
+    return ray_points(origins, directions, Samples(STARTS, STARTS + 0.5, RAYS, PACKED, 2))
+
+
+def _updated(thickness: Tensor, cells: Tensor, values: Tensor) -> Tensor:
+    occupancy.update(thickness, cells, values, 0.9)
+    return thickness
+
+
+# op -> (its tensors by name, a call of it); a new op belongs here
+OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
+    "adam": (
+        lambda: {"param": torch.rand(70, 2), "grad": torch.rand(70, 2), "touched": torch.full((1,), 3)}, _adam,
+    ),
+    "compact": (
+        lambda: {"indices": torch.tensor([0, 3]), "t_starts": STARTS, "t_ends": STARTS + 0.5, "ray_indices": RAYS,
+                 "features": torch.rand(5, 4)}, compact,
+    ),
+    "visible_samples": (
+        lambda: {"densities": torch.rand(5), "t_starts": STARTS, "t_ends": STARTS + 0.5, "packed_info": PACKED},
+        visible_samples,
+    ),
+    "composite": (
+        lambda: {"densities": torch.rand(5), "colors": torch.rand(5, 3), "t_starts": STARTS, "t_ends": STARTS + 0.5,
+                 "packed_info": PACKED}, composite,
+    ),
+    "distortion": (
+        lambda: {"weights": torch.rand(5), "t_starts": STARTS, "t_ends": STARTS + 0.5, "packed_info": PACKED},
+        distortion,
+    ),
+    "frequency": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: frequency(positions, 4)),
+    "hash_grid": (_table, hash_grid),
+    "mlp": (
+        lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
+        lambda inputs, params: mlp(inputs, params, SPEC),
+    ),
+    "mlp_input_gradient": (
+        lambda: {"grad": torch.rand(7, 2), "inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
+        lambda grad, inputs, params: mlp_input_gradient(grad, inputs, params, SPEC),
+    ),
+    "cell_points": (
+        lambda: {"cells": torch.arange(9)},
+        lambda cells: occupancy.cell_points(
+            cells, seed=1, step=2, resolution=16, centre=(0.0, 0.0, 0.0), half_extent=1.0
+        ),
+    ),
+    "update": (
+        lambda: {"thickness": torch.rand(1, 4096), "cells": torch.arange(9), "values": torch.rand(9)}, _updated,
+    ),
+    "mean": (lambda: {"thickness": torch.rand(1, 4096)}, occupancy.mean),
+    "pack": (lambda: {"thickness": torch.rand(2, 4096), "threshold": torch.tensor(0.5)}, occupancy.pack),
+    "ray_march": (
+        lambda: {"origins": torch.zeros(3, 3), "directions": torch.eye(3), "t_min": torch.zeros(3),
+                 "t_max": torch.full((3,), 2.0), "bitfield": torch.full((1, 512), 255, dtype=torch.uint8),
+                 "jitter": torch.rand(3)}, _march,
+    ),
+    "ray_points": (lambda: {"origins": torch.rand(2, 3), "directions": torch.rand(2, 3)}, _points),
+    "spherical_harmonics": (
+        lambda: {"directions": torch.eye(3)}, lambda directions: spherical_harmonics(directions, 3),
+    ),
+}  # fmt: skip
+# Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
+DENSE = {
+    ("adam", "param"), ("adam", "grad"), ("update", "thickness"), ("mlp", "params"), ("mlp_input_gradient", "params"),
+    *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
+    *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
+}  # fmt: skip
+EACH = [(op, name) for op, (make, _) in OPS.items() for name in make()]
+OTHER = {torch.float32: torch.float64, torch.float16: torch.float64, torch.int64: torch.int32, torch.uint8: torch.int8}
+FAULTS: dict[str, Callable[[Tensor], Any]] = {
+    "dtype": lambda tensor: tensor.to(OTHER[tensor.dtype]),
+    "one axis more": lambda tensor: tensor[..., None],
+    "device": lambda tensor: tensor.to("meta"),
+}
+
+
+def arguments(op: str) -> Arguments:
+    torch.manual_seed(0)
+    return OPS[op][0]()
+
+
+@pytest.mark.parametrize(
+    ("op", "name", "fault"),
+    # an only tensor may lie on any device
+    [(op, name, fault) for op, name in EACH for fault in FAULTS if fault != "device" or len(OPS[op][0]()) > 1],
+)
+def test_what_is_wrong_is_named(op: str, name: str, fault: str) -> None:
+    given = arguments(op)
+    with pytest.raises((TypeError, ValueError), match=r"^\w+(\.\w+)?: "):
+        OPS[op][1](**{**given, name: FAULTS[fault](given[name])})
+
+
+@pytest.mark.parametrize(("op", "name"), EACH, ids=[f"{op}-{name}" for op, name in EACH])
+def test_any_stride_gives_the_same_or_is_refused(op: str, name: str) -> None:
+    """Every other number of a wider tensor: never read as if it were dense."""
+    expected = OPS[op][1](**arguments(op))
+    given = arguments(op)
+    apart = torch.stack([given[name], torch.full_like(given[name], 77)], dim=-1)[..., 0]
+    if (op, name) in DENSE:
+        with pytest.raises(ValueError, match=rf"{name} must be contiguous"):
+            OPS[op][1](**{**given, name: apart})
+        return
+    got = OPS[op][1](**{**given, name: apart})
+    for left, right in zip(_flat(got), _flat(expected), strict=True):
+        torch.testing.assert_close(left, right)
+
+
+def _flat(result: Any) -> list[Tensor]:
+    if isinstance(result, Tensor):
+        return [result]
+    values = result if isinstance(result, tuple) else vars(result).values()
+    return [value for value in values if isinstance(value, Tensor)]
