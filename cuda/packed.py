@@ -26,9 +26,9 @@ def starts(packed_info: Tensor, max_samples: int | None = None) -> tuple[int, in
         return 0, 0
     limit = NO_LIMIT if max_samples is None else max_samples
     if checks.backend(packed_info) == "cpu":
-        kept = array("q", (n,))
-        total = lib.packed_info_starts(packed_info.data_ptr(), n, limit, kept.buffer_info()[0])
-        return total, kept[0]
+        written = array("q", (n,))
+        total = lib.packed_info_starts(packed_info.data_ptr(), n, limit, written.buffer_info()[0])
+        return total, written[0]
     counts = packed_info[:, 1]
     ends = counts.cumsum(0)
     torch.sub(ends, counts, out=packed_info[:, 0])

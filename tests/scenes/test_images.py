@@ -95,7 +95,7 @@ def test_what_a_killed_process_left_in_the_cache_is_swept(files, tmp_path):
     other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
     try:
         assert other.stdout is not None
-        assert other.stdout.readline() == "decoding\n"
+        assert other.stdout.readline().startswith("decoding")  # two threads may print at once
         _ = ImageStack.from_files(files, SIZES, "rgb", cache=cache, downscale=2).flat
         assert [path.suffix for path in sorted(cache.iterdir())].count(".tmp") == 1
     finally:
