@@ -184,9 +184,9 @@ def _log(decay: float) -> float:
 
 
 def _check(param: Tensor, grad: Tensor, state: AdamState, step: int, touched: Tensor | None) -> None:
-    rows = param.shape[0] if param.ndim else 1
-    shape = tuple(param.shape)
+    shape = tuple(getattr(param, "shape", ()))  # of any length: only what it is matters
     checks.require("adam", "param", param, shape)
+    rows = shape[0] if shape else 1
     for name, tensor in (
         ("grad", grad), ("exp_avg", state.exp_avg), ("exp_avg_sq", state.exp_avg_sq), ("ema", state.ema),
     ):  # fmt: skip

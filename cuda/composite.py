@@ -57,9 +57,8 @@ def composite(
 
     Source: Max 1995, "Optical Models for Direct Volume Rendering", eq. 10.
     """
-    n = densities.shape[0] if densities.ndim else 0
     checks.require("composite", "densities", densities, ("S",))
-    checks.require("composite", "colors", colors, (n, "C"), device=densities.device)
+    checks.require("composite", "colors", colors, (densities.shape[0], "C"), device=densities.device)
     checks.require_like("composite", "t_starts", t_starts, densities)
     checks.require_like("composite", "t_ends", t_ends, densities)
     if torch.compiler.is_compiling():

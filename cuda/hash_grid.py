@@ -298,20 +298,21 @@ def _check(positions, table, levels, working_copy, segments, level_weights, inte
             f"{op}: levels describe {extent} entries, the table has {table.shape[0]}; pass the table that "
             "levels.describe gave the size of"
         )
+    if working_copy is not None:
+        checks.require(op, "working_copy", working_copy, tuple(table.shape), _DTYPES[1:], table.device)
+    if level_weights is not None:
+        checks.require(op, "level_weights", level_weights, (levels.shape[1],), torch.float32, cpu)
+    if segments is not None:
+        checks.require(op, "segments", segments, (levels.shape[0] + 1,), torch.int64, cpu)
     for name, given in (("segments", segments), ("level_weights", level_weights), ("working_copy", working_copy)):
         if given is not None and not given.is_contiguous():
             raise ValueError(f"{op}: {name} must be contiguous, got strides {given.stride()}; call .contiguous()")
-    if working_copy is not None:
-        checks.require(op, "working_copy", working_copy, tuple(table.shape), _DTYPES[1:], table.device)
     if segments is not None:
-        checks.require(op, "segments", segments, (levels.shape[0] + 1,), torch.int64, cpu)
         bounds = segments.tolist()
         if bounds[0] != 0 or bounds[-1] != positions.shape[0] or sorted(bounds) != bounds:
             raise ValueError(f"{op}: segments must rise from 0 to {positions.shape[0]} points, got {bounds}")
     elif levels.shape[0] != 1:
         raise ValueError(f"{op}: {levels.shape[0]} sub-tables need segments, got None; pass int64 [T + 1] offsets")
-    if level_weights is not None:
-        checks.require(op, "level_weights", level_weights, (levels.shape[1],), torch.float32, cpu)
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"{op}: interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     if outside not in OUTSIDES:

@@ -55,9 +55,9 @@ def update(
     checks.require("occupancy.update", "thickness", thickness, ("K", "n"))
     if not thickness.is_contiguous():
         raise ValueError("occupancy.update: thickness must be contiguous, because it is written in place")
-    m = thickness.numel() if cells is None else cells.shape[0]
     if cells is not None:
         checks.require("occupancy.update", "cells", cells, ("m",), torch.int64, thickness.device)
+    m = thickness.numel() if cells is None else cells.shape[0]
     checks.require("occupancy.update", "values", values, (m,), device=thickness.device)
     if not 0 <= decay <= 1:
         raise ValueError(f"occupancy.update: decay must be in [0, 1], got {decay}")

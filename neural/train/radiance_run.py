@@ -1,5 +1,6 @@
 """Radiance fields from the outside: train one, take a run up again, score it, render it."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ from neural.train.radiance_task import (
 )
 
 TASK = "radiance"
+FILM_PIXELS = 60_000  # per frame of the film in the report, about
+FILM_PATIENCE = 30.0  # seconds that it may take, about
 
 
 class RadianceRun:
@@ -344,11 +347,18 @@ def _finish(trained: RadianceRun, run: Run, seconds: float, progress: bool) -> N
     if trained.scene.splits["test"]:
         scores = trained.evaluate(progress=progress)
         print(scores)
-    width, height = trained.scene.cameras.sizes[0].tolist()
-    small = max(1, round((width * height / 60_000) ** 0.5))
-    film = trained.render(path="orbit", frames=60, fps=20.0, downscale=small, progress=progress)
-    page = radiance_report.write(trained, run, scores, seconds, film)
+    page = radiance_report.write(trained, run, scores, seconds, _film(trained, progress))
     print(f"report: {page}")
+
+
+def _film(trained: RadianceRun, progress: bool) -> Path:
+    """A small orbit of three seconds; fewer frames where each is slow, as those of a field that is still fog are."""
+    width, height = trained.scene.cameras.sizes[0].tolist()
+    small = max(1, round((width * height / FILM_PIXELS) ** 0.5))
+    began = time.perf_counter()
+    trained.render_camera(paths.orbit(trained.scene.cameras, 1).scaled(1 / small), 0)
+    frames = round(min(60, max(15, FILM_PATIENCE / (time.perf_counter() - began))))
+    return trained.render(path="orbit", frames=frames, fps=frames / 3, downscale=small, progress=progress)
 
 
 def _device(wanted: str) -> Device:

@@ -120,6 +120,7 @@ FAULTS: dict[str, Callable[[Tensor], Any]] = {
     "dtype": lambda tensor: tensor.to(OTHER[tensor.dtype]),
     "one axis more": lambda tensor: tensor[..., None],
     "device": lambda tensor: tensor.to("meta"),
+    "no tensor": lambda tensor: tensor.tolist(),
 }
 
 
