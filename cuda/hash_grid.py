@@ -1,7 +1,7 @@
 """Multi-resolution hash grid: positions to features, differentiable twice, over one pooled table."""
 
 from array import array
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import torch
 from jaxtyping import Float, Int
@@ -289,7 +289,7 @@ def _check(positions, table, levels, working_copy, segments, level_weights, inte
     if n_features not in (1, 2, 4, 8):
         raise ValueError(f"{op}: table must have 1, 2, 4 or 8 features, got {n_features}")
     if not table.is_contiguous():
-        raise ValueError(f"{op}: table must be contiguous, got strides {table.stride()}; call .contiguous()")
+        _refuse_strides("table", table)
     cpu = _CPU
     if torch.compiler.is_compiling():
         checks.require(op, "levels", levels, ("T", "L", row_length(n_dims)), torch.int64, cpu)
@@ -299,15 +299,11 @@ def _check(positions, table, levels, working_copy, segments, level_weights, inte
             "levels.describe gave the size of"
         )
     if working_copy is not None:
-        checks.require(op, "working_copy", working_copy, tuple(table.shape), _DTYPES[1:], table.device)
+        _require_dense("working_copy", working_copy, tuple(table.shape), _DTYPES[1:], table.device)
     if level_weights is not None:
-        checks.require(op, "level_weights", level_weights, (levels.shape[1],), torch.float32, cpu)
+        _require_dense("level_weights", level_weights, (levels.shape[1],), torch.float32, cpu)
     if segments is not None:
-        checks.require(op, "segments", segments, (levels.shape[0] + 1,), torch.int64, cpu)
-    for name, given in (("segments", segments), ("level_weights", level_weights), ("working_copy", working_copy)):
-        if given is not None and not given.is_contiguous():
-            raise ValueError(f"{op}: {name} must be contiguous, got strides {given.stride()}; call .contiguous()")
-    if segments is not None:
+        _require_dense("segments", segments, (levels.shape[0] + 1,), torch.int64, cpu)
         bounds = segments.tolist()
         if bounds[0] != 0 or bounds[-1] != positions.shape[0] or sorted(bounds) != bounds:
             raise ValueError(f"{op}: segments must rise from 0 to {positions.shape[0]} points, got {bounds}")
@@ -317,6 +313,16 @@ def _check(positions, table, levels, working_copy, segments, level_weights, inte
         raise ValueError(f"{op}: interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     if outside not in OUTSIDES:
         raise ValueError(f"{op}: outside must be one of {', '.join(OUTSIDES)}, got {outside!r}")
+
+
+def _require_dense(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: Any, device: torch.device) -> None:
+    checks.require("hash_grid", name, tensor, shape, dtype, device)
+    if not tensor.is_contiguous():
+        _refuse_strides(name, tensor)
+
+
+def _refuse_strides(name: str, tensor: Tensor) -> NoReturn:
+    raise ValueError(f"hash_grid: {name} must be contiguous, got strides {tensor.stride()}; call .contiguous()")
 
 
 _CPU = torch.device("cpu")

@@ -145,7 +145,7 @@ def _mean(thickness: Tensor) -> Tensor:
         return reference.mean(thickness)
     n_cells = thickness.numel()
     if backend == "cpu":
-        return torch.full((), lib.occupancy_mean(thickness.data_ptr(), n_cells, threads()), device=thickness.device)
+        return thickness.new_tensor(lib.occupancy_mean(thickness.data_ptr(), n_cells, threads()))
     n_chunks = -(-n_cells // CHUNK)
     sums = torch.empty((n_chunks, 2), dtype=torch.float64, device=thickness.device)
     jit.launch("occupancy", "occupancy_sums", {}, n_chunks, (thickness, n_cells, sums))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -41,8 +41,8 @@ class HashGrid(nn.Module):
         levels: Descriptors, int64 [n_tables, n_levels, 3 + 2 D] (see `neural.cuda.levels`).
         level_weights: None, or a factor per level; a level of weight 0 costs nothing.
         gradients: None, or a buffer that backward passes add into instead of `table.grad`.
-        working_copy: None, or the copy that lookups read. It follows the table by itself, by a pass over all of it; an
-            `Adam` group that is given it writes both at once.
+        working_copy: None, or the copy that lookups read. It follows the table by itself, by a pass over all of it
+            (see `refresh`); an `Adam` group that is given it writes both at once.
 
     Raises:
         ValueError: A value out of range, or both of `finest_resolution` and `per_level_scale`.
@@ -99,9 +99,10 @@ class HashGrid(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         values = torch.rand(n_entries, n_features_per_level, generator=generator)
         self.table = nn.Parameter(values.mul_(2 * INIT_RANGE).sub_(INIT_RANGE))
-        dtype = PRECISIONS[precision]
-        self.register_buffer("working_copy", None if dtype is None else self.table.detach().to(dtype), persistent=False)
-        self._ahead = self._versions()
+        self._copy_dtype = PRECISIONS[precision]
+        self._fresh: tuple[int, int, int] | None = None
+        self.register_buffer("working_copy", None, persistent=False)
+        self.refresh()
 
     def forward(self, x: Float[Tensor, "N D"], segments: Int[Tensor, "T1"] | None = None) -> Float[Tensor, "N K"]:
         """Features of all levels, K = n_levels * n_features_per_level.
@@ -116,16 +117,37 @@ class HashGrid(nn.Module):
             accumulate=self.gradients if torch.is_grad_enabled() else None,
         )  # fmt: skip
 
+    def refresh(self) -> None:
+        """Makes the working copy anew. Lookups do so by themselves after every write that torch counts; a write through
+        `.data` is none."""
+        if self._copy_dtype is None:
+            return
+        copy = self.working_copy
+        if copy is None or copy.dtype != self._copy_dtype or copy.shape != self.table.shape:  # after `.float()`, say
+            self.working_copy = self.table.detach().to(self._copy_dtype)
+        else:
+            copy.copy_(self.table.detach())
+        self._fresh = self._versions()
+
     def _current_copy(self) -> Tensor | None:
         """The working copy, made anew if the table has been written without it."""
-        if self.working_copy is not None and self._versions() != self._ahead:
-            self.working_copy.copy_(self.table.detach())
-            self._ahead = self._versions()
+        if self._copy_dtype is not None:
+            versions = self._versions()
+            if versions is None or versions != self._fresh:
+                self.refresh()
         return self.working_copy
 
-    def _versions(self) -> int:
-        """How many writes the table has seen beyond those of its copy: unchanged by a step that writes both."""
-        return 0 if self.working_copy is None else self.table._version - self.working_copy._version
+    def _versions(self) -> tuple[int, int, int] | None:
+        """Which table and copy, and how many more writes the one has seen than the other: a step that writes both
+        leaves that as it is. None where it cannot be told."""
+        table, copy = self.table, self.working_copy
+        if copy is None or copy.dtype != self._copy_dtype or table.is_inference() or copy.is_inference():
+            return None
+        return id(table), id(copy), table._version - copy._version
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._fresh = None  # a deep copy or an unpickled grid: other tensors, other counts
 
     def set_max_level(self, n_levels: int | None) -> None:
         """Uses only the first `n_levels` levels (the others give zeros and cost nothing); None uses all."""

@@ -20,6 +20,9 @@ class SceneFormatError(NeuralError):
         self.path = Path(path)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:  # what pickle calls it with again
+        return type(self), (self.path, self.reason)
+
 
 class BackendUnavailable(NeuralError):
     """A compiled part, a device or an extra is missing; the message says what brings it."""
@@ -46,4 +49,7 @@ class DivergenceError(NeuralError):
             f"step {step}: {what}; the last checkpoint is untouched. Lower --optim.lr, or look for photographs or "
             "poses that are broken"
         )
-        self.step = step
+        self.step, self.what = step, what
+
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return type(self), (self.step, self.what)

@@ -75,6 +75,6 @@ def _sizes(sizes: list[Any]) -> str:
 
 def _box(low: list[float], high: list[float]) -> str:
     """Both corners to a thousandth of the longest side, however far from the origin they are."""
-    places = 3 - math.floor(math.log10(max(b - a for a, b in zip(low, high, strict=True))))
+    places = 3 - math.floor(math.log10(max(b - a for a, b in zip(low, high, strict=True)) or 1.0))
     corners = (", ".join(f"{round(value, places):.15g}" for value in corner) for corner in (low, high))
     return " to ".join(f"({corner})" for corner in corners)

@@ -36,7 +36,11 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, signum: int, state: str = "saved. The same command goes on from here.") -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}; {state}")
+        self.signum, self.state = signum, state
         self.exit_code = 128 + signum  # 130 for Ctrl-C, 143 for SIGTERM
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what pickle calls it with again
+        return type(self), (self.signum, self.state)
 
 
 @contextlib.contextmanager
@@ -47,17 +51,19 @@ def stoppable() -> Iterator[None]:
     """
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
-        raise Interrupted(signum, "nothing is half-written. The same command goes on from what was saved.")
+        raise Interrupted(signum, "nothing that was saved is harmed. Give the same command again.")
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {signum: signal.signal(signum, stop) for signum in SIGNALS}
+    # a signal that is ignored stays so: a job in the background of a script must not hear the terminal's Ctrl-C
+    heard = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    previous = {signum: signal.signal(signum, stop) for signum in heard}
     try:
         yield
     finally:
         for signum, handler in previous.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, signal.SIG_DFL if handler is None else handler)
 
 
 class Interrupt:

@@ -32,7 +32,8 @@ class Group:
         weight_decay: Decoupled decay per unit of learning rate.
         lazy: Rows (axis 0) whose gradient is all zero stay untouched and count their own steps.
         ema: Decay of an average of the parameters over the steps, None for none.
-        buffers: Name -> `GradientBuffer` that backward passes add to; it replaces `.grad`.
+        buffers: Name -> `GradientBuffer` that backward passes add to; it replaces `.grad`, and counts as a gradient of
+            zeros where nothing was added.
         working_copies: Name -> fp16 or bf16 tensor, rewritten with each step's values; not saved.
     """
 
@@ -71,6 +72,7 @@ class Adam:
                 self._states[name] = _new_state(group, param, group.working_copies.get(name))
                 if name in group.working_copies:
                     group.working_copies[name].copy_(param.detach())
+                    increment_version((param,))  # both were written: neither is newer
 
     def step(self, lr_scale: float = 1.0, *, grad_scale: float = 1.0) -> None:
         """Updates every parameter that has a gradient; gradient buffers come back empty.
@@ -157,6 +159,7 @@ class Adam:
         for group, name, param, _ in self._each():
             if name in group.working_copies:
                 group.working_copies[name].copy_(param.detach())
+                increment_version((param,))
 
     def _each(self) -> Iterator[tuple[Group, str, Tensor, AdamState]]:
         for group in self.groups:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from neural.file_lock import try_lock
 from neural.scenes import photos
 from neural.scenes.photos import CHANNELS, Layout
 
+_LEFT = re.compile(r"(images|masks)-[0-9a-f]{20}\.u8\.\d+\.tmp")  # names of unfinished cache files
 _IN_MEMORY = 1 << 30  # bytes; smaller stacks without a cache folder live in plain memory
 _FORMAT = 1  # part of the cache key: raise it when decoding changes
 
@@ -224,8 +226,7 @@ def _open(files: _Files) -> UInt8[np.ndarray, "P C"]:
         _sweep(target.parent)
         temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         try:
-            with temporary.open("w+b") as file:
-                try_lock(file.fileno())  # this process is at work on it: not to be swept
+            with _locked(temporary) as file:
                 _write(files, file, shape)
             os.replace(temporary, target)
         finally:
@@ -234,11 +235,30 @@ def _open(files: _Files) -> UInt8[np.ndarray, "P C"]:
     return np.asarray(np.memmap(target, dtype=np.uint8, mode="r", shape=shape))
 
 
+def _locked(path: Path) -> IO[bytes]:
+    """Opens a file anew that others will not sweep away; begins again if one is just doing so."""
+    for _ in range(20):
+        file = path.open("w+b")
+        try:
+            mine = try_lock(file.fileno())
+        except OSError:
+            return file  # a file system without locks, where nothing is swept either
+        with contextlib.suppress(FileNotFoundError):
+            if mine and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                return file
+        file.close()
+    return path.open("w+b")
+
+
 def _sweep(folder: Path) -> None:
     """Removes what processes that were killed while they decoded have left in a cache."""
-    for left in folder.glob("*.tmp"):
-        with contextlib.suppress(OSError), left.open("rb") as file:  # gone meanwhile, or not ours to remove
-            if try_lock(file.fileno()):
+    for left in folder.glob("*.u8.*.tmp"):
+        if not _LEFT.fullmatch(left.name):
+            continue
+        with contextlib.suppress(OSError):  # gone meanwhile, not ours to remove, or no locks here
+            with left.open("rb") as file:
+                dead = try_lock(file.fileno())
+            if dead:
                 left.unlink()
 
 

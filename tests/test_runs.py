@@ -221,7 +221,7 @@ def test_a_second_signal_stops_at_once() -> None:
 
 def test_outside_a_loop_a_signal_stops_a_command_where_it_is() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Interrupted, match="stopped by SIGTERM; nothing is half-written") as stop, stoppable():
+    with pytest.raises(Interrupted, match="stopped by SIGTERM; nothing that was saved is harmed") as stop, stoppable():
         signal.raise_signal(signal.SIGTERM)
     assert stop.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is before

@@ -132,7 +132,11 @@ def _scores(views: Sequence[View]) -> str:
         f'<tr><td>mean of {n}</td><td class="metered"><span>{sum(v.psnr for v in views) / n:.2f}</span></td>'
         f"<td>{_fraction(ssim)}</td>" + (f"<td>{_fraction(distance)}</td>" if with_lpips else "") + "</tr>"
     )
-    note = "" if with_lpips else "<p class=note>LPIPS: not installed (its weights were not found).</p>"
+    note = (
+        ""
+        if with_lpips
+        else "<p class=note>LPIPS: none (its weights are not installed, or the images are too small).</p>"
+    )
     head = "<th>image</th><th>PSNR / dB</th><th>SSIM</th>" + ("<th>LPIPS</th>" if with_lpips else "")
     return (
         f'<div class="scroll"><table class="scores"><thead><tr>{head}</tr></thead>'

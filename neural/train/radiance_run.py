@@ -309,7 +309,7 @@ def _as_long_as_stored(asked: RadianceConfig, folder: Path) -> RadianceConfig:
     steps, minutes = stored.get(runs.STEPS), stored.get(runs.MINUTES)
     if isinstance(steps, int):
         return replace(asked, run=replace(asked.run, steps=steps))
-    return replace(asked, run=replace(asked.run, minutes=minutes)) if isinstance(minutes, float) else asked
+    return replace(asked, run=replace(asked.run, minutes=minutes)) if isinstance(minutes, (int, float)) else asked
 
 
 def _decode(scene: Scene) -> None:

@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.save:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{machine.slug()}-{datetime.date.today().isoformat()}.json"
+        earlier = json.loads(path.read_text()) if path.exists() else {}
+        if earlier.get("size") == options.size:  # of this day: suites that did not run now keep their numbers
+            results = earlier["suites"] | results
         path.write_text(json.dumps({"machine": about, "size": options.size, "suites": results}, indent=1) + "\n")
         print(f"\nsaved as {path}")
     return 0

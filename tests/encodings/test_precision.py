@@ -72,6 +72,40 @@ def test_the_copy_follows_the_optimiser(shared: bool) -> None:
         assert (half.working_copy._version == passes) == shared  # written by the step, or by a pass of its own
 
 
+def test_a_deep_copy_of_a_trained_grid_looks_up_its_own_table() -> None:
+    half = grid("float16")
+    optimiser = Adam([Group({"table": half.table}, 1e-1, working_copies={"table": half.working_copy})])  # type: ignore[dict-item]
+    half(points()).square().sum().backward()
+    optimiser.step()
+    half(points())
+    for writes in (1, 2, 3):  # whatever the counts of writes come to
+        twin = copy.deepcopy(half)
+        with torch.no_grad():
+            for _ in range(writes):
+                twin.table.copy_(torch.full_like(twin.table, float(writes)))
+        torch.testing.assert_close(twin(points()), torch.full((200, 8), float(writes)), atol=1e-3, rtol=0)
+
+
+def test_the_copy_follows_what_is_loaded_beneath_an_optimiser() -> None:
+    half = grid("float16")
+    optimiser = Adam([Group({"table": half.table}, 1e-1, working_copies={"table": half.working_copy})])  # type: ignore[dict-item]
+    half.load_state_dict({"table": torch.full_like(half.table, 3.0)})
+    torch.testing.assert_close(half(points()), torch.full((200, 8), 3.0), atol=1e-3, rtol=0)
+    half.load_state_dict({"table": torch.full_like(half.table, 2.0)}, assign=True)
+    torch.testing.assert_close(half(points()), torch.full((200, 8), 2.0), atol=1e-3, rtol=0)
+    assert optimiser.steps == 0
+
+
+def test_the_copy_keeps_its_precision_when_a_module_is_cast_and_can_be_made_anew() -> None:
+    half = grid("bfloat16").float()
+    assert torch.equal(half(points()), grid("bfloat16")(points()))
+    half.table.data.fill_(5.0)  # a write that torch does not count
+    half.refresh()
+    torch.testing.assert_close(half(points()), torch.full((200, 8), 5.0), atol=1e-3, rtol=0)
+    with torch.inference_mode():
+        torch.testing.assert_close(grid("float16")(points()), grid("float32")(points()), atol=2e-3, rtol=2e-3)
+
+
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="precision must be one of float32, float16, bfloat16, got 'half'"):
         HashGrid(3, precision="half")  # type: ignore[arg-type]

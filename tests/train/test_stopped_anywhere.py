@@ -67,7 +67,7 @@ def test_a_training_is_stopped_anywhere_and_finished_by_the_same_command(
     command = ["train", "radiance", str(capture), "--out", str(out), "--steps", str(STEPS), *small]
     code, printed = stopped(place, signum, command)
     assert code == 128 + signum
-    assert f"stopped by {signum.name}; nothing is half-written. The same command" in printed
+    assert f"stopped by {signum.name}; nothing that was saved is harmed." in printed
     assert "Traceback" not in printed
     assert checkpoint.latest_step(out) == (STEPS if trained else None)
     assert not (out / "report.html").exists()

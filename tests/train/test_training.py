@@ -112,6 +112,12 @@ def test_a_device_that_does_not_exist_is_refused(ball_run: radiance_run.Radiance
         neural.load_run(ball_run.folder, device="tpu")  # type: ignore[arg-type]
 
 
+def test_a_run_in_half_precision_scores_the_same_when_taken_up(ball: Path, tmp_path: Path) -> None:
+    config = replace(BALL, model=replace(BALL.model, table_precision="float16"))
+    run = train(ball, tmp_path / "run", config, steps=60)
+    assert neural.load_run(run.folder, device="cpu").evaluate(progress=False) == run.evaluate(progress=False)
+
+
 def test_masked_pixels_are_not_learnt(tmp_path: Path, write_capture) -> None:
     """The left third of every picture is red and masked out; without the mask it would be learnt."""
     capture = write_capture(tmp_path / "ball", masks=True)
