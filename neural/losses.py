@@ -8,6 +8,16 @@ from torch import Tensor
 from neural.cuda.distortion import distortion as ray_distortion
 
 
+def steady_mean(values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+    """The mean, with the same bits for any number of threads: torch shares out long sums, but never one row."""
+    flat = values.flatten()
+    n, row = flat.numel(), 1024
+    if n <= 16 * row:
+        return flat.mean()
+    whole = n // row * row
+    return (flat[:whole].view(-1, row).sum(1).sum() + flat[whole:].sum()) / n
+
+
 def l2(prediction: Float[Tensor, "..."], target: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """Mean of the squared differences.
 
@@ -19,7 +29,7 @@ def l2(prediction: Float[Tensor, "..."], target: Float[Tensor, "..."]) -> Float[
         ValueError: Shapes differ (they would broadcast silently).
     """
     _same_shape("l2", prediction, target)
-    return (prediction - target).square().mean()
+    return steady_mean((prediction - target).square())
 
 
 def huber(
@@ -51,7 +61,7 @@ def huber(
     error = (prediction - target).abs()
     bent = error.clamp(max=delta)
     # torch's huber_loss rounds a thread's last elements otherwise: its gradients depend on the number of threads
-    return (bent * (error - 0.5 * bent)).mean() * factor
+    return steady_mean(bent * (error - 0.5 * bent)) * factor
 
 
 def distortion(

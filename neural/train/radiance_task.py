@@ -16,7 +16,7 @@ from neural.encodings.hash_grid import HashGrid
 from neural.errors import CheckpointError, DivergenceError
 from neural.fields.contraction import Contraction
 from neural.fields.radiance import RadianceField
-from neural.losses import huber, l2
+from neural.losses import huber, l2, steady_mean
 from neural.mlp import MLP
 from neural.optim import Adam, Group
 from neural.rays import generate
@@ -147,7 +147,7 @@ class RadianceTask:
             predicted, target = predicted[counted], target[counted]
         loss = self._loss(predicted, target)
         if traced.distortion is not None:
-            loss = loss + config.optim.distortion * traced.distortion.mean()
+            loss = loss + config.optim.distortion * steady_mean(traced.distortion)
         if loss.requires_grad and len(target):
             loss.backward()
             self.optimiser.step(learning_rate(step, steps, config.optim) / config.optim.lr)
@@ -157,7 +157,7 @@ class RadianceTask:
             n, traced.n_looked_up * n // max(traced.n_rays, 1), _known(config.sampling.target_samples),
             _known(config.sampling.max_rays),
         )  # fmt: skip
-        error = float((predicted.detach() - target).square().mean()) if len(target) else 1.0
+        error = float(l2(predicted.detach(), target)) if len(target) else 1.0
         extra = {"samples": float(traced.n_looked_up), "shaded": float(traced.n_shaded), "rays": float(n)}
         return StepResult(
             float(loss.detach()) if len(target) else 0.0, -10 * math.log10(max(error, 1e-12)), traced.n_rays, extra

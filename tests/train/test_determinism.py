@@ -85,7 +85,8 @@ def test_a_large_step_has_the_same_bits_on_any_number_of_threads(
         assert {"appearance", "poses", "exposure", "encoding.table", "density_mlp.params"} <= found.keys()
         assert all(bool(g.any()) for g in found.values())
     for n_threads in (1, 2, 3):
-        again, other, _ = two_steps(scene, config, n_threads)
+        again, other, same = two_steps(scene, config, n_threads)
+        assert [(r.loss, r.psnr) for r in same] == [(r.loss, r.psnr) for r in results]
         for step, (a, b) in enumerate(zip(gradients, again, strict=True)):
             for name in a:
                 assert torch.equal(a[name], b[name]), f"{name}, step {step}, {n_threads} threads"
