@@ -1,0 +1,68 @@
+"""Relocation of MCMC densification: dead Gaussians move onto live ones, and the picture stays what it was."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+MAX_SHARERS = 51  # beyond it nobody sees the difference, and the sum below would cancel
+MIN_OPACITY = 0.005
+MAX_OPACITY = 1 - 1e-7
+
+
+def shared(
+    opacities: Float[Tensor, "N"], scales: Float[Tensor, "N 3"], sharers: Int[Tensor, "N"]
+) -> tuple[Float[Tensor, "N"], Float[Tensor, "N 3"]]:
+    r"""What each of `sharers` equal Gaussians in one place must be to look as the one that stood there.
+
+    o' = 1 - (1 - o)^(1/n) and s' = s o / \sum_{j=1}^{n} C(n, j) (-1)^(j-1) o'^j / \sqrt{j}: along a line through the
+    middle the n of them let as much light through as the one did. (The paper's double sum over C(i, k) adds up to
+    C(n, j) by the hockey-stick identity.)
+
+    Args:
+        opacities: o, in (0, 1).
+        scales: s, scene units.
+        sharers: n, how many stand there afterwards, 1 (alone, unchanged) or more; counted up to 51.
+
+    Returns:
+        o' in [0.005, 1) and s', float32; where o' meets its lower bound, s' stays the formula's.
+
+    Source: Kheradmand et al. 2024, arXiv:2404.09591, eq. 9.
+    """
+    n = sharers.clamp(1, MAX_SHARERS).double()
+    o = opacities.double().clamp(max=MAX_OPACITY)
+    each = -torch.expm1(torch.log1p(-o) / n)
+    total = torch.zeros_like(o)
+    for j in range(1, int(n.max()) + 1 if n.numel() else 1):
+        ways = torch.exp(torch.lgamma(n + 1) - math.lgamma(j + 1) - torch.lgamma((n - j + 1).clamp(min=1)))
+        term = ways * each**j / math.sqrt(j)
+        total += torch.where(j <= n, term if j % 2 else -term, 0.0)
+    alone = sharers <= 1
+    grown = torch.where(alone, 1.0, o / total)
+    shrunk = torch.where(alone, opacities.double(), each.clamp(MIN_OPACITY, MAX_OPACITY))
+    return shrunk.float(), (scales.double() * grown[:, None]).float()
+
+
+def dead(opacities: Float[Tensor, "N"]) -> Bool[Tensor, "N"]:
+    """Gaussians that hardly show: opacity at most 0.005."""
+    return opacities <= MIN_OPACITY
+
+
+def draw(weights: Float[Tensor, "N"], uniforms: Float[Tensor, "M"]) -> Int[Tensor, "M"]:
+    """Draws M indices with replacement, index i as often as its weight says.
+
+    By the inverse of the cumulated weights in float64: the same weights and uniforms give the same draws for any number
+    of threads, and an index of weight 0 is never drawn.
+
+    Args:
+        weights: 0 or more, not all 0.
+        uniforms: In [0, 1).
+
+    Raises:
+        ValueError: No weight is positive, or one is negative or not a number.
+    """
+    total = weights.double().cumsum(0)  # in order, by one thread
+    if not (weights.numel() and bool((weights >= 0).all()) and 0 < float(total[-1]) < math.inf):
+        raise ValueError("draw: weights must be 0 or more, finite and not all 0; are all Gaussians dead?")
+    return torch.searchsorted(total, uniforms.double() * total[-1], right=True).clamp(max=len(weights) - 1)
