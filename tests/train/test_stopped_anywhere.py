@@ -23,12 +23,12 @@ PLACES = {
 }
 # Says so and waits at the first call, in a thread only for a moment: a pool waits for what it has begun.
 SCRIPT = """
-import importlib, sys, threading, time
+import importlib, os, sys, threading, time
 from neural import cli
 module, name = importlib.import_module(sys.argv[1]), sys.argv[2]
 original = getattr(module, name)
 def waiting(*arguments, **options):
-    print("here", flush=True)
+    os.write(1, b"here\\n")  # at once: threads that print interleave
     time.sleep(60 if threading.current_thread() is threading.main_thread() else 0.5)
     return original(*arguments, **options)
 setattr(module, name, waiting)
