@@ -65,11 +65,11 @@ class SplatRecord:
                 raise TypeError(f"{name} must be float32, got {array.dtype}; call .astype(np.float32)")
             if array.shape != shape:
                 raise ValueError(f"{name} must be {list(shape)}, got {list(array.shape)}")
-            _refuse_rows(name, (~np.isfinite(array)).reshape(n, -1).any(axis=1), "is not finite; remove it")
+            _refuse_rows(name, ~np.isfinite(array), "is not finite; remove it")
         length = np.linalg.norm(self.quats.astype(np.float64), axis=1)
         unusable = (length < _SHORTEST_QUAT) | (length > _LONGEST_QUAT)
         _refuse_rows("quats", unusable, "has no direction (its length is 0 or beyond fp32); write 1 0 0 0 or remove it")
-        large = (self.log_scales > _MOST_LOG_SCALE).any(axis=1)
+        large = self.log_scales > _MOST_LOG_SCALE
         _refuse_rows("log_scales", large, f"is above {_MOST_LOG_SCALE:g}; scales are logarithms, remove it")
 
     def __len__(self) -> int:
@@ -158,7 +158,7 @@ def read_splat(path: Path) -> SplatRecord:
         )
     rows = np.frombuffer(bytearray(data), _SPLAT)
     scales = rows["scale"]
-    wrong = ~((scales > 0) & np.isfinite(scales)).all(axis=1)
+    wrong = ~((scales > 0) & np.isfinite(scales))
     try:
         _refuse_rows("scale", wrong, "is not positive and finite; remove it")
         alpha = rows["rgba"][:, 3].clip(0.25, 254.75) / 255
@@ -196,7 +196,8 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
-def _refuse_rows(name: str, bad: np.ndarray, why: str) -> None:
+def _refuse_rows(name: str, wrong: np.ndarray, why: str) -> None:
+    bad = wrong.reshape(len(wrong), -1).any(axis=1)
     if bad.any():
         raise ValueError(f"{name} of row {int(bad.argmax())} {why} ({int(bad.sum())} such rows)")
 
@@ -219,8 +220,8 @@ def _rest_count(path: Path, names: set[str]) -> int:
     if len(found) // 3 not in SH_COUNTS or found != list(range(3 * (len(found) // 3))):
         raise SceneFormatError(
             path,
-            f"has {len(found)} properties f_rest_*, expected f_rest_0 to f_rest_{{8, 23 or 44}} for SH degree 1, 2 or 3; "
-            "export it with one of these degrees or 0",
+            f"has {len(found)} properties f_rest_*, expected f_rest_0 to f_rest_{{8, 23 or 44}} for SH degree 1, 2 or "
+            "3; export it with one of these degrees or 0",
         )
     return len(found)
 
