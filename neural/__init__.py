@@ -25,6 +25,7 @@ _NAMES = {
     "Composite": "neural.encodings.composite",
     "Identity": "neural.encodings.identity",
     "MLP": "neural.mlp",
+    "Gaussians": "neural.gaussians.model",
     "RadianceField": "neural.fields.radiance",
     "OccupancyGrid": "neural.render.occupancy",
     "RadianceConfig": "neural.train.config",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from neural.errors import NeuralError as NeuralError
     from neural.errors import SceneFormatError as SceneFormatError
     from neural.fields.radiance import RadianceField as RadianceField
+    from neural.gaussians.model import Gaussians as Gaussians
     from neural.mlp import MLP as MLP
     from neural.rays import Rays as Rays
     from neural.render.occupancy import OccupancyGrid as OccupancyGrid

@@ -1,17 +1,17 @@
 """PLY files, ascii and binary: one element as a structured array, and point clouds.
 
 Format: Turk 1994, "The PLY polygon file format". Every count is checked against the bytes that follow the
-    header before
-anything is allocated for it.
+header before anything is allocated for it.
 """
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from neural.atomic import replacing
 from neural.errors import SceneFormatError
 
 _TYPES = {
@@ -24,6 +24,7 @@ _TYPES = {
     **dict.fromkeys(("float", "float32"), "f4"),
     **dict.fromkeys(("double", "float64"), "f8"),
 }
+_NAMES = {"u1": "uchar", "f4": "float", "f8": "double"}  # of what is written
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _CHANNELS = ("red", "green", "blue")
 _LONGEST_HEADER = 1 << 16
@@ -80,12 +81,18 @@ def write_points(path: Path, xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndar
         rows[axis] = xyz[:, i]
     for i, channel in enumerate(_CHANNELS):
         rows[channel] = rgb[:, i]
-    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(xyz)}"]
-    lines += [f"property double {axis}" for axis in "xyz"]
-    lines += [f"property uchar {channel}" for channel in _CHANNELS]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes("\n".join([*lines, "end_header\n"]).encode() + rows.tobytes())
-    os.replace(temporary, path)
+    write(path, rows)
+
+
+def write(path: Path, rows: np.ndarray, comments: Sequence[str] = ()) -> None:
+    """Write a structured array of little-endian numbers as the element `vertex`, to a temporary name first."""
+    lines = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
+    lines += [f"element vertex {len(rows)}"]
+    for name in rows.dtype.names or ():
+        lines.append(f"property {_NAMES[rows.dtype[name].str.lstrip('<|')]} {name}")
+    with replacing(path) as file:
+        file.write("\n".join([*lines, "end_header\n"]).encode())
+        file.write(rows.tobytes())
 
 
 def read(path: Path, element: str) -> np.ndarray:
@@ -98,10 +105,7 @@ def read(path: Path, element: str) -> np.ndarray:
     Raises:
         SceneFormatError: Not a PLY file, the element is missing, or the file is shorter than its header says.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SceneFormatError(path, f"cannot be read: {error.strerror}") from error
+    data = _bytes(path)
     form, elements, start = _header(path, data)
     reader = _ascii if form == "ascii" else _binary
     for current in elements:
@@ -115,16 +119,40 @@ def read(path: Path, element: str) -> np.ndarray:
     raise SceneFormatError(path, f"has elements {[e.name for e in elements]}, expected {element}")
 
 
-def _header(path: Path, data: bytes) -> tuple[str, list[_Element], int]:
-    """Format, elements, and where the data begins."""
+def read_comments(path: Path) -> list[str]:
+    """The comments of the header, in order, each without the word `comment`.
+
+    Raises:
+        SceneFormatError: Not a PLY file, or one without the end of its header.
+    """
+    lines = _header_text(path, _bytes(path, _LONGEST_HEADER + 2))[0].splitlines()
+    return [line.strip().removeprefix("comment").strip() for line in lines if line.split()[:1] == ["comment"]]
+
+
+def _bytes(path: Path, most: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most)
+    except OSError as error:
+        raise SceneFormatError(path, f"cannot be read: {error.strerror}") from error
+
+
+def _header_text(path: Path, data: bytes) -> tuple[str, int]:
+    """The lines before `end_header`, and where the data begins."""
     if not data.startswith(b"ply"):
         raise SceneFormatError(path, "not a PLY file (it does not start with 'ply')")
     end = data.find(b"end_header", 0, _LONGEST_HEADER)
     newline = data.find(b"\n", end) if end >= 0 else -1
     if newline < 0:
         raise SceneFormatError(path, f"no 'end_header' in the first {_LONGEST_HEADER} bytes; it is damaged")
+    return data[:end].decode("latin-1"), newline + 1
+
+
+def _header(path: Path, data: bytes) -> tuple[str, list[_Element], int]:
+    """Format, elements, and where the data begins."""
+    text, start = _header_text(path, data)
     form, elements = "", []
-    for line in data[:end].decode("latin-1").splitlines()[1:]:
+    for line in text.splitlines()[1:]:
         match line.split():
             case ["format", name, _]:
                 form = name
@@ -146,7 +174,7 @@ def _header(path: Path, data: bytes) -> tuple[str, list[_Element], int]:
         names = [p.name for p in current.properties]
         if not 0 < len(names) <= _MOST_PROPERTIES or len(set(names)) < len(names):
             raise SceneFormatError(path, f"element {current.name} has no, too many or repeated properties")
-    return form, elements, newline + 1
+    return form, elements, start
 
 
 def _binary(

@@ -1,0 +1,137 @@
+"""Gaussians in the order of their places: Morton order, clusters of neighbours with boxes, pages, culling.
+
+Once the means are in Morton order, each run of `CLUSTER` Gaussians lies close together: whole clusters can be left out
+of a view by their boxes, and a page of `PAGE` is what moves between disk, memory and device.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+CLUSTER = 128  # Gaussians
+PAGE = 4096
+SIGMAS = 3.33  # how far a Gaussian reaches: exp(-3.33^2 / 2) = 1 / 255
+_BITS = 21  # of each axis, so that three fit 63
+
+
+def morton_codes(points: Float[Tensor, "N 3"]) -> Int[Tensor, "N"]:
+    """Place of each point on the Z-curve through the cube around all of them, 21 bits an axis, x lowest.
+
+    Source: Morton 1966; bits spread as in H. Anderson's "Bit twiddling hacks".
+    """
+    low, high = points.amin(dim=0).double(), points.amax(dim=0).double()
+    side = (high - low).max().clamp_min(torch.finfo(torch.float64).tiny)
+    cells = ((points.double() - low) / side * 2**_BITS).long().clamp(0, 2**_BITS - 1)
+    x, y, z = _spread(cells).unbind(dim=-1)
+    return x | y << 1 | z << 2
+
+
+def _spread(v: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
+    """Bit i to bit 3 i."""
+    for shift, mask in (
+        (32, 0x1F00000000FFFF), (16, 0x1F0000FF0000FF), (8, 0x100F00F00F00F00F), (4, 0x10C30C30C30C30C3),
+        (2, 0x1249249249249249),
+    ):  # fmt: skip
+        v = (v | v << shift) & mask
+    return v
+
+
+def morton_order(points: Float[Tensor, "N 3"]) -> Int[Tensor, "N"]:
+    """The permutation that sorts points along the Z-curve: row i of the sorted ones is `points[order[i]]`."""
+    if len(points) == 0:
+        return torch.zeros(0, dtype=torch.int64, device=points.device)
+    return morton_codes(points).argsort(stable=True)
+
+
+@torch.no_grad()
+def permute(tensors: Iterable[Tensor], order: Int[Tensor, "N"]) -> None:
+    """Put the rows of every tensor that has N of them in a new order, in place; other tensors stay as they are.
+
+    Args:
+        tensors: Parameters, gradients, and an optimiser's state: `Adam.state_dict().values()`, whose tensors are the
+            live ones.
+        order: Row i becomes what row `order[i]` was.
+    """
+    for tensor in tensors:
+        if tensor.ndim and len(tensor) == len(order):
+            tensor.copy_(tensor[order])
+
+
+@torch.no_grad()
+def half_extents(
+    quats: Float[Tensor, "N 4"], log_scales: Float[Tensor, "N 3"], sigmas: float = SIGMAS
+) -> Float[Tensor, "N 3"]:
+    """Half sides of the box along the axes around each Gaussian's ellipsoid: sigmas sqrt(diag(R S^2 R^T))."""
+    variances = (rotations(quats) * log_scales.exp()[:, None, :]).square().sum(dim=-1)
+    return sigmas * variances.sqrt()
+
+
+def rotations(quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:
+    """Rotation matrices of quaternions w x y z of any length above 0."""
+    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1, eps=1e-30).unbind(dim=-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+@torch.no_grad()
+def boxes(low: Float[Tensor, "N 3"], high: Float[Tensor, "N 3"], size: int = CLUSTER) -> Float[Tensor, "G 2 3"]:
+    """Boxes around runs of `size` boxes, the last run may be shorter.
+
+    Args:
+        low: Smallest corners; for Gaussians `means - half_extents(...)`, for pages `boxes[:, 0]` of clusters.
+        high: Largest corners.
+        size: `CLUSTER`; `PAGE // CLUSTER` from clusters to pages.
+    """
+    whole = len(low) // size * size
+    parts = [
+        torch.stack([low[:whole].unflatten(0, (-1, size)).amin(1), high[:whole].unflatten(0, (-1, size)).amax(1)], 1)
+    ]
+    if whole < len(low):
+        parts.append(torch.stack([low[whole:].amin(0), high[whole:].amax(0)])[None])
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def in_view(
+    boxes: Float[Tensor, "G 2 3"],
+    w2c: Float[Tensor, "4 4"],
+    intrinsics: Float[Tensor, "4"],
+    size: tuple[int, int],
+    *,
+    near: float = 0.01,
+    far: float = float("inf"),
+    margin: float = 2.0,
+) -> Bool[Tensor, "G"]:
+    """Which boxes reach into the view pyramid of a pinhole camera; it may say yes to one that only passes a corner.
+
+    Args:
+        boxes: Smallest and largest corners in world coordinates, from `boxes`.
+        w2c: World to camera (x right, y down, z forward).
+        intrinsics: fx fy cx cy in pixels.
+        size: Width and height in pixels.
+        near: Smallest z that is seen.
+        far: Largest z that is seen.
+        margin: Pixels around the image that count as inside: the reach of the renderer's low-pass filter.
+
+    Source: Assarsson and Moeller 2000, "Optimized View Frustum Culling Algorithms for Bounding Boxes", the
+        plane test of the farthest corner.
+    """
+    fx, fy, cx, cy = (float(v) for v in intrinsics)
+    width, height = size
+    planes = [
+        [fx, 0, cx + margin, 0], [-fx, 0, width + margin - cx, 0],
+        [0, fy, cy + margin, 0], [0, -fy, height + margin - cy, 0], [0, 0, 1, -near],
+    ]  # fmt: skip
+    if far < float("inf"):
+        planes.append([0, 0, -1, far])
+    world = torch.tensor(planes, dtype=torch.float64) @ w2c.detach().to("cpu", torch.float64)
+    world = world.to(boxes.device, boxes.dtype)
+    centre, half = boxes.mean(dim=1), (boxes[:, 1] - boxes[:, 0]) / 2
+    farthest = centre @ world[:, :3].T + half @ world[:, :3].abs().T + world[:, 3]
+    return (farthest >= 0).all(dim=-1)

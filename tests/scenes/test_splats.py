@@ -1,0 +1,313 @@
+"""Gaussian scenes in files: laws of a round trip, real files, and every fault named with its remedy."""
+
+import contextlib
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neural.errors import SceneFormatError
+from neural.scenes.files import ply, splats
+from neural.scenes.files.splats import SH_C0, SH_COUNTS, SplatRecord
+
+ARRAYS = [field.name for field in fields(SplatRecord) if field.name != "antialiased"]
+
+
+def _record(n: int = 7, degree: int = 3, seed: int = 0, antialiased: bool = False) -> SplatRecord:
+    random = np.random.default_rng(seed)
+    shapes = [(n, 3), (n, 4), (n, 3), (n,), (n, 3), (n, SH_COUNTS[degree], 3)]
+    arrays = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+    return SplatRecord(*arrays, antialiased=antialiased)
+
+
+def _assert_same(got: SplatRecord, wanted: SplatRecord) -> None:
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name), err_msg=name)
+    assert got.antialiased == wanted.antialiased
+
+
+def _steps(record: SplatRecord) -> dict[str, np.ndarray]:
+    """What a .splat file rounds: each quantity in its steps (scales and positions are float32 there)."""
+    quats = record.quats / np.linalg.norm(record.quats.astype(np.float64), axis=1, keepdims=True)
+    return {
+        "colour": ((0.5 + SH_C0 * record.sh0) * 255).clip(0, 255),
+        "alpha": 255 / (1 + np.exp(-record.opacity_logits.astype(np.float64))),
+        "rotation": quats * 128,
+    }
+
+
+def _order(record: SplatRecord) -> np.ndarray:
+    """That of the file: by volume times opacity, largest first."""
+    log_alpha = -np.log1p(np.exp(-record.opacity_logits.astype(np.float64)))
+    return np.argsort(-(record.log_scales.sum(axis=1, dtype=np.float64) + log_alpha), kind="stable")
+
+
+def _assert_within_a_step(got: SplatRecord, wanted: SplatRecord) -> None:
+    order = _order(wanted)
+    np.testing.assert_array_equal(got.means, wanted.means[order])
+    np.testing.assert_allclose(got.log_scales, wanted.log_scales[order], atol=2e-6, rtol=2e-6)
+    found, expected = _steps(got), _steps(wanted)
+    np.testing.assert_allclose(found["colour"], expected["colour"][order], atol=0.5 + 1e-3)
+    np.testing.assert_allclose(found["alpha"], expected["alpha"][order], atol=0.5 + 1e-3)
+    # both the file's rounding (half a step; a whole one at +1) and its change of length by at most one step
+    np.testing.assert_allclose(found["rotation"], expected["rotation"][order], atol=2.0)
+
+
+@pytest.mark.parametrize("antialiased", [False, True])
+@pytest.mark.parametrize("degree", range(4))
+def test_ply_round_trip_is_exact(tmp_path: Path, degree: int, antialiased: bool) -> None:
+    record = _record(degree=degree, antialiased=antialiased)
+    splats.write_ply(tmp_path / "a.ply", record)
+    got = splats.read_ply(tmp_path / "a.ply")
+    _assert_same(got, record)
+    assert got.sh_degree == degree
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ply"]
+
+
+def test_the_layout_is_the_common_one(tmp_path: Path) -> None:
+    """62 floats; f_rest holds all red coefficients first."""
+    record = _record(2)
+    splats.write_ply(tmp_path / "a.ply", record)
+    rows = ply.read(tmp_path / "a.ply", "vertex")
+    assert rows.dtype.itemsize == 248
+    assert rows["f_rest_1"][1] == record.shN[1, 1, 0]
+    assert rows["f_rest_15"][1] == record.shN[1, 0, 1]
+    assert rows["rot_0"][1] == record.quats[1, 0]
+    assert not rows["nz"].any()
+
+
+def _write_other(path: Path, source: Path, form: str, extra: bool = False) -> None:
+    """The same rows in another encoding, with an element and a property that nobody knows."""
+    rows = ply.read(source, "vertex")
+    header = ["ply", f"format {form} 1.0", "comment antialiased", "element camera 1", "property uchar id"]
+    header += [f"element vertex {len(rows)}", *(f"property float {name}" for name in rows.dtype.names or ())]
+    columns = [rows[name] for name in rows.dtype.names or ()]
+    if extra:
+        header += ["property float confidence"]
+        columns += [np.full(len(rows), 9.0, np.float32)]
+    table = np.stack(columns, axis=1)
+    head = "\n".join([*header, "end_header\n"]).encode()
+    if form == "ascii":
+        body = "5\n" + "\n".join(" ".join(repr(float(x)) for x in row) for row in table)
+        path.write_bytes(head + body.encode())
+    else:
+        path.write_bytes(head + b"\5" + table.astype(">f4" if "big" in form else "<f4").tobytes())
+
+
+@pytest.mark.parametrize("form", ["binary_little_endian", "binary_big_endian", "ascii"])
+def test_every_encoding_and_unknown_properties(tmp_path: Path, form: str) -> None:
+    record = _record(5, degree=1)
+    splats.write_ply(tmp_path / "a.ply", record)
+    _write_other(tmp_path / "b.ply", tmp_path / "a.ply", form, extra=True)
+    _assert_same(splats.read_ply(tmp_path / "b.ply"), replace(record, antialiased=True))
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [("SplatRenderMode: mip", True), ("SplatRenderMode: default", False), ("antialiased", True),
+     ("antialiased 0", False), ("made by hand", False)],
+)  # fmt: skip
+def test_the_antialias_tags_of_others(tmp_path: Path, comment: str, expected: bool) -> None:
+    splats.write_ply(tmp_path / "a.ply", _record())
+    data = (tmp_path / "a.ply").read_bytes().replace(b"SplatRenderMode: default", comment.encode(), 1)
+    (tmp_path / "a.ply").write_bytes(data)
+    assert splats.read_ply(tmp_path / "a.ply").antialiased is expected
+
+
+def test_splat_round_trip(tmp_path: Path) -> None:
+    record = _record(300, degree=0)
+    splats.write_splat(tmp_path / "a.splat", record)
+    assert (tmp_path / "a.splat").stat().st_size == 300 * 32
+    got = splats.read_splat(tmp_path / "a.splat")
+    _assert_within_a_step(got, record)
+    splats.write_splat(tmp_path / "b.splat", got)  # what is quantised stays: 1 step where the rotation is renormalised
+    again = splats.read_splat(tmp_path / "b.splat")
+    for name in ("colour", "alpha"):
+        a, b = (np.sort(_steps(x)[name].ravel()) for x in (got, again))
+        np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_splat_keeps_extremes_finite(tmp_path: Path) -> None:
+    record = _record(4, degree=2)
+    opacity = np.array([-1e30, 1e30, 0, 5], np.float32)
+    extreme = replace(record, opacity_logits=opacity, log_scales=record.log_scales * 0 - 500, sh0=record.sh0 * 1e30)
+    splats.write_splat(tmp_path / "a.splat", extreme)
+    got = splats.read_splat(tmp_path / "a.splat")
+    assert got.sh_degree == 0
+    assert sorted(np.rint(_steps(got)["alpha"])) == [0, 128, 253, 255]
+
+
+@pytest.mark.parametrize("name", ["biker.ply", "playbot_lod3.ply"])
+def test_real_scenes(neural_data: Path, tmp_path: Path, name: str) -> None:
+    source = neural_data / "splats" / name
+    record = splats.read_ply(source)
+    assert (len(record), record.sh_degree) == {"biker.ply": (152746, 0), "playbot_lod3.ply": (31000, 2)}[name]
+    splats.write_ply(tmp_path / "a.ply", record)
+    _assert_same(splats.read_ply(tmp_path / "a.ply"), record)
+    original, written = ply.read(source, "vertex"), ply.read(tmp_path / "a.ply", "vertex")
+    for column in original.dtype.names or ():
+        if column == "opacity":  # the biker's is infinite in 198 rows
+            original = original.copy()
+            original[column] = original[column].clip(-80, 80)
+        np.testing.assert_array_equal(written[column], original[column])
+    splats.write_splat(tmp_path / "a.splat", record)
+    _assert_within_a_step(splats.read_splat(tmp_path / "a.splat"), record)
+
+
+def test_a_compressed_scene_is_named(neural_data: Path) -> None:
+    with pytest.raises(SceneFormatError, match=r"biker.compressed.ply.*compressed PLY.*unpack"):
+        splats.read_ply(neural_data / "splats" / "biker.compressed.ply")
+
+
+def test_an_infinite_logit_is_a_certain_opacity(tmp_path: Path) -> None:
+    splats.write_ply(tmp_path / "a.ply", _record())
+    rows = ply.read(tmp_path / "a.ply", "vertex").copy()
+    rows["opacity"][:2] = np.inf, -np.inf
+    ply.write(tmp_path / "a.ply", rows)
+    np.testing.assert_array_equal(splats.read_ply(tmp_path / "a.ply").opacity_logits[:2], [80, -80])
+
+
+def _without(*names: str):
+    def change(rows: np.ndarray) -> np.ndarray:
+        kept = [name for name in rows.dtype.names or () if name not in names]
+        out = np.empty(len(rows), [(name, "<f4") for name in kept])
+        for name in kept:
+            out[name] = rows[name]
+        return out
+
+    return change
+
+
+def _with(row: int, **values: float):
+    def change(rows: np.ndarray) -> np.ndarray:
+        for name, value in values.items():
+            rows[name][row] = value
+        return rows
+
+    return change
+
+
+FAULTS = {
+    "NaN position": (_with(3, y=np.nan), r"property y is nan in row 3.*remove"),
+    "NaN opacity": (_with(2, opacity=np.nan), r"property opacity is nan in row 2"),
+    "Inf scale": (_with(2, scale_0=-np.inf), r"property scale_0 is -inf in row 2"),
+    "NaN colour": (_with(1, f_rest_44=np.nan), r"property f_rest_44 .* row 1"),
+    "zero quaternion": (_with(4, rot_0=0, rot_1=0, rot_2=0, rot_3=0), r"quats of row 4 has no direction.*1 0 0 0"),
+    "scale that overflows": (_with(5, scale_1=200), r"log_scales of row 5 is above 80.*logarithms"),
+    "no opacity": (_without("opacity"), r"no properties opacity.*point cloud"),
+    "no rotation": (_without("rot_1", "rot_2"), r"no properties rot_1, rot_2; write the 3DGS layout"),
+    "2D Gaussians": (_without("scale_2"), r"scale_2: a 2D Gaussian scene"),
+    "hole in the harmonics": (_without("f_rest_7"), r"44 properties f_rest_\*.*degree 1, 2 or 3"),
+    "other degree": (_without(*(f"f_rest_{i}" for i in range(9, 45) if i != 44)), r"10 properties f_rest_\*"),
+    "no rows": (lambda rows: rows[:0], r"no Gaussians"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_ply_faults_are_named(tmp_path: Path, fault: str) -> None:
+    change, message = FAULTS[fault]
+    splats.write_ply(tmp_path / "a.ply", _record())
+    rows = change(ply.read(tmp_path / "a.ply", "vertex").copy())
+    ply.write(tmp_path / "b.ply", rows)
+    with pytest.raises(SceneFormatError, match=rf"b\.ply: .*{message}"):
+        splats.read_ply(tmp_path / "b.ply")
+
+
+def test_a_truncated_or_lying_ply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ply"
+    splats.write_ply(path, _record())
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(SceneFormatError, match=r"claims 7 rows but the file holds only 6; it is truncated"):
+        splats.read_ply(path)
+    path.write_bytes(data.replace(b"vertex 7", b"vertex 999999999999", 1))
+    with pytest.raises(SceneFormatError, match=r"claims 999999999999 rows"):
+        splats.read_ply(path)
+    path.write_bytes(data.replace(b"Mode: default", b"Mode: 2dgs", 1))
+    with pytest.raises(SceneFormatError, match=r"SplatRenderMode is '2dgs', expected default or mip"):
+        splats.read_ply(path)
+    with pytest.raises(SceneFormatError, match=r"gone\.ply: cannot be read"):
+        splats.read_ply(tmp_path / "gone.ply")
+
+
+def test_splat_faults_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.splat"
+    splats.write_splat(path, _record())
+    data = bytearray(path.read_bytes())
+
+    def refused(change: bytes, at: int, message: str) -> None:
+        path.write_bytes(data[:at] + change + data[at + len(change) :])
+        with pytest.raises(SceneFormatError, match=rf"a\.splat: .*{message}"):
+            splats.read_splat(path)
+
+    refused(np.float32(np.nan).tobytes(), 32 + 8, "means of row 1 is not finite")
+    refused(np.float32(-1).tobytes(), 64 + 12, "scale of row 2 is not positive")
+    refused(np.float32(np.inf).tobytes(), 64 + 12, "scale of row 2 is not positive and finite")
+    refused(bytes([128] * 4), 28, "quats of row 0 has no direction")
+    path.write_bytes(data[:-1])
+    with pytest.raises(SceneFormatError, match="223 bytes, expected a multiple of 32"):
+        splats.read_splat(path)
+    path.write_bytes(b"")
+    with pytest.raises(SceneFormatError, match="no Gaussians"):
+        splats.read_splat(path)
+
+
+def test_a_record_refuses_what_is_no_scene() -> None:
+    record = _record()
+    with pytest.raises(TypeError, match="means must be float32, got float64"):
+        replace(record, means=record.means.astype(np.float64))
+    with pytest.raises(ValueError, match=r"quats must be \[7, 4\], got \[6, 4\]"):
+        replace(record, quats=record.quats[:6])
+    with pytest.raises(ValueError, match="shN has 4 coefficients"):
+        replace(record, shN=record.shN[:, :4])
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 20), degree=st.integers(0, 3), seed=st.integers(0, 2**32 - 1))
+def test_round_trips_by_law(n: int, degree: int, seed: int) -> None:
+    record = _record(n, degree, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a"
+        splats.write_ply(path, record)
+        _assert_same(splats.read_ply(path), record)
+        splats.write_splat(path, record)
+        _assert_within_a_step(splats.read_splat(path), record)
+
+
+def _sources() -> dict[str, bytes]:
+    """A small file of each encoding."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, other = Path(folder) / "a", Path(folder) / "b"
+        splats.write_ply(path, _record(3, degree=1, antialiased=True))
+        _write_other(other, path, "ascii")
+        made = {"ply": path.read_bytes(), "text": other.read_bytes()}
+        _write_other(other, path, "binary_big_endian")
+        made["big"] = other.read_bytes()
+        splats.write_splat(path, _record(3, degree=0))
+        return made | {"splat": path.read_bytes()}
+
+
+SOURCES = _sources()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(SOURCES)),
+    edits=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 6), st.binary(max_size=8)), min_size=1, max_size=4),
+)
+def test_damage_is_read_cleanly_or_refused(kind: str, edits: list[tuple[int, int, bytes]]) -> None:
+    """No other exception, no warning, and never a record that is not finite."""
+    data = SOURCES[kind]
+    for at, removed, added in edits:
+        at %= len(data) + 1
+        data = data[:at] + added + data[at + removed :]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a"
+        path.write_bytes(data)
+        with contextlib.suppress(SceneFormatError):
+            record = (splats.read_splat if kind == "splat" else splats.read_ply)(path)
+            assert all(np.isfinite(getattr(record, name)).all() for name in ARRAYS)
