@@ -197,7 +197,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _refuse_rows(name: str, wrong: np.ndarray, why: str) -> None:
-    bad = wrong.reshape(len(wrong), -1).any(axis=1)
+    bad = wrong.any(axis=tuple(range(1, wrong.ndim)))
     if bad.any():
         raise ValueError(f"{name} of row {int(bad.argmax())} {why} ({int(bad.sum())} such rows)")
 
