@@ -26,6 +26,7 @@
 #include "ray_march.h"
 #include "ray_points.h"
 #include "spherical_harmonics.h"
+#include "ssim.h"
 
 namespace nb = nanobind;
 using namespace neural;
@@ -137,4 +138,5 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, ray_points_backward);
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
+    NEURAL_BIND(m, ssim_loss);
 }

@@ -61,4 +61,5 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         {"DEGREE": 8},
         ["spherical_harmonics_forward", "spherical_harmonics_backward"],
     ),
+    ("ssim", {"BYTES": 1}, ["ssim_loss"]),
 ]

@@ -118,6 +118,7 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     ),
     "spherical_harmonics": lambda: (_unit(7).requires_grad_(), 3),
     "spherical_harmonics_backward": lambda: (torch.randn(7, 9), _unit(7), 3),
+    "ssim_loss": lambda: (torch.rand(12, 13, 3).requires_grad_(), torch.rand(12, 13, 3), None, 0.2, True),
     "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),
 }
 

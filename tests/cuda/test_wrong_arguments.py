@@ -18,6 +18,7 @@ from neural.cuda.mlp_spec import MLPSpec
 from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
+from neural.cuda.ssim import ssim_loss
 
 SPEC = MLPSpec(3, 2, 16, 1, "relu")
 PACKED = torch.tensor([[0, 2], [2, 3]])
@@ -106,6 +107,10 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "ray_points": (lambda: {"origins": torch.rand(2, 3), "directions": torch.rand(2, 3)}, _points),
     "spherical_harmonics": (
         lambda: {"directions": torch.eye(3)}, lambda directions: spherical_harmonics(directions, 3),
+    ),
+    "ssim_loss": (
+        lambda: {"image": torch.rand(12, 13, 3), "target": torch.rand(12, 13, 3),
+                 "mask": torch.ones(12, 13, dtype=torch.uint8)}, ssim_loss,
     ),
 }  # fmt: skip
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
