@@ -1,6 +1,6 @@
 # One set-up for everything: each target makes .venv if it is missing and rebuilds the native core if it is old.
 #   make demo        train the bundled scene and say where the report is
-#   make test        all tests but the slow matrix; make test-all: everything; make test-gpu: those that need a GPU
+#   make test        all tests but the slow matrix; make test-all: everything, with new examples; make test-gpu: those that need a GPU
 #   make lint        ruff and mypy
 #   make bench       every suite; make bench SUITES="hash_grid overhead" BENCH="--save" for some, kept
 VENV   := .venv
@@ -29,7 +29,7 @@ test: all
 	$(PYTEST) -n $(JOBS) -m "not slow"
 
 test-all: all
-	$(PYTEST) -n $(JOBS)
+	NEURAL_EXPLORE=1 $(PYTEST) -n $(JOBS)
 
 test-gpu: all
 	$(PYTEST) -m gpu

@@ -9,8 +9,14 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import hypothesis
 import pytest
 import torch
+
+# Property tests try the same examples in every run, so that a failure belongs to the change at hand; new ones with
+# NEURAL_EXPLORE (`make test-all`).
+hypothesis.settings.register_profile("neural", deadline=None, derandomize=not os.environ.get("NEURAL_EXPLORE"))
+hypothesis.settings.load_profile("neural")
 
 
 @pytest.fixture(scope="session")
