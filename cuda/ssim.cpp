@@ -17,6 +17,7 @@ using ssim::kWindow;
 
 constexpr int kRows = kWidth == 16 ? 4 : 2; // at once: what the registers hold the sums of
 constexpr int kRing = kRows + kReach;       // rows
+constexpr i64 kAhead = 2 * kRows;           // rows that are asked for before they are read
 constexpr i64 kStrip = 256 - kReach;        // columns of the gradient, so that windows fill whole vectors
 
 template <class T> struct Image {
@@ -69,24 +70,43 @@ template <class T> void load_row(const T* from, i64 stride, i64 n, float scale, 
     }
 }
 
+template <class T> void prefetch_row(const T* from, i64 stride, i64 n) {
+    const char* end = (const char*)(from + n * stride);
+    for (const char* p = (const char*)from; p < end; p += 64) __builtin_prefetch(p);
+}
+
+// Columns [begin, end) of the strip, where the image has them, of row `row` of its ring.
+struct Inside {
+    i64 begin, end;
+};
+Inside inside_of(const Task& task, const Strip& strip, i64 row) {
+    const i64 begin = strip.first() < 0 ? -strip.first() : 0, rest = task.width - strip.first();
+    const i64 end = rest < strip.pixels() ? rest : strip.pixels();
+    return {begin, row < task.height && end > begin ? end : begin};
+}
+
 // Row `row` of the images as the strip sees it; 0 outside of them.
 void load_pixels(const Task& task, const Strip& strip, i64 row, Memory& m) {
     float *x = m.x[row % kRing], *y = m.y[row % kRing], *inside = m.inside[row % kRing];
-    const i64 left = strip.first() < 0 ? -strip.first() : 0;
-    i64 n = task.width - strip.first() < strip.pixels() ? task.width - strip.first() : strip.pixels();
-    if (row >= task.height) n = 0;
-    if (n < kPitch || left > 0)
-        for (i64 i = 0; i < kPitch; ++i) x[i] = y[i] = inside[i] = 0.0f;
-    if (n <= left) return;
-    const i64 column = strip.first() + left, count = n - left, c = strip.channel;
-    load_row(task.image.at(row, column, c), task.image.stride_x, count, 1.0f, x + left);
-    if (task.target_u8.data)
-        load_row(task.target_u8.at(row, column, c), task.target_u8.stride_x, count, 1.0f / 255.0f, y + left);
-    else load_row(task.target_f32.at(row, column, c), task.target_f32.stride_x, count, 1.0f, y + left);
+    const auto [begin, end] = inside_of(task, strip, row);
+    for (i64 i = 0; i < begin; ++i) x[i] = y[i] = inside[i] = 0.0f;
+    for (i64 i = end; i < kPitch; ++i) x[i] = y[i] = inside[i] = 0.0f;
+    if (begin == end) return;
+    const i64 column = strip.first() + begin, n = end - begin, c = strip.channel;
+    const Image<float>&image = task.image, &floats = task.target_f32;
+    const Image<u8>& bytes = task.target_u8;
+    load_row(image.at(row, column, c), image.stride_x, n, 1.0f, x + begin);
+    if (bytes.data) load_row(bytes.at(row, column, c), bytes.stride_x, n, 1.0f / 255.0f, y + begin);
+    else load_row(floats.at(row, column, c), floats.stride_x, n, 1.0f, y + begin);
+    if (const i64 ahead = row + kAhead; ahead < task.height) { // a strip's rows lie too far apart for the hardware
+        prefetch_row(image.at(ahead, column, c), image.stride_x, n);
+        if (bytes.data) prefetch_row(bytes.at(ahead, column, c), bytes.stride_x, n);
+        else prefetch_row(floats.at(ahead, column, c), floats.stride_x, n);
+    }
     if (!task.mask) return;
     const u8* mask = task.mask + row * task.width + column;
-    for (i64 i = 0; i < count; ++i) inside[left + i] = mask[i] ? 1.0f : 0.0f;
-    for (i64 i = left; i < n; ++i) x[i] = inside[i] != 0.0f ? x[i] : y[i];
+    for (i64 i = 0; i < n; ++i) inside[begin + i] = mask[i] ? 1.0f : 0.0f;
+    for (i64 i = begin; i < end; ++i) x[i] = inside[i] != 0.0f ? x[i] : y[i];
 }
 
 // Weighted sums of Q quantities down kRing rows, for kRows windows each a row further down, into m.down.

@@ -144,7 +144,12 @@ def test_the_gradient_scales_with_what_comes_from_above() -> None:
     image, target = (x.float() for x in _pair(20, 30, 3))
     leaf = image.clone().requires_grad_()
     (3 * ssim_loss(leaf, target)).backward()
-    torch.testing.assert_close(leaf.grad, 3 * _loss(image, target)[1])
+    expected = _loss(image, target)[1]
+    torch.testing.assert_close(leaf.grad, 3 * expected)
+    loss = ssim_loss(leaf, target)
+    for times in (4, 5):  # a graph that is kept gives the same again, and what was handed out is not its own
+        loss.backward(retain_graph=True)
+        torch.testing.assert_close(leaf.grad, times * expected)
 
 
 def test_wrong_arguments_say_what_to_do() -> None:
