@@ -47,6 +47,7 @@ struct Strip {
     i64 first() const { return begin - kReach; }
     i64 windows() const { return count + kReach; }
     i64 pixels() const { return count + 2 * kReach; }
+    i64 used() const { return pixels() + kWidth; } // of a row in memory, at most
 };
 
 constexpr i64 kPitch = (kStrip + 2 * kReach + kWidth - 1) / kWidth * kWidth + kWidth; // of every row in memory
@@ -90,7 +91,7 @@ void load_pixels(const Task& task, const Strip& strip, i64 row, Memory& m) {
     float *x = m.x[row % kRing], *y = m.y[row % kRing], *inside = m.inside[row % kRing];
     const auto [begin, end] = inside_of(task, strip, row);
     for (i64 i = 0; i < begin; ++i) x[i] = y[i] = inside[i] = 0.0f;
-    for (i64 i = end; i < kPitch; ++i) x[i] = y[i] = inside[i] = 0.0f;
+    for (i64 i = end; i < strip.used(); ++i) x[i] = y[i] = inside[i] = 0.0f;
     if (begin == end) return;
     const i64 column = strip.first() + begin, n = end - begin, c = strip.channel;
     const Image<float>&image = task.image, &floats = task.target_f32;
@@ -208,7 +209,9 @@ template <bool kGrad> float pixels(const Task& task, const Strip& strip, i64 top
 
 template <bool kGrad> Sums walk(const Task& task, const Strip& strip, Memory& m) {
     for (i64 row = 0; row < kReach; ++row) load_pixels(task, strip, row, m);
-    if (kGrad) __builtin_memset(m.slopes, 0, sizeof(m.slopes)); // windows above the image
+    if (kGrad) // windows above the image
+        for (auto& row : m.slopes)
+            for (auto& quantity : row) __builtin_memset(quantity, 0, size_t(strip.used()) * sizeof(float));
     Sums sums{0.0, 0.0};
     for (i64 top = 0; top < task.height; top += kRows) {
         for (int r = 0; r < kRows; ++r) load_pixels(task, strip, top + kReach + r, m);

@@ -44,12 +44,13 @@ def ssim_loss(
         visibility to structural similarity", eq. 13.
     """
     checks.require("ssim_loss", "image", image, ("H", "W", "C"))
-    checks.require("ssim_loss", "target", target, image.shape, (torch.float32, torch.uint8), image.device)
+    height, width, channels = shape = image.shape
+    checks.require("ssim_loss", "target", target, shape, (torch.float32, torch.uint8), image.device)
     if mask is not None:
-        checks.require("ssim_loss", "mask", mask, image.shape[:2], (torch.bool, torch.uint8), image.device)
-    if image.shape[0] < WINDOW or image.shape[1] < WINDOW or image.shape[2] == 0:
+        checks.require("ssim_loss", "mask", mask, (height, width), (torch.bool, torch.uint8), image.device)
+    if height < WINDOW or width < WINDOW or channels == 0:
         raise ValueError(
-            f"ssim_loss: image must have at least {WINDOW}x{WINDOW} pixels and a channel, got {list(image.shape)}; "
+            f"ssim_loss: image must have at least {WINDOW}x{WINDOW} pixels and a channel, got {list(shape)}; "
             "use an absolute difference alone for smaller ones"
         )
     if not 0 <= ssim_weight <= 1:
@@ -100,7 +101,7 @@ def _forward(
     ssim_scale = ssim_weight / (max(n_windows, 1) * channels)
     offset = ssim_weight if n_windows else 0.0
     if backend == "cpu":
-        loss = image.new_empty(())
+        loss = torch.empty((), dtype=torch.float32)
         is_bytes = target.dtype is torch.uint8
         lib.ssim_loss(
             image.data_ptr(), *image.stride(), 0 if is_bytes else target.data_ptr(),

@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from neural.gaussians import order
@@ -74,7 +74,7 @@ class Gaussians(nn.Module):
     def from_points(
         cls,
         points: Float[Tensor, "N 3"],
-        colors: Float[Tensor, "N 3"],
+        colors: Float[Tensor, "N 3"] | UInt8[Tensor, "N 3"],
         *,
         sh_degree: int = 3,
         opacity: float = 0.1,
@@ -85,7 +85,7 @@ class Gaussians(nn.Module):
 
         Args:
             points: At least two, in scene units.
-            colors: sRGB in [0, 1].
+            colors: sRGB in [0, 1], or bytes.
             sh_degree: 0 to 3; coefficients above degree 0 start at zero.
             opacity: Of every Gaussian, between 0 and 1.
             scale: Times the mean distance.
@@ -106,6 +106,8 @@ class Gaussians(nn.Module):
         extent = float((points.amax(dim=0) - points.amin(dim=0)).max())
         sizes = scale * spacing.clamp_min(max(_SMALLEST_SPACING * extent, 1e-30))
         means = points.detach().to(torch.float32, copy=True)
+        if colors.dtype == torch.uint8:
+            colors = colors.float() / 255
         return cls._plain(means, colors, sizes.log(), sh_degree, opacity, antialiased)
 
     @classmethod

@@ -110,6 +110,9 @@ def in_view(
 ) -> Bool[Tensor, "G"]:
     """Which boxes reach into the view pyramid of a pinhole camera; it may say yes to one that only passes a corner.
 
+    Nothing inside a box is lost. The renderer draws a Gaussian's linear projection, which close to the camera can
+    stretch beyond that of its ellipsoid: around a camera amid a scene, some 1 in 3000 of the visible ones.
+
     Args:
         boxes: Smallest and largest corners in world coordinates, from `boxes`.
         w2c: World to camera (x right, y down, z forward).

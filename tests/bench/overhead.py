@@ -14,6 +14,7 @@ from neural.cuda.mlp import MLPSpec, mlp
 from neural.cuda.ray_march import ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
+from neural.cuda.ssim import ssim_loss
 from tests.bench.harness import Row, Size, Work, interleave, threads
 
 N = 16
@@ -37,7 +38,7 @@ def _directions() -> torch.Tensor:
 
 
 def encoding_calls() -> dict[str, Work]:
-    """One call of each op that a field is made of, and of the optimiser."""
+    """One call of each op that a field is made of, of the optimiser, and of the loss on images."""
     rows, entries = describe(3, n_levels=1, base_resolution=[8] * 3, per_level_scale=[1.5] * 3, log2_hashmap_size=8)
     table, positions = _rand(entries, 2).requires_grad_(), _rand(N, 3).requires_grad_()
     directions = _directions().requires_grad_()
@@ -45,12 +46,14 @@ def encoding_calls() -> dict[str, Work]:
     params = _rand(sum(outputs * inputs for outputs, inputs in spec.shapes)).requires_grad_()
     param, grad = _rand(N, 2), _rand(N, 2)
     state, rule = AdamState(torch.zeros(N, 2), torch.zeros(N, 2)), AdamRule(1e-3)
+    image, target = _rand(11, 11, 1).requires_grad_(), torch.zeros(11, 11, 1)  # the smallest that there is
     return {
         "hash_grid": lambda: hash_grid(positions, table, rows),
         "spherical_harmonics": lambda: spherical_harmonics(directions, 2),
         "frequency": lambda: frequency(positions, 2),
         "mlp": lambda: mlp(positions, params, spec),
         "adam": lambda: adam(param, grad, state, rule, 1),
+        "ssim_loss": lambda: ssim_loss(image, target),
     }
 
 

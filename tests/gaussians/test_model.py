@@ -40,6 +40,8 @@ def test_from_points(degree: int) -> None:
     torch.testing.assert_close(scene.log_scales.exp(), torch.full((125, 3), 0.5), rtol=1e-4, atol=0)
     torch.testing.assert_close(scene.opacity_logits.sigmoid(), torch.full((125,), 0.3))
     torch.testing.assert_close(0.5 + splats.SH_C0 * scene.sh0, colors)
+    as_bytes = Gaussians.from_points(points, (colors * 255).round().to(torch.uint8), sh_degree=degree)
+    torch.testing.assert_close(0.5 + splats.SH_C0 * as_bytes.sh0, colors, atol=0.5 / 255 + 1e-6, rtol=0)
     assert not scene.shN.any()
     assert torch.equal(order.rotations(scene.quats), torch.eye(3).expand(125, 3, 3))
     assert scene.means.data_ptr() != points.data_ptr()
