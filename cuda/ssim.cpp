@@ -72,15 +72,16 @@ template <class T> void load_row(const T* from, i64 stride, i64 n, float scale, 
 }
 
 template <class T> void prefetch_row(const T* from, i64 stride, i64 n) {
+    if (stride > 4) return; // no row in memory
     const char* end = (const char*)(from + n * stride);
     for (const char* p = (const char*)from; p < end; p += 64) __builtin_prefetch(p);
 }
 
-// Columns [begin, end) of the strip, where the image has them, of row `row` of its ring.
-struct Inside {
+// The strip's columns [begin, end) that the image has in this row.
+struct Range {
     i64 begin, end;
 };
-Inside inside_of(const Task& task, const Strip& strip, i64 row) {
+Range inside_image(const Task& task, const Strip& strip, i64 row) {
     const i64 begin = strip.first() < 0 ? -strip.first() : 0, rest = task.width - strip.first();
     const i64 end = rest < strip.pixels() ? rest : strip.pixels();
     return {begin, row < task.height && end > begin ? end : begin};
@@ -89,7 +90,7 @@ Inside inside_of(const Task& task, const Strip& strip, i64 row) {
 // Row `row` of the images as the strip sees it; 0 outside of them.
 void load_pixels(const Task& task, const Strip& strip, i64 row, Memory& m) {
     float *x = m.x[row % kRing], *y = m.y[row % kRing], *inside = m.inside[row % kRing];
-    const auto [begin, end] = inside_of(task, strip, row);
+    const auto [begin, end] = inside_image(task, strip, row);
     for (i64 i = 0; i < begin; ++i) x[i] = y[i] = inside[i] = 0.0f;
     for (i64 i = end; i < strip.used(); ++i) x[i] = y[i] = inside[i] = 0.0f;
     if (begin == end) return;
@@ -156,7 +157,8 @@ template <bool kGrad> float windows(const Task& task, const Strip& strip, i64 to
             vfloat means[4];
             blur_across(m, r, j, means);
             ssim::Slopes<vfloat> slopes;
-            const vfloat s = ssim::similarity<vfloat>({means[0], means[1], means[2], means[3]}, kGrad ? &slopes : nullptr);
+            const vfloat s =
+                ssim::similarity<vfloat>({means[0], means[1], means[2], means[3]}, kGrad ? &slopes : nullptr);
             const vint index = lanes_from(j), column = index + i32(strip.first());
             vint counted = (column >= 0) & (column <= i32(task.width - kWindow));
             if (row > task.height - kWindow) counted = vint{};

@@ -1,7 +1,7 @@
 // The photometric loss on the GPU: a block of 16x16 threads makes one tile of the gradient of one channel, from the
 // 36x36 pixels and 26x26 windows that reach into it; both are blurred across, then down, in shared memory, and a window
 // is made by every tile that needs it. BYTES is 1 for a target of bytes. Arrays as in ssim.h; sums is [2, blocks]:
-// of |x - y| and of S over what each tile owns.
+// of |x - y| and of S over what each tile owns; counts, of a mask, is [2]: the pixels and windows to divide by.
 #include "ssim.cuh"
 
 using namespace neural;
@@ -30,12 +30,16 @@ __device__ __forceinline__ float block_sum(float v, float* memory, int thread) {
 }
 
 extern "C" __global__ void ssim_loss(const float* image, i64 image_y, i64 image_x, i64 image_c, const Target* target,
-                                     i64 target_y, i64 target_x, i64 target_c, const u8* mask, i64 height, i64 width,
-                                     float l1_scale, float ssim_scale, float* sums, float* grad, i64 grad_y,
-                                     i64 grad_x, i64 grad_c) {
+                                     i64 target_y, i64 target_x, i64 target_c, const u8* mask,
+                                     const i64* counts, i64 height, i64 width, float l1_scale, float ssim_scale,
+                                     float* sums, float* grad, i64 grad_y, i64 grad_x, i64 grad_c) {
     __shared__ float x[kPixels][kPixels], y[kPixels][kPixels];
     __shared__ float across[4][kPixels][kWindows]; // the pixels' products, later [3][kWindows][kTile] of the slopes
     __shared__ float slopes[3][kWindows][kWindows];
+    if (counts) {
+        l1_scale /= float(counts[0] > 0 ? counts[0] : 1);
+        ssim_scale /= float(counts[1] > 0 ? counts[1] : 1);
+    }
     const int thread = int(threadIdx.y) * kTile + int(threadIdx.x);
     const i64 left = i64(blockIdx.x) * kTile - ssim::kReach, top = i64(blockIdx.y) * kTile - ssim::kReach;
     const i64 channel = i64(blockIdx.z);

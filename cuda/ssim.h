@@ -2,8 +2,8 @@
 #pragma once
 #include "common/entry.h"
 
-// loss [1] = l1_scale sum |x - y| + offset - ssim_scale sum S, the second sum over windows that lie inside the image and
-// whose centre is in the mask, both over all channels.
+// loss [1] = l1_scale sum |x - y| + offset - ssim_scale sum S, the second sum over windows that lie inside the image
+// and whose centre is in the mask, both over all channels.
 // Element (y, x, c) of image, target and grad is at y stride_y + x stride_x + c stride_c. Of target_f32 and target_u8
 // (0 to 255 for 0 to 1) one is nullptr; so may be mask [height, width] (0: the image counts as equal to the target
 // there) and grad, which receives d loss / d image. height and width are at least 11.

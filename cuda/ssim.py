@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
@@ -91,36 +91,56 @@ def _forward(
     height, width, channels = image.shape
     gradient = torch.empty_like(image) if with_gradient else image.new_empty(0)
     strides = gradient.stride() if with_gradient else (0, 0, 0)
-    n_pixels, n_windows = height * width, (height - WINDOW + 1) * (width - WINDOW + 1)
     if mask is not None:
         mask = mask.contiguous()
-        half = WINDOW // 2
-        n_pixels = int(mask.count_nonzero())
-        n_windows = int(mask[half : height - half, half : width - half].count_nonzero())
-    l1_scale = (1 - ssim_weight) / (max(n_pixels, 1) * channels)
-    ssim_scale = ssim_weight / (max(n_windows, 1) * channels)
-    offset = ssim_weight if n_windows else 0.0
-    if backend == "cpu":
-        loss = torch.empty((), dtype=torch.float32)
-        is_bytes = target.dtype is torch.uint8
-        lib.ssim_loss(
-            image.data_ptr(), *image.stride(), 0 if is_bytes else target.data_ptr(),
-            target.data_ptr() if is_bytes else 0, *target.stride(), checks.pointer(mask), height, width, channels,
-            l1_scale, ssim_scale, offset, loss.data_ptr(), gradient.data_ptr() if with_gradient else 0, *strides,
-            threads(),
-        )  # fmt: skip
-        return loss, gradient
-    tiles = (-(-width // _TILE), -(-height // _TILE), channels)
-    sums = image.new_empty(2, tiles[0] * tiles[1] * tiles[2])
+    if backend == "cuda":
+        return _forward_cuda(image, target, mask, ssim_weight, gradient, strides), gradient
+    n_pixels, n_windows = height * width, (height - WINDOW + 1) * (width - WINDOW + 1)
+    if mask is not None:
+        n_pixels, n_windows = _counts(mask).tolist()
+    loss = torch.empty((), dtype=torch.float32)
+    is_bytes = target.dtype is torch.uint8
+    lib.ssim_loss(
+        image.data_ptr(), *image.stride(), 0 if is_bytes else target.data_ptr(),
+        target.data_ptr() if is_bytes else 0, *target.stride(), checks.pointer(mask), height, width, channels,
+        (1 - ssim_weight) / (max(n_pixels, 1) * channels), ssim_weight / (max(n_windows, 1) * channels),
+        ssim_weight if n_windows else 0.0, loss.data_ptr(), gradient.data_ptr() if with_gradient else 0, *strides,
+        threads(),
+    )  # fmt: skip
+    return loss, gradient
+
+
+def _forward_cuda(
+    image: Tensor, target: Tensor, mask: Tensor | None, ssim_weight: float, gradient: Tensor, strides: tuple[int, ...]
+) -> Tensor:
+    """The loss; fills the gradient unless it has no elements. Nothing waits for the device."""
+    height, width, channels = image.shape
+    l1_scale, ssim_scale = (1 - ssim_weight) / channels, ssim_weight / channels
+    counts = None if mask is None else _counts(mask)
+    if counts is None:
+        l1_scale /= height * width
+        ssim_scale /= (height - WINDOW + 1) * (width - WINDOW + 1)
+    tiles_x, tiles_y = -(-width // _TILE), -(-height // _TILE)
+    sums = image.new_empty(2, tiles_x * tiles_y * channels)
     jit.launch(
         "ssim", "ssim_loss", {"BYTES": int(target.dtype is torch.uint8)},
-        (tiles[0] * _TILE, tiles[1] * _TILE, channels),
-        (image, *image.stride(), target, *target.stride(), mask, height, width, l1_scale, ssim_scale, sums,
-         gradient if with_gradient else None, *strides),
+        (tiles_x * _TILE, tiles_y * _TILE, channels),
+        (image, *image.stride(), target, *target.stride(), mask, counts, height, width, l1_scale, ssim_scale, sums,
+         gradient if gradient.numel() else None, *strides),
         block=(_TILE, _TILE, 1),
     )  # fmt: skip
     l1, similarity = sums.sum(dim=1, dtype=torch.float64).unbind()
-    return (l1_scale * l1 + (offset - ssim_scale * similarity)).float(), gradient
+    if counts is None:
+        return (l1_scale * l1 + (ssim_weight - ssim_scale * similarity)).float()
+    n_pixels, n_windows = counts.clamp_min(1).unbind()
+    offset = ssim_weight * (counts[1] > 0)
+    return (l1_scale * l1 / n_pixels + (offset - ssim_scale * similarity / n_windows)).float()
+
+
+def _counts(mask: Tensor) -> Int[Tensor, "2"]:
+    """Pixels inside, and windows whose centre is inside."""
+    half = WINDOW // 2
+    return torch.stack((mask.count_nonzero(), mask[half:-half, half:-half].count_nonzero()))
 
 
 library.define(

@@ -187,3 +187,5 @@ def test_the_cuda_path(
     wanted = reference.backward(image, target, mask, ssim_weight)
     scale = float(wanted.abs().max())
     torch.testing.assert_close(gradient.double().cpu(), wanted, atol=2e-5 * scale, rtol=0)
+    nothing = torch.zeros(size[:2], dtype=torch.bool, device=cuda_device)
+    assert ssim_loss(*single, mask=nothing) == 0
