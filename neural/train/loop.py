@@ -54,6 +54,9 @@ class Task(Protocol):
     def validate(self, step: int) -> Mapping[str, float]:
         """Scalars of a quick look at held-out data; changes nothing that training reads."""
 
+    def release(self) -> None:
+        """Gives back what only training needs; called once, whether training came to its end or not."""
+
 
 @dataclass(frozen=True)
 class Habits:
