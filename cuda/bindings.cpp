@@ -17,6 +17,8 @@
 #include "composite.h"
 #include "distortion.h"
 #include "fma_peak.h"
+#include "gaussian_color.h"
+#include "gaussian_projection.h"
 #include "frequency.h"
 #include "hash_grid.h"
 #include "mlp.h"
@@ -102,6 +104,10 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, gaussian_color_forward);
+    NEURAL_BIND(m, gaussian_color_backward);
+    NEURAL_BIND(m, gaussian_projection_forward);
+    NEURAL_BIND(m, gaussian_projection_backward);
     NEURAL_BIND(m, hash_grid_forward);
     NEURAL_BIND(m, hash_grid_backward_table);
     NEURAL_BIND(m, hash_grid_backward_positions);
