@@ -19,6 +19,7 @@
 #include "fma_peak.h"
 #include "gaussian_color.h"
 #include "gaussian_projection.h"
+#include "gaussian_tiles.h"
 #include "frequency.h"
 #include "hash_grid.h"
 #include "mlp.h"
@@ -108,6 +109,8 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, gaussian_color_backward);
     NEURAL_BIND(m, gaussian_projection_forward);
     NEURAL_BIND(m, gaussian_projection_backward);
+    NEURAL_BIND(m, gaussian_tiles_count);
+    NEURAL_BIND(m, gaussian_tiles_fill);
     NEURAL_BIND(m, hash_grid_forward);
     NEURAL_BIND(m, hash_grid_backward_table);
     NEURAL_BIND(m, hash_grid_backward_positions);
