@@ -17,6 +17,7 @@
 #include "composite.h"
 #include "distortion.h"
 #include "fma_peak.h"
+#include "gaussian_blend.h"
 #include "gaussian_color.h"
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
@@ -105,6 +106,8 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, gaussian_blend_forward);
+    NEURAL_BIND(m, gaussian_blend_backward);
     NEURAL_BIND(m, gaussian_color_forward);
     NEURAL_BIND(m, gaussian_color_backward);
     NEURAL_BIND(m, gaussian_projection_forward);

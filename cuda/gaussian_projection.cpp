@@ -44,13 +44,6 @@ projection::Camera read(const float* c) {
     return k;
 }
 
-NEURAL_HD bool any(vint mask) {
-    vint all = mask;
-    i32 found = 0;
-    for (int i = 0; i < kWidth; ++i) found |= all[i];
-    return found != 0;
-}
-
 } // namespace
 
 void gaussian_projection_forward(const float* means, const float* quats, const float* log_scales, const float* logits,

@@ -100,6 +100,18 @@ NEURAL_HD vfloat sqrt(vfloat v) {
     return v;
 #endif
 }
+// Whether a mask has any lane set.
+NEURAL_HD bool any(vint mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#else
+    i32 found = 0;
+    for (int i = 0; i < kWidth; ++i) found |= mask[i];
+    return found != 0;
+#endif
+}
 // Sum of the lanes in a fixed tree order.
 NEURAL_HD float sum(vfloat v) {
     float lanes[kWidth];
@@ -128,6 +140,27 @@ NEURAL_HD vfloat exp(vfloat v) {
     vfloat power;
     const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v), power);
     return (q + 1.0f) * power;
+}
+// 2^v for v below 128, relative error below 3e-7; 0 (or the smallest normal numbers) far below -126.
+NEURAL_HD vfloat exp2(vfloat v) {
+#if defined(__AVX512F__)
+    const vfloat n = (vfloat)_mm512_roundscale_ps((__m512)v, 0x08); // to the nearest, without exceptions
+#else
+    v = max(v, splat(-126.0f));
+    const vfloat n = floor(v + 0.5f);
+#endif
+    const vfloat r = v - n;
+    vfloat p = splat(1.339887440266574e-3f);
+    p = p * r + 9.618437357674640e-3f;
+    p = p * r + 5.550332471162809e-2f;
+    p = p * r + 2.402264791363012e-1f;
+    p = p * r + 6.931472028550421e-1f;
+    p = p * r + 1.0f;
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    return as_float(as_int(p) + (to_int(n) << 23));
+#endif
 }
 // e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
 NEURAL_HD vfloat expm1(vfloat v) {
