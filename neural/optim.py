@@ -7,10 +7,11 @@ optimiser = Adam([
 loss.backward(); optimiser.step(lr_scale=schedule(step)); optimiser.zero_grad()
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
@@ -114,6 +115,41 @@ class Adam:
                 found[name] = count
                 state.nonfinite.zero_()
         return found
+
+    @torch.no_grad()
+    def reindex(self, names: Iterable[str], source: Int[Tensor, "M"], fresh: Bool[Tensor, "M"] | None = None) -> None:
+        """Lets the state follow parameters whose rows are copied, dropped or put in another order.
+
+        Row i of all state becomes what row `source[i]` was; moments and step counts are zero where `fresh`, averages
+        are the source's there too. Parameters are left to the caller, before or after. Every tensor stays the same
+        object with another length, gradient buffers (which come back empty) and working copies included.
+
+        Args:
+            names: Parameters with as many rows (axis 0) as each other.
+            source: Old rows, any of them any number of times; on the parameters' device.
+            fresh: New rows that begin as if never stepped; None for none.
+
+        Raises:
+            KeyError: A name is no parameter of this optimiser.
+        """
+        wanted = set(names)
+        if unknown := wanted - self._states.keys():
+            raise KeyError(f"Adam.reindex: no parameters {sorted(unknown)}; there are {sorted(self._states)}")
+        for group, name, _, state in self._each():
+            if name not in wanted:
+                continue
+            for tensor in (state.exp_avg, state.exp_avg_sq, state.row_steps):
+                if tensor is not None:
+                    tensor.data = tensor[source]
+                    if fresh is not None:
+                        tensor[fresh] = 0
+            for tensor in (state.ema, state.ema_steps, state.working_copy):
+                if tensor is not None:
+                    tensor.data = tensor[source]
+            if name in group.buffers:
+                buffer = group.buffers[name]
+                empty = GradientBuffer.like(state.exp_avg)
+                buffer.grad.data, buffer.touched.data = empty.grad, empty.touched
 
     def averages(self) -> dict[str, Tensor]:
         """Name -> average over the steps, of the parameters whose group keeps one; copies, so that looking at them
