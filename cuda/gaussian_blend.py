@@ -40,8 +40,8 @@ def blend(
 ) -> Blended:
     r"""Blends Gaussians over each pixel: C = \sum_i T_i alpha_i c_i, T_i = \prod_{j<i} (1 - alpha_j).
 
-    alpha = min(0.99, o exp(-(A dx^2 + C dy^2) / 2 - B dx dy)) at the pixel's centre; below 1/255 a Gaussian is left out,
-    and a pixel stops before T would fall below 1e-4.
+    alpha = min(0.99, o exp(-(A dx^2 + C dy^2) / 2 - B dx dy)) at the pixel's centre; below 1/255 a Gaussian is left
+    out, and a pixel stops before T would fall below 1e-4.
 
     Args:
         means2d: Centres in pixels.
@@ -147,9 +147,7 @@ def _forward(
 ) -> tuple[Float[Tensor, "C H W"], Float[Tensor, "H W"], Tensor]:
     """Image and opacity, and how many pairs of each tile were looked at."""
     if checks.backend(means2d) != "cpu":
-        image = reference.forward(
-            means2d, conics, opacities, features, background, offsets, gaussians, (width, height)
-        )
+        image = reference.forward(means2d, conics, opacities, features, background, offsets, gaussians, (width, height))
         return *image, offsets.diff().int()
     n, channels = features.shape
     colors, alphas = means2d.new_empty(channels, height, width), means2d.new_empty(height, width)

@@ -75,12 +75,15 @@ class Adam:
                     group.working_copies[name].copy_(param.detach())
                     increment_version((param,))  # both were written: neither is newer
 
-    def step(self, lr_scale: float = 1.0, *, grad_scale: float = 1.0) -> None:
+    def step(
+        self, lr_scale: float = 1.0, *, grad_scale: float = 1.0, lr_scales: Mapping[str, float] | None = None
+    ) -> None:
         """Updates every parameter that has a gradient; gradient buffers come back empty.
 
         Args:
             lr_scale: Multiplies all learning rates: the schedule's value at this step.
             grad_scale: Multiplies all gradients first: 1 / loss scale.
+            lr_scales: Name of a parameter -> what its rate is multiplied by as well.
         """
         self.steps += 1
         with torch.no_grad():
@@ -90,7 +93,8 @@ class Adam:
                 if grad is None:
                     continue
                 adam(
-                    param.detach(), grad.contiguous(), state, _rule(group, lr_scale), self.steps,
+                    param.detach(), grad.contiguous(), state,
+                    _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0)), self.steps,
                     touched=buffer.touched if buffer is not None and group.lazy else None,
                     grad_scale=grad_scale, clear_grad=buffer is not None,
                 )  # fmt: skip

@@ -59,8 +59,8 @@ class DensifyConfig:
     absolute: bool = True
     """adaptive and budget: sum gradients of pixels without their sign (AbsGS)."""
     reset: Literal["auto", "reset", "decay", "none"] = "auto"
-    """adaptive: what clears haze: opacities set back now and then, lowered a little each time, or nothing; "auto": reset
-    in runs of 10,000 steps or more, else decay."""
+    """adaptive: what clears haze: opacities set back now and then, lowered a little each time, or nothing; "auto":
+    reset in runs of 10,000 steps or more, else decay."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SplatOptimConfig:
     pose_lr: float = 1e-4
     """Of poses (radians, scene units)."""
     depth: float = 0.0
-    """Weight of the depths of the capture's points (inverse depth, times the extent); 0.01 helps where views are few."""
+    """Weight of the depths of the capture's points (inverse, times the extent); 0.01 helps where views are few."""
     lazy: bool = False
     """Leave out Gaussians whose gradient is zero, moments included: faster where a view sees little of the scene."""
 
