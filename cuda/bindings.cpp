@@ -18,6 +18,7 @@
 #include "distortion.h"
 #include "fma_peak.h"
 #include "gaussian_color.h"
+#include "gaussian_noise.h"
 #include "gaussian_projection.h"
 #include "frequency.h"
 #include "hash_grid.h"
@@ -106,6 +107,7 @@ NB_MODULE(_native, m) {
 
     NEURAL_BIND(m, gaussian_color_forward);
     NEURAL_BIND(m, gaussian_color_backward);
+    NEURAL_BIND(m, gaussian_noise);
     NEURAL_BIND(m, gaussian_projection_forward);
     NEURAL_BIND(m, gaussian_projection_backward);
     NEURAL_BIND(m, hash_grid_forward);
