@@ -19,6 +19,7 @@
 #include "fma_peak.h"
 #include "gaussian_blend.h"
 #include "gaussian_color.h"
+#include "gaussian_noise.h"
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
 #include "frequency.h"
@@ -110,6 +111,7 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, gaussian_blend_backward);
     NEURAL_BIND(m, gaussian_color_forward);
     NEURAL_BIND(m, gaussian_color_backward);
+    NEURAL_BIND(m, gaussian_noise);
     NEURAL_BIND(m, gaussian_projection_forward);
     NEURAL_BIND(m, gaussian_projection_backward);
     NEURAL_BIND(m, gaussian_tiles_count);

@@ -8,6 +8,7 @@ from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
+from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.levels import describe
 from neural.cuda.mlp import MLPSpec, mlp
@@ -23,7 +24,7 @@ BAR = 15.0  # microseconds
 
 def run(size: Size) -> list[Row]:
     repeats, batch = (15, 500) if size == "full" else (2, 5)
-    work = {**encoding_calls(), **volume_calls(), **occupancy_calls()}
+    work = {**encoding_calls(), **volume_calls(), **occupancy_calls(), **gaussian_calls()}
     with threads(1):
         times = interleave(work, repeats, batch=batch)
     return [Row(name, times.of(name, 1e6), "us", at_most=BAR) for name in work]
@@ -98,3 +99,9 @@ def occupancy_calls() -> dict[str, Work]:
         "occupancy_mean": lambda: occupancy.mean(thickness),
         "occupancy_pack": lambda: occupancy.pack(thickness, threshold),
     }
+
+
+def gaussian_calls() -> dict[str, Work]:
+    """One call of the ops on Gaussians: 16 that are all faint."""
+    means, quats, log_scales, logits = _rand(N, 3), _rand(N, 4), _rand(N, 3), _rand(N) - 6
+    return {"gaussian_noise": lambda: gaussian_noise(means, quats, log_scales, logits, 1e-3, seed=0, step=1)}
