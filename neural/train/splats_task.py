@@ -173,7 +173,9 @@ class SplatsTask:
             g = self.gaussians
             strength = self.strategy.noise * optim.means_lr * self.extent * decay
             with torch.no_grad():
-                gaussian_noise(g.means, g.quats, g.log_scales, g.opacity_logits, strength, self.config.run.seed, step)
+                gaussian_noise(
+                    g.means, g.quats, g.log_scales, g.opacity_logits, strength, seed=self.config.run.seed, step=step
+                )
 
     def tensors(self) -> dict[str, Tensor]:
         """Gaussians, optimiser, counters, poses and exposure."""
