@@ -35,6 +35,9 @@ def backward(
     leaves = [t.detach().requires_grad_() for t in (means, centre, torch.full_like(means, 1e3), shN)]
     with torch.enable_grad():
         found = torch.autograd.grad(
-            forward(*leaves, opacities, degree), leaves, grad, allow_unused=True  # type: ignore[arg-type]
+            forward(*leaves, opacities, degree),
+            leaves,
+            grad,
+            allow_unused=True,  # type: ignore[arg-type]
         )
     return tuple(torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True))  # type: ignore[return-value]
