@@ -1,7 +1,7 @@
 // CPU kernels of the projection of Gaussians to the image. Maths: gaussian_projection.cuh; Python face:
 // gaussian_projection.py. means [N, 3], quats [N, 4] (w x y z), log_scales [N, 3], logits [N]: fp32, row-major.
-// camera, fp32 [23]: rotation (9, row-major) and translation (3) from world to camera, fx fy cx cy, width, height, near,
-// far, blur, antialiased (0 or 1), orthographic (0 or 1).
+// camera, fp32 [32]: rotation (9, row-major) and translation (3) from world to camera, fx fy cx cy, width, height, near,
+// far, blur, antialiased (0 or 1), model (0 perspective, 1 orthographic, 2 opencv, 3 fisheye), distortion (8), fold.
 // image [9, N], fp32: x, y, conic A B C, opacity, depth, half width, half height; opacity and extents are 0 where a
 // Gaussian is not seen, and the other rows hold 0 there.
 #pragma once
