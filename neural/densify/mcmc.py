@@ -89,7 +89,7 @@ class MCMC:
 
 def _relocate(population: Population, generator: torch.Generator) -> bool:
     """Every dead Gaussian becomes one more where a live one is."""
-    opacities = _opacities(population)
+    opacities = population.opacities()
     gone = dead(opacities)
     rows = gone.nonzero()[:, 0]
     if len(rows) in (0, population.n):
@@ -106,7 +106,7 @@ def _relocate(population: Population, generator: torch.Generator) -> bool:
 def _grow(population: Population, goal: int, generator: torch.Generator) -> bool:
     """New Gaussians where others are, up to `goal` of them."""
     n = population.n
-    opacities = _opacities(population)
+    opacities = population.opacities()
     if goal <= n or bool(dead(opacities).all()):
         return False
     rows = torch.arange(goal, device=opacities.device)
@@ -133,7 +133,3 @@ def _share(
     lower, scales = shared(opacities[source[rows]], scales, sharers[rows])
     gaussians.opacity_logits.data[rows] = torch.logit(lower.double()).float()
     gaussians.log_scales.data[rows] = scales.double().log().float()
-
-
-def _opacities(population: Population) -> Float[Tensor, "N"]:
-    return population.gaussians.opacity_logits.detach().double().sigmoid()

@@ -1,7 +1,7 @@
 """Gaussians together with all that keeps to them, row by row."""
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neural.gaussians.model import Gaussians
@@ -34,6 +34,18 @@ class Population:
     def count(self, name: str, dtype: torch.dtype = torch.float32) -> None:
         """Registers a counter, zero everywhere."""
         self.counters[name] = torch.zeros(self.n, dtype=dtype, device=self.gaussians.means.device)
+
+    def add(self, name: str, values: Float[Tensor, "M"] | Int[Tensor, "M"], rows: Int[Tensor, "M"] | None) -> None:
+        """Adds to a counter, of all rows (None) or of these, none of them twice."""
+        counter = self.counters[name]
+        if rows is None:
+            counter += values
+        else:
+            counter.index_add_(0, rows, values.to(counter.dtype))
+
+    def opacities(self) -> Float[Tensor, "N"]:
+        """In float64, in which the number of threads does not show."""
+        return self.gaussians.opacity_logits.detach().double().sigmoid()
 
     @torch.no_grad()
     def rearrange(self, source: Int[Tensor, "M"], fresh: Bool[Tensor, "M"] | None = None) -> None:
