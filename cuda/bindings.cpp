@@ -18,6 +18,7 @@
 #include "distortion.h"
 #include "fma_peak.h"
 #include "frequency.h"
+#include "gaussian_blend.h"
 #include "hash_grid.h"
 #include "mlp.h"
 #include "occupancy.h"
@@ -122,6 +123,12 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, gaussian_blend_stride);
+    NEURAL_BIND(m, gaussian_blend_pack);
+    NEURAL_BIND(m, gaussian_blend_forward);
+    NEURAL_BIND(m, gaussian_blend_backward);
+    NEURAL_BIND(m, gaussian_contributions);
+    NEURAL_BIND(m, gaussian_median_depth);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);

@@ -9,6 +9,7 @@ from torch import Tensor
 from neural.cuda import checks
 from neural.cuda.autograd import Function
 from neural.cuda.gaussian_tiles import Tiles, count, require_size
+from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_blend as reference
 
 
@@ -72,7 +73,7 @@ def blend(
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
         colors, alphas = _Blend.apply(*inputs, tiles, size, absolute)
     else:
-        colors, alphas = reference.forward(*inputs, tiles.offsets, tiles.gaussians, size)
+        colors, alphas, _, _ = _forward(*inputs, *tiles, *size)
     return Blended(colors.permute(1, 2, 0), alphas)
 
 
@@ -85,8 +86,18 @@ def contributions(
 ) -> tuple[Int[Tensor, "N"], Float[Tensor, "N"]]:
     """In how many pixels each Gaussian is blended, and the sum of its weights there. Arguments as in `blend`."""
     _require(means2d, conics, opacities, tiles, size)
-    with torch.no_grad():
-        return reference.contributions(means2d, conics, opacities, tiles.offsets, tiles.gaussians, size)
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        with torch.no_grad():
+            return reference.contributions(means2d, conics, opacities, tiles.offsets, tiles.gaussians, size)
+    n = means2d.shape[0]
+    counts, weights = torch.empty(n, dtype=torch.int64, device=means2d.device), torch.empty_like(opacities)
+    offsets, gaussians, starts, slots = dense = [x.contiguous() for x in tiles]
+    records = _pack(means2d, conics, opacities, means2d.new_empty(n, 0))
+    lib.gaussian_contributions(
+        records.data_ptr(), n, *(x.data_ptr() for x in dense), *size, counts.data_ptr(), weights.data_ptr(), threads()
+    )
+    return counts, weights
 
 
 def median_depth(
@@ -100,8 +111,17 @@ def median_depth(
     """Depth at which each pixel's transmittance falls to one half; 0 where it does not. Arguments as in `blend`."""
     _require(means2d, conics, opacities, tiles, size)
     checks.require_like("gaussian_blend", "depths", depths, opacities)
-    with torch.no_grad():
-        return reference.median_depth(means2d, conics, opacities, depths, tiles.offsets, tiles.gaussians, size)
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        with torch.no_grad():
+            return reference.median_depth(means2d, conics, opacities, depths, tiles.offsets, tiles.gaussians, size)
+    depth = means2d.new_empty(size[1], size[0])
+    offsets, gaussians = tiles.offsets.contiguous(), tiles.gaussians.contiguous()
+    records = _pack(means2d, conics, opacities, depths[:, None])
+    lib.gaussian_median_depth(
+        records.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(), *size, depth.data_ptr(), threads()
+    )
+    return depth
 
 
 def _require(means2d: Tensor, conics: Tensor, opacities: Tensor, tiles: Tiles, size: tuple[int, int]) -> None:
@@ -120,14 +140,77 @@ class _Blend(Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         *inputs, tiles, size, absolute = arguments
-        ctx.save_for_backward(*inputs, *tiles)
+        colors, alphas, records, hits = _forward(*inputs, *tiles, *size)
+        ctx.save_for_backward(*inputs, *tiles, colors, alphas, records, hits)
         ctx.size, ctx.absolute = size, absolute
         ctx.set_materialize_grads(False)
-        return reference.forward(*inputs, tiles.offsets, tiles.gaussians, size)  # type: ignore[call-arg]
+        return colors, alphas
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        *inputs, offsets, gaussians, _, _ = ctx.saved_tensors
-        found = reference.backward(grads[0], grads[1], tuple(inputs), offsets, gaussians, ctx.size, ctx.absolute)
+        found = _backward(grads[0], grads[1], *ctx.saved_tensors, *ctx.size, ctx.absolute)
         return *found, None, None, None
+
+
+def _forward(
+    means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, background: Tensor | None, offsets: Tensor,
+    gaussians: Tensor, starts: Tensor, slots: Tensor, width: int, height: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Colours [C, H, W], alphas, and for backward: records, and which blocks of its tile show each pair."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        colors, alphas = reference.forward(
+            means2d, conics, opacities, features, background, offsets, gaussians, (width, height)
+        )
+        return colors, alphas, means2d.new_empty(0), gaussians.new_empty(0)
+    channels = features.shape[1]
+    colors = features.new_empty(channels, height, width)
+    alphas = features.new_empty(height, width)
+    hits = torch.empty(gaussians.shape, dtype=torch.int16, device=gaussians.device)
+    background = None if background is None else background.contiguous()
+    offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
+    records = _pack(means2d, conics, opacities, features)
+    lib.gaussian_blend_forward(
+        records.data_ptr(), channels, checks.pointer(background), offsets.data_ptr(), gaussians.data_ptr(), width,
+        height, colors.data_ptr(), alphas.data_ptr(), hits.data_ptr(), threads(),
+    )  # fmt: skip
+    return colors, alphas, records, hits
+
+
+def _backward(
+    grad_colors: Tensor | None, grad_alphas: Tensor | None, means2d: Tensor, conics: Tensor, opacities: Tensor,
+    features: Tensor, background: Tensor | None, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor,
+    colors: Tensor, alphas: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """Gradients to means2d, conics, opacities, features and background; adds to `absolute`."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        inputs = means2d, conics, opacities, features, background
+        return reference.backward(grad_colors, grad_alphas, inputs, offsets, gaussians, (width, height), absolute)
+    n, channels = features.shape
+    found = [checks.empty_features(n, k, features) for k in (2, 3, 1, channels)]
+    found[2] = found[2][:, 0]
+    grad_background = None if background is None else torch.empty_like(background)
+    upstream = [None if g is None else g.contiguous() for g in (grad_colors, grad_alphas)]
+    pairs = [x.contiguous() for x in (offsets, gaussians, starts, slots)]
+    lib.gaussian_blend_backward(
+        records.data_ptr(), n, channels, *(x.data_ptr() for x in pairs), hits.data_ptr(), width, height,
+        colors.data_ptr(), alphas.data_ptr(), *map(checks.pointer, upstream), *(x.data_ptr() for x in found),
+        checks.pointer(grad_background), checks.pointer(absolute), threads(),
+    )  # fmt: skip
+    return *found, grad_background
+
+
+def _pack(means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor) -> Tensor:
+    """The Gaussians as the kernels read them: one record each."""
+    n, channels = features.shape
+    records = features.new_empty(n, lib.gaussian_blend_stride(channels))
+    sources = [checks.rows(x) for x in (means2d, conics, features)]
+    (means, mn, mk), (conic, cn, ck), (feature, fn, fk) = sources
+    opacities = opacities.contiguous()
+    lib.gaussian_blend_pack(
+        means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), feature.data_ptr(), fn, fk, n,
+        channels, records.data_ptr(), threads(),
+    )  # fmt: skip
+    return records
