@@ -58,12 +58,30 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
         for (int block = 0; block < kBlocks; ++block)
             for (int pixel = 0; pixel < kBlockPixels; ++pixel) planes[k][block][pixel] = 0.0f;
     Left left(tile);
-    walk(lists, tile, left, [&](const Splat& s, int block, int part, const Layer& found) {
-        NEURAL_UNROLL for (i64 k = 0; k < channels; ++k) {
-            float* sum = planes[k][block] + part * kWidth;
-            store(sum, load(sum) + found.weight * s.record[kGeometry + k]);
+    const Lanes lanes(tile);
+    for (i64 pair = tile.begin; pair < tile.end; ++pair) hits[pair] = 0;
+    walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
+        for (int part = 0; part < kParts; ++part) {
+            float* at = left.now[block] + part * kWidth;
+            const vfloat x = lanes.x[block % 4], y = lanes.y[block / 4][part];
+            vfloat before = load(at), sums[C > 0 ? C : 1];
+            NEURAL_UNROLL for (int k = 0; k < C; ++k) sums[k] = load(planes[k][block] + part * kWidth);
+            for (int i = 0; i < n; ++i) {
+                const float* record = batch.records[list[i]];
+                const Layer found = layer(record, x, y, before);
+                hits[batch.first + list[i]] |= u16(u32(bits(found.kept) != 0) << block);
+                NEURAL_UNROLL for (int k = 0; k < C; ++k) sums[k] += found.weight * record[kGeometry + k];
+                if constexpr (C == 0)
+                    for (i64 k = 0; k < channels; ++k) {
+                        float* sum = planes[k][block] + part * kWidth;
+                        store(sum, load(sum) + found.weight * record[kGeometry + k]);
+                    }
+                if (bits(found.stopped) && left.stop(block, part, found.stopped, before)) break;
+            }
+            store(at, before);
+            NEURAL_UNROLL for (int k = 0; k < C; ++k) store(planes[k][block] + part * kWidth, sums[k]);
         }
-    }, [&](i64 pair, u32 blocks) { hits[pair] = u16(blocks); });
+    });
     Plane& alpha = planes[channels];
     for (int block = 0; block < kBlocks; ++block)
         for (int part = 0; part < kParts; ++part) {
@@ -118,6 +136,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
         if (grad_background) grad_background[k] = sum(total);
     }
     Left left(tile);
+    const Lanes lanes(tile);
     for (i64 pair = tile.begin; pair < tile.end; ++pair) {
         if (pair + kAhead < tile.end) __builtin_prefetch(lists.records + lists.gaussians[pair + kAhead] * lists.stride);
         const u32 shown = hits[pair];
@@ -126,21 +145,19 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
             for (i64 j = 0; j < n_vectors; ++j) store(slot + j * kWidth, splat(0.0f));
             continue;
         }
-        const Splat s(lists.records + lists.gaussians[pair] * lists.stride, tile);
-        const float* features = s.record + kGeometry;
+        const float* record = lists.records + lists.gaussians[pair] * lists.stride;
         vfloat q[Slot<C>::parts * kWidth]{};
         for (u32 rest = shown; rest; rest &= rest - 1) {
             const int block = __builtin_ctz(rest);
             for (int part = 0; part < kParts; ++part) {
                 const int at = part * kWidth;
                 vfloat before = load(left.now[block] + at);
-                const Layer found = layer(s, block, part, before);
-                store(left.now[block] + at, before);
-                if (bits(found.stopped)) left.stop(block, part, found.stopped);
+                const Layer found = layer(record, lanes.x[block % 4], lanes.y[block / 4][part], before);
+                store(left.now[block] + at, select(found.stopped, splat(0.0f), before));
                 vfloat own{};
                 NEURAL_UNROLL for (i64 k = 0; k < channels; ++k) {
                     const vfloat g = load(grad[k][block] + at);
-                    own += g * features[k];
+                    own += g * record[kGeometry + k];
                     if constexpr (C > 0) q[kMoments + k] += found.weight * g;
                 }
                 if constexpr (C == 0) store(weights[block] + at, found.weight);
@@ -157,8 +174,8 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                 q[4] += x * found.dy;
                 q[5] += y * found.dy;
                 if constexpr (kAbsolute) {
-                    q[6] += abs(2.0f * s.a * x + s.b * y);
-                    q[7] += abs(s.b * x + 2.0f * s.c * y);
+                    q[6] += abs(2.0f * record[2] * x + record[3] * y);
+                    q[7] += abs(record[3] * x + 2.0f * record[4] * y);
                 }
             }
         }

@@ -1,35 +1,18 @@
-// How CPU kernels walk a tile's Gaussians: near to far, each over the blocks of 4x4 pixels that its ellipse reaches.
-// A block is kParts vectors of kWidth pixels; its transmittances stay in the cache between the Gaussians.
+// How CPU kernels walk a tile's Gaussians: batches of them, near to far; per block of 4x4 pixels those that reach it.
+// A block is kParts vectors of kWidth pixels.
 #pragma once
 #include "common/mask.h"
 #include "common/threads.h"
+#include "common/transpose.h"
 #include "gaussian_blend.cuh"
 
 namespace neural {
 namespace NEURAL_ISA {
 
 constexpr int kTile = ellipse::kTile, kBlocks = 16, kBlockPixels = 16, kParts = kBlockPixels / kWidth;
-constexpr int kGeometry = 8; // floats of a record before the features
+constexpr int kGeometry = 8; // floats of a record before the features: x, y, a, b, c, l, along, down
+constexpr int kBatch = 64;   // pairs
 constexpr i64 kAhead = 10;   // records that are asked for before they are read
-
-// Where the lanes of each block's parts, and the blocks themselves as lanes, lie in a tile; pixel centres.
-struct Grid {
-    alignas(64) float x[4][kWidth];
-    alignas(64) float y[4][kParts][kWidth];
-    alignas(64) float block_x[kBlocks], block_y[kBlocks]; // of the first pixel
-    constexpr Grid() : x(), y(), block_x(), block_y() {
-        for (int block = 0; block < 4; ++block)
-            for (int lane = 0; lane < kBlockPixels; ++lane) {
-                x[block][lane % kWidth] = 4.0f * float(block) + float(lane % 4) + 0.5f;
-                y[block][lane / kWidth][lane % kWidth] = 4.0f * float(block) + float(lane / 4) + 0.5f;
-            }
-        for (int block = 0; block < kBlocks; ++block) {
-            block_x[block] = 4.0f * float(block % 4) + 0.5f;
-            block_y[block] = 4.0f * float(block / 4) + 0.5f;
-        }
-    }
-};
-constexpr Grid kGrid{};
 
 NEURAL_HD i64 record_stride(i64 n_channels) { return (kGeometry + n_channels + 15) / 16 * 16; } // whole cache lines
 
@@ -52,24 +35,15 @@ struct Tile {
     }
 };
 
-// A Gaussian in every lane, its centre relative to the tile.
-struct Splat {
-    vfloat x, y, a, b, c, l;
-    const float* record;
-    NEURAL_HD Splat(const float* from, const Tile& tile) : record(from) {
-        x = splat(from[0] - float(tile.left)), y = splat(from[1] - float(tile.top));
-        a = splat(from[2]), b = splat(from[3]), c = splat(from[4]), l = splat(from[5]);
-    }
-    // Bit b: the ellipse reaches block b.
-    NEURAL_HD u32 blocks() const {
-        u32 found = 0;
-        NEURAL_UNROLL for (int i = 0; i < kBlocks; i += kWidth) {
-            const vfloat left = load(kGrid.block_x + i) - x, top = load(kGrid.block_y + i) - y;
-            const vfloat most = ellipse::greatest(a, b, c, l, splat(record[6]), splat(record[7]), left, left + 3.0f,
-                                                  top, top + 3.0f);
-            found |= bits(at_least(most, splat(ellipse::kMinExponent - ellipse::kSlack))) << i;
-        }
-        return found;
+// Pixel centres of a tile as lanes.
+struct Lanes {
+    vfloat x[4], y[4][kParts];
+    explicit Lanes(const Tile& tile) {
+        for (int i = 0; i < 4; ++i)
+            for (int lane = 0; lane < kBlockPixels; ++lane) {
+                x[i][lane % kWidth] = float(tile.left + 4 * i + lane % 4) + 0.5f;
+                y[i][lane / kWidth][lane % kWidth] = float(tile.top + 4 * i + lane / 4) + 0.5f;
+            }
     }
 };
 
@@ -79,11 +53,12 @@ struct Layer {
     vmask kept, stopped;          // stopped: the pixels that end before this Gaussian
 };
 // `before` is what reaches the Gaussian, 0 in pixels that have ended; it becomes what reaches the next.
-NEURAL_HD Layer layer(const Splat& s, int block, int part, vfloat& before) {
-    const vfloat dx = load(kGrid.x[block % 4]) - s.x, dy = load(kGrid.y[block / 4][part]) - s.y;
-    const vfloat e = ellipse::exponent(s.a, s.b, s.c, s.l, dx, dy);
-    const vfloat alpha = exp2(e), weight = before * min(alpha, splat(blending::kMaxAlpha)), after = before - weight;
-    const vmask shown = both(both(at_least(alpha, splat(blending::kMinAlpha)), at_least(s.l, e)),
+NEURAL_HD Layer layer(const float* record, vfloat x, vfloat y, vfloat& before) {
+    const vfloat dx = x - record[0], dy = y - record[1], l = splat(record[5]);
+    const vfloat e = ellipse::exponent(splat(record[2]), splat(record[3]), splat(record[4]), l, dx, dy);
+    const vfloat alpha = exp2(e), weight = before * ellipse::smaller(splat(blending::kMaxAlpha), alpha);
+    const vfloat after = before - weight;
+    const vmask shown = both(both(at_least(alpha, splat(blending::kMinAlpha)), at_least(l, e)),
                              above(before, splat(0.0f)));
     const vmask kept = both(shown, at_least(after, splat(blending::kMinLeft)));
     before = select(kept, after, before);
@@ -105,14 +80,16 @@ struct Left {
                 open |= (inside ? 1u : 0u) << block;
             }
     }
-    void stop(int block, int part, vmask where) { // seldom: once per pixel at most
-        float *from = now[block] + part * kWidth, *to = ended[block] + part * kWidth;
-        const vfloat left = load(from);
-        store(to, select(where, left, load(to)));
-        store(from, select(where, splat(0.0f), left));
-        for (int pixel = 0; pixel < kBlockPixels; ++pixel)
-            if (now[block][pixel] > 0.0f) return;
-        open &= ~(1u << block);
+    // Ends pixels in which `rest` is left. Seldom: once per pixel at most. Returns whether the part's have all ended.
+    bool stop(int block, int part, vmask where, vfloat& rest) {
+        float *at = now[block] + part * kWidth, *to = ended[block] + part * kWidth;
+        store(to, select(where, rest, load(to)));
+        rest = select(where, splat(0.0f), rest);
+        store(at, rest);
+        bool any = false;
+        for (int pixel = 0; pixel < kBlockPixels; ++pixel) any = any || now[block][pixel] > 0.0f;
+        if (!any) open &= ~(1u << block);
+        return !bits(above(rest, splat(0.0f)));
     }
     NEURAL_HD vfloat last(int block, int part) const {
         const vfloat left = load(now[block] + part * kWidth);
@@ -120,30 +97,57 @@ struct Left {
     }
 };
 
-// Walks the tile's pairs until every pixel has ended: visit(splat, block, part, layer) for each part of each block that
-// may show a Gaussian, then blended(pair, blocks) with the blocks that do. Pairs behind the end get none.
-template <class Visit, class Blended>
-NEURAL_HD void walk(const Lists& lists, const Tile& tile, Left& left, const Visit& visit, const Blended& blended) {
-    i64 pair = tile.begin;
-    for (; pair < tile.end && left.open; ++pair) {
-        if (pair + kAhead < tile.end) __builtin_prefetch(lists.records + lists.gaussians[pair + kAhead] * lists.stride);
-        const Splat s(lists.records + lists.gaussians[pair] * lists.stride, tile);
-        u32 shown = 0;
-        for (u32 rest = s.blocks() & left.open; rest; rest &= rest - 1) {
-            const int block = __builtin_ctz(rest);
-            for (int part = 0; part < kParts; ++part) {
-                float* now = left.now[block] + part * kWidth;
-                vfloat before = load(now);
-                const Layer found = layer(s, block, part, before);
-                store(now, before);
-                shown |= u32(bits(found.kept) != 0) << block;
-                visit(s, block, part, found);
-                if (bits(found.stopped)) left.stop(block, part, found.stopped);
+// Pairs [first, first + count) of a tile.
+struct Batch {
+    i64 first;
+    int count;
+    const float* records[kBatch];
+    alignas(64) float geometry[kGeometry][kBatch]; // of the records; what fills the last vector up reaches nothing
+
+    Batch(const Lists& lists, const Tile& tile, i64 from) : first(from) {
+        count = int(tile.end - first < kBatch ? tile.end - first : kBatch);
+        for (int i = 0; i < count; ++i) {
+            records[i] = lists.records + lists.gaussians[first + i] * lists.stride;
+            __builtin_prefetch(records[i]);
+        }
+        for (int i = 0; i < count; i += kWidth) {
+            NEURAL_UNROLL for (int k = 0; k < kGeometry; k += kWidth) {
+                vfloat rows[kWidth];
+                for (int j = 0; j < kWidth; ++j) rows[j] = load(records[i + j < count ? i + j : i] + k);
+                transpose(rows);
+                for (int j = 0; j < kWidth && k + j < kGeometry; ++j) store(geometry[k + j] + i, rows[j]);
             }
         }
-        blended(pair, shown);
     }
-    for (; pair < tile.end; ++pair) blended(pair, 0);
+    // Lists those that reach the 4x4 pixels from (x, y) on, near to far; returns how many.
+    NEURAL_HD int reaching(float x, float y, i32* list) const {
+        int n = 0;
+        for (int i = 0; i < count; i += kWidth) {
+            const vfloat left = x - load(geometry[0] + i), top = y - load(geometry[1] + i);
+            const vfloat most = ellipse::greatest(load(geometry[2] + i), load(geometry[3] + i), load(geometry[4] + i),
+                                                  load(geometry[5] + i), load(geometry[6] + i), load(geometry[7] + i),
+                                                  left, left + 3.0f, top, top + 3.0f);
+            u32 found = bits(at_least(most, splat(ellipse::kMinExponent - ellipse::kSlack)));
+            if (count - i < kWidth) found &= (1u << (count - i)) - 1;
+            n += append_lanes(found, i, list + n);
+        }
+        return n;
+    }
+};
+
+// Walks the tile's pairs until every pixel has ended: visit(batch, block, list, n) for each block with open pixels.
+template <class Visit> NEURAL_HD i64 walk(const Lists& lists, const Tile& tile, Left& left, const Visit& visit) {
+    i64 pair = tile.begin;
+    for (; pair < tile.end && left.open; pair += kBatch) {
+        const Batch batch(lists, tile, pair);
+        for (u32 rest = left.open; rest; rest &= rest - 1) {
+            const int block = __builtin_ctz(rest);
+            i32 list[kBatch + kWidth];
+            const int n = batch.reaching(float(tile.left + block % 4 * 4) + 0.5f, float(tile.top + block / 4 * 4) + 0.5f, list);
+            visit(batch, block, list, n);
+        }
+    }
+    return pair;
 }
 
 } // namespace NEURAL_ISA

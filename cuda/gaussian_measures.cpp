@@ -1,5 +1,5 @@
 // What blending says beside the image, on the CPU: each Gaussian's share of it, and each pixel's median depth.
-#include "common/transpose.h"
+#include "common/scan.h"
 #include "gaussian_blend.h"
 #include "gaussian_block.h"
 
@@ -14,6 +14,21 @@ struct Share { // of a pair
     i32 pixels;
 };
 
+// Calls visit(part, place in the batch, layer) for what reaches a block.
+template <class Visit>
+NEURAL_HD void run(const Batch& batch, int block, const i32* list, int n, const Lanes& lanes, Left& left,
+                   const Visit& visit) {
+    for (int part = 0; part < kParts; ++part) {
+        vfloat before = load(left.now[block] + part * kWidth);
+        for (int i = 0; i < n; ++i) {
+            const Layer found = layer(batch.records[list[i]], lanes.x[block % 4], lanes.y[block / 4][part], before);
+            visit(part, list[i], found);
+            if (bits(found.stopped) && left.stop(block, part, found.stopped, before)) break;
+        }
+        store(left.now[block] + part * kWidth, before);
+    }
+}
+
 } // namespace
 
 void gaussian_contributions(const float* records, i64 n, const i64* offsets, const i32* gaussians, const i64* starts,
@@ -23,15 +38,15 @@ void gaussian_contributions(const float* records, i64 n, const i64* offsets, con
     const Scratch<Share> shares(offsets[n_tiles]);
     parallel_for(n_tiles, n_threads, [&](i64 index) {
         const Tile tile(lists, width, height, index);
+        const Lanes lanes(tile);
         Left left(tile);
-        vfloat total{};
-        i32 pixels = 0;
-        walk(lists, tile, left, [&](const Splat&, int, int, const Layer& found) {
-            total += found.weight;
-            pixels += __builtin_popcount(bits(found.kept));
-        }, [&](i64 pair, u32) {
-            shares.data[slots[pair]] = {sum(total), pixels};
-            total = splat(0.0f), pixels = 0;
+        for (i64 pair = tile.begin; pair < tile.end; ++pair) shares.data[slots[pair]] = {0.0f, 0};
+        walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
+            run(batch, block, list, n, lanes, left, [&](int, int item, const Layer& found) {
+                Share& share = shares.data[slots[batch.first + item]];
+                share.weight += lane_sum(found.weight);
+                share.pixels += __builtin_popcount(bits(found.kept));
+            });
         });
     });
     parallel_for((n + 1023) / 1024, n_threads, [&](i64 chunk) {
@@ -48,18 +63,21 @@ void gaussian_median_depth(const float* records, const i64* offsets, const i32* 
     const Lists lists{records, record_stride(1), offsets, gaussians};
     parallel_for(tile_count(width, height), n_threads, [&](i64 index) {
         const Tile tile(lists, width, height, index);
+        const Lanes lanes(tile);
         Left left(tile);
         float found_at[kBlocks][kBlockPixels] = {};
         float reached[kBlocks][kBlockPixels]; // what reaches the next Gaussian
         for (auto& block : reached)
             for (float& pixel : block) pixel = 1.0f;
-        walk(lists, tile, left, [&](const Splat& s, int block, int part, const Layer& found) {
-            float *at = found_at[block] + part * kWidth, *next = reached[block] + part * kWidth;
-            const vfloat before = load(next), after = before - found.weight;
-            const vmask crosses = both(above(before, splat(0.5f)), at_least(splat(0.5f), after));
-            store(at, select(crosses, splat(s.record[kGeometry]), load(at)));
-            store(next, after);
-        }, [](i64, u32) {});
+        walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
+            run(batch, block, list, n, lanes, left, [&](int part, int item, const Layer& found) {
+                float *at = found_at[block] + part * kWidth, *next = reached[block] + part * kWidth;
+                const vfloat before = load(next), after = before - found.weight;
+                const vmask crosses = both(above(before, splat(0.5f)), at_least(splat(0.5f), after));
+                store(at, select(crosses, splat(batch.records[item][kGeometry]), load(at)));
+                store(next, after);
+            });
+        });
         for (int y = 0; y < tile.rows; ++y)
             for (int x = 0; x < tile.columns; ++x)
                 depth[(tile.top + y) * width + tile.left + x] = found_at[y / 4 * 4 + x / 4][y % 4 * 4 + x % 4];

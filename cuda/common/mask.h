@@ -1,7 +1,7 @@
 // Masks of lanes as the machine has them: a register of bits under AVX-512, a vector of -1 and 0 elsewhere.
 // For kernels that combine several conditions, where the compiler would turn each into a vector and back.
 #pragma once
-#include "simd.h"
+#include "scan.h"
 
 namespace neural {
 namespace NEURAL_ISA {
@@ -35,6 +35,22 @@ NEURAL_HD u32 bits(vmask m) {
 #endif
 }
 #endif
+
+// Writes first + i for each bit i of `lanes`, in order; returns how many. list must have room for kWidth.
+NEURAL_HD int append_lanes(u32 lanes, i32 first, i32* list) {
+#if defined(__AVX512F__)
+    const __m512i found = _mm512_maskz_compress_epi32(__mmask16(lanes), (__m512i)(lane_indices() + first));
+    _mm512_storeu_si512(list, found);
+    return __builtin_popcount(lanes);
+#else
+    int n = 0;
+    for (int i = 0; i < kWidth; ++i) {
+        list[n] = first + i;
+        n += int(lanes >> i & 1u);
+    }
+    return n;
+#endif
+}
 
 } // namespace NEURAL_ISA
 } // namespace neural
