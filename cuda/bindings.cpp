@@ -19,6 +19,7 @@
 #include "fma_peak.h"
 #include "frequency.h"
 #include "gaussian_blend.h"
+#include "gaussian_tiles.h"
 #include "hash_grid.h"
 #include "mlp.h"
 #include "occupancy.h"
@@ -129,6 +130,8 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, gaussian_blend_backward);
     NEURAL_BIND(m, gaussian_contributions);
     NEURAL_BIND(m, gaussian_median_depth);
+    NEURAL_BIND(m, gaussian_tiles_count);
+    NEURAL_BIND(m, gaussian_tiles_fill);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda import checks
+from neural.cuda import checks, library
+from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_tiles as reference
 
 TILE = 16  # pixels
@@ -64,8 +65,20 @@ def intersect(
     checks.require("gaussian_tiles", "opacities", opacities, (n,), device=device)
     checks.require("gaussian_tiles", "depths", depths, (n,), device=device)
     checks.require("gaussian_tiles", "extents", extents, (n, 2), device=device)
-    with torch.no_grad():
-        return Tiles(*reference.forward(means2d, conics, opacities, depths, extents, size))
+    if torch.compiler.is_compiling():
+        starts = torch.ops.neural.gaussian_tiles_count(means2d, conics, opacities, extents, *size)
+        n_pairs = int(starts[-1])
+        fill = torch.ops.neural.gaussian_tiles_fill
+        offsets, gaussians, slots = fill(means2d, conics, opacities, depths, extents, starts, n_pairs, *size)
+    else:
+        starts, n_pairs = _count(means2d, conics, opacities, extents, *size)
+        if n_pairs > _MOST_PAIRS:
+            raise ValueError(
+                f"gaussian_tiles: {n_pairs} pairs of a Gaussian and a tile, and no more than {_MOST_PAIRS} can be counted;"
+                " draw fewer or smaller Gaussians, or a smaller image"
+            )
+        offsets, gaussians, slots = _fill(means2d, conics, opacities, depths, extents, starts, n_pairs, *size)
+    return Tiles(offsets, gaussians, starts, slots)
 
 
 def require_size(op: str, size: tuple[int, int]) -> None:
@@ -77,3 +90,61 @@ def require_size(op: str, size: tuple[int, int]) -> None:
 def count(size: tuple[int, int]) -> int:
     """How many tiles an image has."""
     return -(-size[0] // TILE) * -(-size[1] // TILE)
+
+
+def _count(
+    means2d: Tensor, conics: Tensor, opacities: Tensor, extents: Tensor, width: int, height: int
+) -> tuple[Tensor, int]:
+    """starts, and the number of pairs."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        starts = reference.starts(means2d, conics, opacities, extents, (width, height))
+        return starts, int(starts[-1])
+    n = means2d.shape[0]
+    starts = torch.empty(n + 1, dtype=torch.int64, device=means2d.device)
+    (means, mn, mk), (conic, cn, ck), (extent, en, ek) = map(checks.rows, (means2d, conics, extents))
+    opacities = opacities.contiguous()
+    n_pairs = lib.gaussian_tiles_count(
+        means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), extent.data_ptr(), en, ek, n, width,
+        height, starts.data_ptr(), threads(),
+    )  # fmt: skip
+    return starts, n_pairs
+
+
+def _fill(
+    means2d: Tensor, conics: Tensor, opacities: Tensor, depths: Tensor, extents: Tensor, starts: Tensor, n_pairs: int,
+    width: int, height: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """offsets, gaussians, slots."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        return reference.fill(means2d, conics, opacities, depths, extents, (width, height))
+    offsets = starts.new_empty(count((width, height)) + 1)
+    gaussians, slots = (starts.new_empty(n_pairs, dtype=torch.int32) for _ in range(2))
+    (means, mn, mk), (conic, cn, ck), (extent, en, ek) = map(checks.rows, (means2d, conics, extents))
+    opacities, depths = opacities.contiguous(), depths.contiguous()
+    lib.gaussian_tiles_fill(
+        means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), depths.data_ptr(), extent.data_ptr(),
+        en, ek, means2d.shape[0], width, height, starts.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(),
+        slots.data_ptr(), threads(),
+    )  # fmt: skip
+    return offsets, gaussians, slots
+
+
+library.define(
+    "gaussian_tiles_count",
+    "(Tensor means2d, Tensor conics, Tensor opacities, Tensor extents, SymInt width, SymInt height) -> Tensor",
+    implementation=lambda *args: _count(*args)[0],
+    fake=lambda means2d, *args: means2d.new_empty(means2d.shape[0] + 1, dtype=torch.int64),
+)
+library.define(
+    "gaussian_tiles_fill",
+    "(Tensor means2d, Tensor conics, Tensor opacities, Tensor depths, Tensor extents, Tensor starts, SymInt n_pairs,"
+    " SymInt width, SymInt height) -> (Tensor, Tensor, Tensor)",
+    implementation=_fill,
+    fake=lambda *args: (
+        args[5].new_empty(count(args[7:9]) + 1),
+        args[5].new_empty(args[6], dtype=torch.int32),
+        args[5].new_empty(args[6], dtype=torch.int32),
+    ),
+)

@@ -9,34 +9,55 @@ MIN_ALPHA = 1.0 / 255.0  # what blending skips below
 SLACK = 1e-4  # on the exponent, above what rounding in fp32 can take from it: no blended pixel is ever missed
 
 
-def forward(
+def starts(
+    means2d: Float[Tensor, "N 2"],
+    conics: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, "N"],
+    extents: Float[Tensor, "N 2"],
+    size: tuple[int, int],
+) -> Int[Tensor, "N+1"]:
+    """Where each Gaussian's pairs begin if pairs are ordered by Gaussian, then tile."""
+    owner, _ = pairs(means2d, conics, opacities, extents, size)
+    counts = torch.bincount(owner, minlength=means2d.shape[0])
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+def fill(
     means2d: Float[Tensor, "N 2"],
     conics: Float[Tensor, "N 3"],
     opacities: Float[Tensor, "N"],
     depths: Float[Tensor, "N"],
     extents: Float[Tensor, "N 2"],
     size: tuple[int, int],
-) -> tuple[Int[Tensor, "T+1"], Int[Tensor, "P"], Int[Tensor, "N+1"], Int[Tensor, "P"]]:
-    """offsets, gaussians, starts, slots as `Tiles` has them."""
-    width, height = size
-    across, down = -(-width // TILE), -(-height // TILE)
-    n = means2d.shape[0]
+) -> tuple[Int[Tensor, "T+1"], Int[Tensor, "P"], Int[Tensor, "P"]]:
+    """offsets, gaussians, slots as `Tiles` has them."""
+    owner, tile = pairs(means2d, conics, opacities, extents, size)
+    n, device = means2d.shape[0], means2d.device
+    rank = torch.empty(n, dtype=torch.int64, device=device)
+    rank[torch.argsort(depths, stable=True)] = torch.arange(n, device=device)
+    order = torch.argsort(tile * max(n, 1) + rank[owner])
+    per_tile = torch.bincount(tile, minlength=-(-size[0] // TILE) * -(-size[1] // TILE))
+    offsets = torch.cat([per_tile.new_zeros(1), per_tile.cumsum(0)])
+    return offsets, owner[order].to(torch.int32), order.to(torch.int32)
+
+
+def pairs(
+    means2d: Float[Tensor, "N 2"],
+    conics: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, "N"],
+    extents: Float[Tensor, "N 2"],
+    size: tuple[int, int],
+) -> tuple[Int[Tensor, "P"], Int[Tensor, "P"]]:
+    """Gaussian and tile of every pair, by Gaussian, then tile."""
+    n, device = means2d.shape[0], means2d.device
     first, count = boxes(means2d, opacities, extents, size)
     per_gaussian = count.prod(1)
-    owner = torch.repeat_interleave(torch.arange(n, device=means2d.device), per_gaussian)
-    place = torch.arange(len(owner), device=means2d.device) - (per_gaussian.cumsum(0) - per_gaussian)[owner]
+    owner = torch.repeat_interleave(torch.arange(n, device=device), per_gaussian)
+    place = torch.arange(len(owner), device=device) - (per_gaussian.cumsum(0) - per_gaussian)[owner]
     tile_x = first[owner, 0] + place % count[owner, 0]
     tile_y = first[owner, 1] + place // count[owner, 0]
     hit = reaches(means2d[owner], conics[owner], opacities[owner], tile_x, tile_y, size)
-    owner, tile = owner[hit], (tile_y * across + tile_x)[hit]
-    counts = torch.bincount(owner, minlength=n)
-    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    rank = torch.empty(n, dtype=torch.int64, device=means2d.device)
-    rank[torch.argsort(depths, stable=True)] = torch.arange(n, device=means2d.device)
-    order = torch.argsort(tile * max(n, 1) + rank[owner])  # a pair's slot is its place in `owner`: tiles ascend
-    per_tile = torch.bincount(tile, minlength=across * down)
-    offsets = torch.cat([per_tile.new_zeros(1), per_tile.cumsum(0)])
-    return offsets, owner[order].to(torch.int32), starts, order.to(torch.int32)
+    return owner[hit], (tile_y * -(-size[0] // TILE) + tile_x)[hit]
 
 
 def boxes(
