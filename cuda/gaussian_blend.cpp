@@ -52,7 +52,7 @@ typedef float Plane[kBlocks][kBlockPixels]; // one quantity of a tile's pixels
 
 template <int C>
 void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* background, i64 width, i64 height,
-             float* colors, float* alphas, u16* hits, Plane* planes) {
+             float* colors, float* alphas, float* left_over, u16* hits, Plane* planes) {
     const i64 channels = C > 0 ? C : n_channels;
     for (i64 k = 0; k < channels; ++k)
         for (int block = 0; block < kBlocks; ++block)
@@ -82,10 +82,11 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
             NEURAL_UNROLL for (int k = 0; k < C; ++k) store(planes[k][block] + part * kWidth, sums[k]);
         }
     });
-    Plane& alpha = planes[channels];
+    Plane &alpha = planes[channels], &end = planes[channels + 1];
     for (int block = 0; block < kBlocks; ++block)
         for (int part = 0; part < kParts; ++part) {
             const vfloat rest = left.last(block, part);
+            store(end[block] + part * kWidth, rest);
             store(alpha[block] + part * kWidth, 1.0f - rest);
             for (i64 k = 0; k < channels && background; ++k) {
                 float* sum = planes[k][block] + part * kWidth;
@@ -94,6 +95,7 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
         }
     for (i64 k = 0; k < channels; ++k) put(planes[k], tile, width, colors + k * width * height);
     put(alpha, tile, width, alphas);
+    put(end, tile, width, left_over);
 }
 
 // A slot: the moments of v, the sums of |dL/d centre| for absgrad, and dL/d features, each quantity's place by at().
@@ -105,7 +107,7 @@ template <int C> struct Slot {
 };
 
 struct Upstream {
-    const float *colors, *alphas, *grad_colors, *grad_alphas;
+    const float *colors, *left, *grad_colors, *grad_alphas;
 };
 
 // Leaves the slots of a tile's pairs, and its share of the background's gradient.
@@ -116,13 +118,10 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
     Plane* grad = planes; // [channels]
     Plane &behind = planes[channels], &value = planes[channels + 1], &weights = planes[channels + 2];
     // behind begins as everything: g . C - g_alpha T_end
-    take(up.alphas, tile, width, value);
+    take(up.left, tile, width, weights);
     take(up.grad_alphas, tile, width, behind);
     for (int i = 0; i < kBlocks; ++i)
-        for (int j = 0; j < kBlockPixels; ++j) {
-            weights[i][j] = 1.0f - value[i][j]; // T_end
-            behind[i][j] *= -weights[i][j];
-        }
+        for (int j = 0; j < kBlockPixels; ++j) behind[i][j] *= -weights[i][j];
     for (i64 k = 0; k < channels; ++k) {
         take(up.grad_colors ? up.grad_colors + k * width * height : nullptr, tile, width, grad[k]);
         take(up.colors + k * width * height, tile, width, value);
@@ -293,25 +292,26 @@ void gaussian_blend_pack(const float* means2d, i64 m_stride_n, i64 m_stride_k, c
 }
 
 void gaussian_blend_forward(const float* records, i64 n_channels, const float* background, const i64* offsets,
-                            const i32* gaussians, i64 width, i64 height, float* colors, float* alphas, u16* hits,
-                            int n_threads) {
+                            const i32* gaussians, i64 width, i64 height, float* colors, float* alphas, float* left,
+                            u16* hits, int n_threads) {
     const Lists lists{records, record_stride(n_channels), offsets, gaussians};
     with_channels(n_channels, [&](auto c) {
-        parallel_for_with<Plane>(n_channels + 1, tile_count(width, height), n_threads, [&](i64 index, Plane* planes) {
+        parallel_for_with<Plane>(n_channels + 2, tile_count(width, height), n_threads, [&](i64 index, Plane* planes) {
             const Tile tile(lists, width, height, index);
-            forward<decltype(c)::value>(lists, tile, n_channels, background, width, height, colors, alphas, hits, planes);
+            forward<decltype(c)::value>(lists, tile, n_channels, background, width, height, colors, alphas, left, hits,
+                                        planes);
         });
     });
 }
 
 void gaussian_blend_backward(const float* records, i64 n, i64 n_channels, const i64* offsets, const i32* gaussians,
                              const i64* starts, const i32* slots, const u16* hits, i64 width, i64 height,
-                             const float* colors, const float* alphas, const float* grad_colors,
+                             const float* colors, const float* left, const float* grad_colors,
                              const float* grad_alphas, float* grad_means2d, float* grad_conics,
                              float* grad_opacities, float* grad_features, float* grad_background, float* absolute,
                              int n_threads) {
     const Lists lists{records, record_stride(n_channels), offsets, gaussians};
-    const Upstream up{colors, alphas, grad_colors, grad_alphas};
+    const Upstream up{colors, left, grad_colors, grad_alphas};
     const Outputs out{grad_means2d, grad_conics, grad_opacities, grad_features, absolute};
     const i64 n_tiles = tile_count(width, height);
     const Scratch<float> shares(grad_background ? n_tiles * n_channels : 0);

@@ -12,17 +12,18 @@ NEURAL_KERNEL(void, gaussian_blend_pack,
               (const float* means2d, i64 m_stride_n, i64 m_stride_k, const float* conics, i64 c_stride_n,
                i64 c_stride_k, const float* opacities, const float* features, i64 f_stride_n, i64 f_stride_k, i64 n,
                i64 n_channels, float* records, int n_threads))
-// Writes colors [C, H, W], alphas [H, W] and hits u16 [P]: bit b of a pair tells that it is blended into a pixel of
+// Writes colors [C, H, W], alphas [H, W], left [H, W] (1 - alpha, without its rounding) and hits u16 [P]: bit b of a pair tells that it is blended into a pixel of
 // block b (4x4 pixels, row by row) of its tile. background fp32 [C]; nullptr counts as 0.
 NEURAL_KERNEL(void, gaussian_blend_forward,
               (const float* records, i64 n_channels, const float* background, const i64* offsets,
-               const i32* gaussians, i64 width, i64 height, float* colors, float* alphas, u16* hits, int n_threads))
+               const i32* gaussians, i64 width, i64 height, float* colors, float* alphas, float* left, u16* hits,
+               int n_threads))
 // Gradients from those of the outputs (nullptr: zero), [C, H, W] and [H, W]; writes feature-major [2, N], [3, N], [N],
 // [C, N] and [C] (the last nullptr: not wanted). absolute [N] is added to unless it is nullptr.
 NEURAL_KERNEL(void, gaussian_blend_backward,
               (const float* records, i64 n, i64 n_channels, const i64* offsets, const i32* gaussians,
                const i64* starts, const i32* slots, const u16* hits, i64 width, i64 height, const float* colors,
-               const float* alphas, const float* grad_colors, const float* grad_alphas, float* grad_means2d,
+               const float* left, const float* grad_colors, const float* grad_alphas, float* grad_means2d,
                float* grad_conics, float* grad_opacities, float* grad_features, float* grad_background,
                float* absolute, int n_threads))
 // Per Gaussian, the pixels it is blended into and the sum of its weights; records of no channel.

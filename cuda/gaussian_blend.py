@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda import checks
+from neural.cuda import checks, library
 from neural.cuda.autograd import Function
 from neural.cuda.gaussian_tiles import Tiles, count, require_size
 from neural.cuda.native import lib, threads
@@ -58,7 +58,7 @@ def blend(
         `Blended`, a view of [C, H, W]; differentiable once with respect to the first four and the background.
 
     Raises:
-        TypeError, ValueError: A wrong dtype, shape or device, or tiles of another image.
+        TypeError, ValueError: A wrong dtype, shape or device, tiles of another image, or `absolute` in compiled code.
 
     Source: Kerbl et al. 2023, arXiv:2308.04079, eq. 3 and sec. 6; absgrad: Ye et al. 2024, arXiv:2404.10484, eq. 7.
     """
@@ -69,11 +69,17 @@ def blend(
         checks.require("gaussian_blend", "background", background, (features.shape[1],), device=device)
     if absolute is not None:
         checks.require("gaussian_blend", "absolute", absolute, (n,), device=device)
+        if not absolute.is_contiguous():
+            raise ValueError("gaussian_blend: absolute must be contiguous, as backward adds to it; call .contiguous()")
     inputs = (means2d, conics, opacities, features, background)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
+    if torch.compiler.is_compiling():
+        if absolute is not None:
+            raise ValueError("gaussian_blend: absolute is not collected under torch.compile; call blend outside of it")
+        colors, alphas, *_ = torch.ops.neural.gaussian_blend(*inputs, *tiles, *size)
+    elif torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
         colors, alphas = _Blend.apply(*inputs, tiles, size, absolute)
     else:
-        colors, alphas, _, _ = _forward(*inputs, *tiles, *size)
+        colors, alphas, *_ = _forward(*inputs, *tiles, *size)
     return Blended(colors.permute(1, 2, 0), alphas)
 
 
@@ -92,10 +98,10 @@ def contributions(
             return reference.contributions(means2d, conics, opacities, tiles.offsets, tiles.gaussians, size)
     n = means2d.shape[0]
     counts, weights = torch.empty(n, dtype=torch.int64, device=means2d.device), torch.empty_like(opacities)
-    offsets, gaussians, starts, slots = dense = [x.contiguous() for x in tiles]
+    pairs = [x.contiguous() for x in tiles]
     records = _pack(means2d, conics, opacities, means2d.new_empty(n, 0))
     lib.gaussian_contributions(
-        records.data_ptr(), n, *(x.data_ptr() for x in dense), *size, counts.data_ptr(), weights.data_ptr(), threads()
+        records.data_ptr(), n, *(x.data_ptr() for x in pairs), *size, counts.data_ptr(), weights.data_ptr(), threads()
     )
     return counts, weights
 
@@ -140,48 +146,48 @@ class _Blend(Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
         *inputs, tiles, size, absolute = arguments
-        colors, alphas, records, hits = _forward(*inputs, *tiles, *size)
-        ctx.save_for_backward(*inputs, *tiles, colors, alphas, records, hits)
+        outputs = _forward(*inputs, *tiles, *size)
+        ctx.save_for_backward(*inputs, *tiles, outputs[0], *outputs[2:])
         ctx.size, ctx.absolute = size, absolute
         ctx.set_materialize_grads(False)
-        return colors, alphas
+        return outputs[0], outputs[1]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        found = _backward(grads[0], grads[1], *ctx.saved_tensors, *ctx.size, ctx.absolute)
+        found = _backward(grads[0], grads[1], *ctx.saved_tensors, *ctx.size, ctx.absolute)  # type: ignore[call-arg]
         return *found, None, None, None
 
 
 def _forward(
     means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, background: Tensor | None, offsets: Tensor,
     gaussians: Tensor, starts: Tensor, slots: Tensor, width: int, height: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Colours [C, H, W], alphas, and for backward: records, and which blocks of its tile show each pair."""
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Colours [C, H, W], alphas; for backward: what is left, records, and which blocks of its tile show each pair."""
     backend = checks.backend(means2d)
     if backend == "reference":
         colors, alphas = reference.forward(
             means2d, conics, opacities, features, background, offsets, gaussians, (width, height)
         )
-        return colors, alphas, means2d.new_empty(0), gaussians.new_empty(0)
+        return colors, alphas, 1.0 - alphas, features.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
     channels = features.shape[1]
     colors = features.new_empty(channels, height, width)
     alphas = features.new_empty(height, width)
-    hits = torch.empty(gaussians.shape, dtype=torch.int16, device=gaussians.device)
+    left, hits = torch.empty_like(alphas), torch.empty_like(gaussians, dtype=torch.int16)
     background = None if background is None else background.contiguous()
     offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
     records = _pack(means2d, conics, opacities, features)
     lib.gaussian_blend_forward(
         records.data_ptr(), channels, checks.pointer(background), offsets.data_ptr(), gaussians.data_ptr(), width,
-        height, colors.data_ptr(), alphas.data_ptr(), hits.data_ptr(), threads(),
+        height, colors.data_ptr(), alphas.data_ptr(), left.data_ptr(), hits.data_ptr(), threads(),
     )  # fmt: skip
-    return colors, alphas, records, hits
+    return colors, alphas, left, records, hits
 
 
 def _backward(
     grad_colors: Tensor | None, grad_alphas: Tensor | None, means2d: Tensor, conics: Tensor, opacities: Tensor,
     features: Tensor, background: Tensor | None, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor,
-    colors: Tensor, alphas: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
+    colors: Tensor, left: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients to means2d, conics, opacities, features and background; adds to `absolute`."""
     backend = checks.backend(means2d)
@@ -196,7 +202,7 @@ def _backward(
     pairs = [x.contiguous() for x in (offsets, gaussians, starts, slots)]
     lib.gaussian_blend_backward(
         records.data_ptr(), n, channels, *(x.data_ptr() for x in pairs), hits.data_ptr(), width, height,
-        colors.data_ptr(), alphas.data_ptr(), *map(checks.pointer, upstream), *(x.data_ptr() for x in found),
+        colors.data_ptr(), left.data_ptr(), *map(checks.pointer, upstream), *(x.data_ptr() for x in found),
         checks.pointer(grad_background), checks.pointer(absolute), threads(),
     )  # fmt: skip
     return *found, grad_background
@@ -214,3 +220,60 @@ def _pack(means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor) 
         channels, records.data_ptr(), threads(),
     )  # fmt: skip
     return records
+
+
+def _fake(
+    means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, background: Tensor | None, offsets: Tensor,
+    gaussians: Tensor, starts: Tensor, slots: Tensor, width: int, height: int,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    n, channels = features.shape
+    colors, alphas = features.new_empty(channels, height, width), features.new_empty(height, width)
+    left = torch.empty_like(alphas)
+    if features.device.type != "cpu":
+        return colors, alphas, left, features.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
+    records = features.new_empty(n, (8 + channels + 15) // 16 * 16)
+    return colors, alphas, left, records, torch.empty_like(gaussians, dtype=torch.int16)
+
+
+_INPUTS = (
+    "Tensor means2d, Tensor conics, Tensor opacities, Tensor features, Tensor? background, Tensor offsets,"
+    " Tensor gaussians, Tensor starts, Tensor slots"
+)
+library.define(
+    "gaussian_blend",
+    f"({_INPUTS}, SymInt width, SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    implementation=_forward,
+    fake=_fake,
+    backward=lambda ctx, *grads: (
+        *_found(torch.ops.neural.gaussian_blend_backward(*grads[:2], *ctx.saved_tensors, *ctx.size), ctx),
+        *library.constants(*range(6)),
+    ),
+    save=lambda ctx, inputs, output: _save(ctx, inputs, output),
+)
+library.define(
+    "gaussian_blend_backward",
+    f"(Tensor? grad_colors, Tensor? grad_alphas, {_INPUTS}, Tensor colors, Tensor left, Tensor records, Tensor hits,"
+    " SymInt width, SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    implementation=lambda *args: _empty_for_none(_backward(*args, None)),  # type: ignore[call-arg]
+    fake=lambda *args: (
+        *(checks.empty_features(args[2].shape[0], k, args[5]) for k in (2, 3)),
+        args[4].new_empty(args[4].shape),
+        checks.empty_features(args[5].shape[0], args[5].shape[1], args[5]),
+        args[5].new_empty(0 if args[6] is None else args[6].shape),
+    ),
+)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    *tensors, width, height = inputs
+    ctx.save_for_backward(*tensors, outputs[0], *outputs[2:])
+    ctx.size, ctx.has_background = (width, height), inputs[4] is not None
+
+
+def _found(grads: tuple[Tensor, ...], ctx: Any) -> tuple[Tensor | None, ...]:
+    return *grads[:4], grads[4] if ctx.has_background else None
+
+
+def _empty_for_none(grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """An op gives tensors only: one without elements for no background."""
+    return *grads[:4], grads[3].new_empty(0) if grads[4] is None else grads[4]  # type: ignore[union-attr]

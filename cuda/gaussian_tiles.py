@@ -74,8 +74,8 @@ def intersect(
         starts, n_pairs = _count(means2d, conics, opacities, extents, *size)
         if n_pairs > _MOST_PAIRS:
             raise ValueError(
-                f"gaussian_tiles: {n_pairs} pairs of a Gaussian and a tile, and no more than {_MOST_PAIRS} can be counted;"
-                " draw fewer or smaller Gaussians, or a smaller image"
+                f"gaussian_tiles: {n_pairs} pairs of a Gaussian and a tile, more than the {_MOST_PAIRS} that can be"
+                " counted; draw fewer or smaller Gaussians, or a smaller image"
             )
         offsets, gaussians, slots = _fill(means2d, conics, opacities, depths, extents, starts, n_pairs, *size)
     return Tiles(offsets, gaussians, starts, slots)

@@ -8,6 +8,8 @@ from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
+from neural.cuda.gaussian_blend import blend, contributions, median_depth
+from neural.cuda.gaussian_tiles import intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.levels import describe
 from neural.cuda.mlp import MLPSpec, mlp
@@ -16,6 +18,7 @@ from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
 from tests.bench.harness import Row, Size, Work, interleave, threads
+from tests.gaussian_scenes import layered
 
 N = 16
 BAR = 15.0  # microseconds
@@ -23,7 +26,7 @@ BAR = 15.0  # microseconds
 
 def run(size: Size) -> list[Row]:
     repeats, batch = (15, 500) if size == "full" else (2, 5)
-    work = {**encoding_calls(), **volume_calls(), **occupancy_calls()}
+    work = {**encoding_calls(), **volume_calls(), **occupancy_calls(), **gaussian_calls()}
     with threads(1):
         times = interleave(work, repeats, batch=batch)
     return [Row(name, times.of(name, 1e6), "us", at_most=BAR) for name in work]
@@ -97,4 +100,18 @@ def occupancy_calls() -> dict[str, Work]:
         "occupancy_update": lambda: occupancy.update(thickness, cells, values, 0.95),
         "occupancy_mean": lambda: occupancy.mean(thickness),
         "occupancy_pack": lambda: occupancy.pack(thickness, threshold),
+    }
+
+
+def gaussian_calls() -> dict[str, Work]:
+    """One call of each op between projected Gaussians and pixels: 16 Gaussians in one tile."""
+    scene = layered(N, (16, 16))
+    given = scene.means2d, scene.conics, scene.opacities
+    tiles = intersect(*given, scene.depths, scene.extents, scene.size)
+    leaves = [x.detach().requires_grad_() for x in (*given, scene.features)]
+    return {
+        "gaussian_tiles": lambda: intersect(*given, scene.depths, scene.extents, scene.size),
+        "gaussian_blend": lambda: blend(*leaves, tiles, scene.size),
+        "gaussian_contributions": lambda: contributions(*given, tiles, scene.size),
+        "gaussian_median_depth": lambda: median_depth(*given, scene.depths, tiles, scene.size),
     }
