@@ -124,7 +124,6 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
-    NEURAL_BIND(m, gaussian_blend_stride);
     NEURAL_BIND(m, gaussian_blend_pack);
     NEURAL_BIND(m, gaussian_blend_forward);
     NEURAL_BIND(m, gaussian_blend_backward);

@@ -258,8 +258,6 @@ i64 tile_count(i64 width, i64 height) { return ((width + kTile - 1) / kTile) * (
 
 } // namespace
 
-i64 gaussian_blend_stride(i64 n_channels) { return record_stride(n_channels); }
-
 void gaussian_blend_pack(const float* means2d, i64 m_stride_n, i64 m_stride_k, const float* conics, i64 c_stride_n,
                          i64 c_stride_k, const float* opacities, const float* features, i64 f_stride_n,
                          i64 f_stride_k, i64 n, i64 n_channels, float* records, int n_threads) {

@@ -2,12 +2,11 @@
 // N Gaussians, C channels, T tiles of 16x16 pixels row by row, P pairs (a Gaussian in a tile), near to far per tile.
 // Projected Gaussians: means2d [N, 2], conics [N, 3], features [N, C] fp32 in any order with one unit stride,
 // opacities fp32 [N]. offsets i64 [T + 1], gaussians i32 [P], starts i64 [N + 1], slots i32 [P] as in Tiles.
-// records fp32 [N, gaussian_blend_stride(C)] is the Gaussians as all kernels but the first read them.
+// records fp32 [N, stride] is the Gaussians as all kernels but the first read them: x, y, the exponent's a, b, c and l,
+// -b / 2a, -b / 2c, the features, and what fills them up to a stride of whole cache lines.
 #pragma once
 #include "common/entry.h"
 
-// Floats of a record.
-NEURAL_KERNEL(i64, gaussian_blend_stride, (i64 n_channels))
 NEURAL_KERNEL(void, gaussian_blend_pack,
               (const float* means2d, i64 m_stride_n, i64 m_stride_k, const float* conics, i64 c_stride_n,
                i64 c_stride_k, const float* opacities, const float* features, i64 f_stride_n, i64 f_stride_k, i64 n,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, gaussian_blend_cuda, library
 from neural.cuda.autograd import Function
 from neural.cuda.gaussian_tiles import Tiles, count, require_size
 from neural.cuda.native import lib, threads
@@ -100,6 +100,9 @@ def contributions(
     counts, weights = torch.empty(n, dtype=torch.int64, device=means2d.device), torch.empty_like(opacities)
     pairs = [x.contiguous() for x in tiles]
     records = _pack(means2d, conics, opacities, means2d.new_empty(n, 0))
+    if backend == "cuda":
+        gaussian_blend_cuda.contributions(records, pairs, *size, counts, weights)
+        return counts, weights
     lib.gaussian_contributions(
         records.data_ptr(), n, *(x.data_ptr() for x in pairs), *size, counts.data_ptr(), weights.data_ptr(), threads()
     )
@@ -124,6 +127,9 @@ def median_depth(
     depth = means2d.new_empty(size[1], size[0])
     offsets, gaussians = tiles.offsets.contiguous(), tiles.gaussians.contiguous()
     records = _pack(means2d, conics, opacities, depths[:, None])
+    if backend == "cuda":
+        gaussian_blend_cuda.median_depth(records, offsets, gaussians, depth)
+        return depth
     lib.gaussian_median_depth(
         records.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(), *size, depth.data_ptr(), threads()
     )
@@ -173,10 +179,14 @@ def _forward(
     channels = features.shape[1]
     colors = features.new_empty(channels, height, width)
     alphas = features.new_empty(height, width)
-    left, hits = torch.empty_like(alphas), torch.empty_like(gaussians, dtype=torch.int16)
+    left = torch.empty_like(alphas)
     background = None if background is None else background.contiguous()
     offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
     records = _pack(means2d, conics, opacities, features)
+    if backend == "cuda":
+        gaussian_blend_cuda.forward(records, background, offsets, gaussians, colors, alphas, left)
+        return colors, alphas, left, records, gaussians.new_empty(0, dtype=torch.int16)
+    hits = torch.empty_like(gaussians, dtype=torch.int16)
     lib.gaussian_blend_forward(
         records.data_ptr(), channels, checks.pointer(background), offsets.data_ptr(), gaussians.data_ptr(), width,
         height, colors.data_ptr(), alphas.data_ptr(), left.data_ptr(), hits.data_ptr(), threads(),
@@ -197,9 +207,14 @@ def _backward(
     n, channels = features.shape
     found = [checks.empty_features(n, k, features) for k in (2, 3, 1, channels)]
     found[2] = found[2][:, 0]
-    grad_background = None if background is None else torch.empty_like(background)
     upstream = [None if g is None else g.contiguous() for g in (grad_colors, grad_alphas)]
     pairs = [x.contiguous() for x in (offsets, gaussians, starts, slots)]
+    if backend == "cuda":
+        gaussian_blend_cuda.backward(upstream, records, pairs, colors, left, found, absolute)
+        if background is None:
+            return *found, None
+        return *found, torch.zeros_like(background) if grad_colors is None else (grad_colors * left).sum((1, 2))
+    grad_background = None if background is None else torch.empty_like(background)
     lib.gaussian_blend_backward(
         records.data_ptr(), n, channels, *(x.data_ptr() for x in pairs), hits.data_ptr(), width, height,
         colors.data_ptr(), left.data_ptr(), *map(checks.pointer, upstream), *(x.data_ptr() for x in found),
@@ -211,15 +226,22 @@ def _backward(
 def _pack(means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor) -> Tensor:
     """The Gaussians as the kernels read them: one record each."""
     n, channels = features.shape
-    records = features.new_empty(n, lib.gaussian_blend_stride(channels))
-    sources = [checks.rows(x) for x in (means2d, conics, features)]
-    (means, mn, mk), (conic, cn, ck), (feature, fn, fk) = sources
+    records = features.new_empty(n, _stride(channels))
+    if checks.backend(features) == "cuda":
+        gaussian_blend_cuda.pack(means2d, conics, opacities, features, records)
+        return records
+    (means, mn, mk), (conic, cn, ck), (feature, fn, fk) = map(checks.rows, (means2d, conics, features))
     opacities = opacities.contiguous()
     lib.gaussian_blend_pack(
         means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), feature.data_ptr(), fn, fk, n,
         channels, records.data_ptr(), threads(),
     )  # fmt: skip
     return records
+
+
+def _stride(channels: int) -> int:
+    """Floats of a record: eight of geometry, the features, to whole cache lines."""
+    return (8 + channels + 15) // 16 * 16
 
 
 def _fake(
@@ -229,10 +251,8 @@ def _fake(
     n, channels = features.shape
     colors, alphas = features.new_empty(channels, height, width), features.new_empty(height, width)
     left = torch.empty_like(alphas)
-    if features.device.type != "cpu":
-        return colors, alphas, left, features.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
-    records = features.new_empty(n, (8 + channels + 15) // 16 * 16)
-    return colors, alphas, left, records, torch.empty_like(gaussians, dtype=torch.int16)
+    hits = gaussians.new_empty(gaussians.shape if features.device.type == "cpu" else 0, dtype=torch.int16)
+    return colors, alphas, left, features.new_empty(n, _stride(channels)), hits
 
 
 _INPUTS = (

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, jit, library
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_tiles as reference
 
@@ -104,6 +104,14 @@ def _count(
     starts = torch.empty(n + 1, dtype=torch.int64, device=means2d.device)
     (means, mn, mk), (conic, cn, ck), (extent, en, ek) = map(checks.rows, (means2d, conics, extents))
     opacities = opacities.contiguous()
+    if backend == "cuda":
+        starts[:1] = 0
+        jit.launch(
+            "gaussian_tiles", "gaussian_tiles_count", {}, n,
+            (means, mn, mk, conic, cn, ck, opacities, extent, en, ek, n, width, height, starts[1:]),
+        )  # fmt: skip
+        starts = starts.cumsum(0)
+        return starts, int(starts[-1])
     n_pairs = lib.gaussian_tiles_count(
         means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), extent.data_ptr(), en, ek, n, width,
         height, starts.data_ptr(), threads(),
@@ -119,13 +127,24 @@ def _fill(
     backend = checks.backend(means2d)
     if backend == "reference":
         return reference.fill(means2d, conics, opacities, depths, extents, (width, height))
-    offsets = starts.new_empty(count((width, height)) + 1)
+    n, n_tiles = means2d.shape[0], count((width, height))
+    offsets = starts.new_empty(n_tiles + 1)
     gaussians, slots = (starts.new_empty(n_pairs, dtype=torch.int32) for _ in range(2))
     (means, mn, mk), (conic, cn, ck), (extent, en, ek) = map(checks.rows, (means2d, conics, extents))
     opacities, depths = opacities.contiguous(), depths.contiguous()
+    if backend == "cuda":
+        keys = starts.new_empty(n_pairs)
+        jit.launch(
+            "gaussian_tiles", "gaussian_tiles_keys", {}, n,
+            (means, mn, mk, conic, cn, ck, opacities, depths, extent, en, ek, n, width, height, starts, keys,
+             gaussians),
+        )  # fmt: skip
+        keys, order = torch.sort(keys, stable=True)
+        offsets = torch.searchsorted(keys >> 32, torch.arange(n_tiles + 1, device=keys.device))
+        return offsets, gaussians[order], order.to(torch.int32)
     lib.gaussian_tiles_fill(
         means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), depths.data_ptr(), extent.data_ptr(),
-        en, ek, means2d.shape[0], width, height, starts.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(),
+        en, ek, n, width, height, starts.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(),
         slots.data_ptr(), threads(),
     )  # fmt: skip
     return offsets, gaussians, slots
