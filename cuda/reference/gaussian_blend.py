@@ -28,6 +28,8 @@ def forward(
     """Colours and alphas; `absolute` is added to in backward: per axis, the sum of |d loss / d means2d| over pixels."""
     width, height = size
     colors = features.new_zeros(features.shape[1], height, width)
+    if background is not None:
+        colors = colors + background[:, None, None]
     alphas = opacities.new_zeros(height, width)
     for rows, columns, owners in tiles(offsets, gaussians, size):
         before, alpha, kept = _layers(means2d, conics, opacities, owners, rows, columns, absolute)
