@@ -65,6 +65,34 @@ def _mlp() -> tuple:
     return torch.randn(7, 3).requires_grad_(), torch.randn(spec.n_params).requires_grad_(), list(spec.code), 1.0
 
 
+def _gaussians() -> tuple[torch.Tensor, ...]:
+    """means2d, conics, opacities, extents, depths of five Gaussians in an image of 20x18."""
+    means2d = 16 * torch.rand(2, 5).T
+    conics = torch.tensor([[0.5], [0.1], [0.4]]).expand(3, 5).contiguous().T
+    return means2d, conics, 0.1 + 0.8 * torch.rand(5), torch.full((5, 2), 4.0), torch.rand(5)
+
+
+def _gaussian_pairs() -> tuple:
+    means2d, conics, opacities, extents, depths = _gaussians()
+    starts = torch.ops.neural.gaussian_tiles_count(means2d, conics, opacities, extents, 20, 18)
+    return means2d, conics, opacities, depths, extents, starts, int(starts[-1]), 20, 18
+
+
+def _gaussian_blend() -> tuple:
+    means2d, conics, opacities, depths, extents, starts, *rest = _gaussian_pairs()
+    offsets, gaussians, slots = torch.ops.neural.gaussian_tiles_fill(
+        means2d, conics, opacities, depths, extents, starts, *rest
+    )
+    inputs = [x.requires_grad_() for x in (means2d, conics, opacities, torch.rand(3, 5).T, torch.rand(3))]
+    return *inputs, offsets, gaussians, starts, slots, 20, 18
+
+
+def _gaussian_blend_backward() -> tuple:
+    given = [x.detach() if isinstance(x, torch.Tensor) else x for x in _gaussian_blend()]
+    colors, _, *saved = torch.ops.neural.gaussian_blend(*given)
+    return torch.rand(3, 18, 20), torch.rand(18, 20), *given[:9], colors, *saved, 20, 18
+
+
 # one call per op; a new op that is missing here fails the test below
 SAMPLES: dict[str, Callable[[], tuple]] = {
     "occupancy_mean": lambda: (torch.rand(1, 4096),),
@@ -116,6 +144,10 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "frequency": lambda: (torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward": lambda: (torch.rand(7, 24).requires_grad_(), torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 24), torch.rand(7, 3), 4),
+    "gaussian_blend": _gaussian_blend,
+    "gaussian_blend_backward": _gaussian_blend_backward,
+    "gaussian_tiles_count": lambda: (*_gaussians()[:4], 20, 18),
+    "gaussian_tiles_fill": _gaussian_pairs,
     "mlp": _mlp,
     # opcheck would ask for the second derivative of the parameters' gradient; test_mlp.py has the one that exists
     "mlp_backward": lambda: (torch.randn(7, 2), *(x.detach() for x in _mlp()[:2]), *_mlp()[2:]),
