@@ -30,7 +30,7 @@ _NAMES = {
     "OccupancyGrid": "neural.render.occupancy",
     "RadianceConfig": "neural.train.config",
     "RadianceRun": "neural.train.radiance_run",
-    "load_run": "neural.train.radiance_run",
+    "load_run": "neural.train.load",
 }
 # public submodules, reached as attributes
 _MODULES = ("cameras", "losses", "metrics", "optim", "paths", "rays", "train")
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from neural.scenes.load import load as load
     from neural.scenes.scene import Scene as Scene
     from neural.train.config import RadianceConfig as RadianceConfig
+    from neural.train.load import load_run as load_run
     from neural.train.radiance_run import RadianceRun as RadianceRun
-    from neural.train.radiance_run import load_run as load_run
 
 
 def __getattr__(name: str) -> Any:

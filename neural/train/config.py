@@ -234,54 +234,61 @@ def _or(value: T | None, default: T) -> T:
 def _check(config: RadianceConfig) -> None:
     """Refuse values that no training can use, naming the flag."""
     model, sampling, optim, run = config.model, config.sampling, config.optim, config.run
-    if run.steps is not None and run.minutes is not None:
-        raise ValueError("--steps and --minutes exclude each other; give one")
     _in("model.n_features_per_level", model.n_features_per_level, (1, 2, 4, 8))
-    _between("model.n_levels", model.n_levels, 1, 32)
-    _between("model.log2_hashmap_size", model.log2_hashmap_size, 8, 28)
-    _between("model.base_resolution", model.base_resolution, 2, 1 << 16)
-    _between("model.finest_resolution", model.finest_resolution, model.base_resolution, 1 << 20)
+    check_between("model.n_levels", model.n_levels, 1, 32)
+    check_between("model.log2_hashmap_size", model.log2_hashmap_size, 8, 28)
+    check_between("model.base_resolution", model.base_resolution, 2, 1 << 16)
+    check_between("model.finest_resolution", model.finest_resolution, model.base_resolution, 1 << 20)
     for name in ("density_width", "color_width"):
         _in(f"model.{name}", getattr(model, name), (16, 32, 64, 128))
     for name in ("density_layers", "color_layers", "sh_degree"):
-        _between(f"model.{name}", getattr(model, name), 1, 8)
-    _between("model.geo_features", model.geo_features, 0, 127)
-    _between("model.appearance_dims", model.appearance_dims, 0, 128)
+        check_between(f"model.{name}", getattr(model, name), 1, 8)
+    check_between("model.geo_features", model.geo_features, 0, 127)
+    check_between("model.appearance_dims", model.appearance_dims, 0, 128)
     for name in ("target_samples", "max_rays", "initial_rays", "steps_per_box"):
-        _between(f"sampling.{name}", getattr(sampling, name), 1, 1 << 26)
+        check_between(f"sampling.{name}", getattr(sampling, name), 1, 1 << 26)
     if sampling.cone_angle != 0.0:
-        _between("sampling.cone_angle", sampling.cone_angle, 1e-6, 1.0)
-    _between("sampling.near", sampling.near, 0.0, 1.0)
-    _between("sampling.occupancy_share", sampling.occupancy_share, 0.0, 1.0)
+        check_between("sampling.cone_angle", sampling.cone_angle, 1e-6, 1.0)
+    check_between("sampling.near", sampling.near, 0.0, 1.0)
+    check_between("sampling.occupancy_share", sampling.occupancy_share, 0.0, 1.0)
     if sampling.occupancy_resolution is not None:
         _in("sampling.occupancy_resolution", sampling.occupancy_resolution, (16, 32, 64, 128, 256, 512))
-    _between("sampling.cascades", sampling.cascades, 1, 8)
-    _between("sampling.occupancy_interval", sampling.occupancy_interval, 1, 1 << 20)
-    _between("sampling.occupancy_decay", sampling.occupancy_decay, 0.0, 1.0)
-    _between("sampling.early_stop", sampling.early_stop, 0.0, 1.0)
+    check_between("sampling.cascades", sampling.cascades, 1, 8)
+    check_between("sampling.occupancy_interval", sampling.occupancy_interval, 1, 1 << 20)
+    check_between("sampling.occupancy_decay", sampling.occupancy_decay, 0.0, 1.0)
+    check_between("sampling.early_stop", sampling.early_stop, 0.0, 1.0)
     for name in ("lr", "pose_lr", "exposure_lr", "eps", "huber_delta"):
-        _positive(f"optim.{name}", getattr(optim, name))
+        check_positive(f"optim.{name}", getattr(optim, name))
     for beta in optim.betas:
-        _between("optim.betas", beta, 0.0, 0.9999999)
-    _between("optim.ema", optim.ema, 0.0, 0.9999999)
+        check_between("optim.betas", beta, 0.0, 0.9999999)
+    check_between("optim.ema", optim.ema, 0.0, 0.9999999)
     for name in ("l2", "distortion", "final_lr_ratio"):
-        _between(f"optim.{name}", getattr(optim, name), 0.0, 1e9)
-    _between("optim.warmup_steps", optim.warmup_steps, 0, 1 << 30)
+        check_between(f"optim.{name}", getattr(optim, name), 0.0, 1e9)
+    check_between("optim.warmup_steps", optim.warmup_steps, 0, 1 << 30)
+    check_run(run)
+
+
+def check_run(run: RunConfig) -> None:
+    """Refuse lengths and intervals that no run can have, naming the flag."""
+    if run.steps is not None and run.minutes is not None:
+        raise ValueError("--steps and --minutes exclude each other; give one")
     for name in ("steps", "downscale", "eval_every", "log_every"):
-        _between(name.replace("_", "-"), getattr(run, name), 1, 1 << 40)
+        check_between(name.replace("_", "-"), getattr(run, name), 1, 1 << 40)
     for name in ("minutes", "checkpoint_minutes"):
-        _positive(name.replace("_", "-"), getattr(run, name))
+        check_positive(name.replace("_", "-"), getattr(run, name))
     if run.split_every != 0:
-        _between("split-every", run.split_every, 2, 1 << 40)
-    _between("seed", run.seed, 0, (1 << 63) - 1)
+        check_between("split-every", run.split_every, 2, 1 << 40)
+    check_between("seed", run.seed, 0, (1 << 63) - 1)
 
 
-def _between(name: str, value: float | None, low: float, high: float) -> None:
+def check_between(name: str, value: float | None, low: float, high: float) -> None:
+    """Refuse a value outside [low, high]; None has not been given."""
     if value is not None and not low <= value <= high:
         raise ValueError(f"--{name.replace('_', '-')} must be between {low} and {high}, got {value}")
 
 
-def _positive(name: str, value: float | None) -> None:
+def check_positive(name: str, value: float | None) -> None:
+    """Refuse a value that is not positive and finite; None has not been given."""
     if value is not None and not 0 < value < float("inf"):
         raise ValueError(f"--{name.replace('_', '-')} must be above 0 and finite, got {value}")
 

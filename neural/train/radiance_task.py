@@ -29,9 +29,9 @@ from neural.train.loop import StepResult
 from neural.train.pixels import Pixels, PixelSampler, step_generator
 from neural.train.pose_refinement import PoseRefinement
 from neural.train.schedules import learning_rate, ray_count
+from neural.train.trained import BACKGROUNDS, photograph
 
 BACKGROUND_STREAM, VALIDATION_STREAM = 1, 2
-BACKGROUNDS = {"white": 1.0, "black": 0.0}
 
 
 def build_field(config: RadianceConfig, scene: Scene) -> RadianceField:
@@ -185,6 +185,10 @@ class RadianceTask:
             raise CheckpointError("the checkpoint has no sampler/n_rays; start anew with --overwrite")
         self._n_rays = int(tensors["sampler/n_rays"])
 
+    def steps_for(self, seconds: float, step: int, pace: float) -> int:
+        """Every further step costs what one does by now."""
+        return step + round(seconds / pace)
+
     def release(self) -> None:
         """Gives the field back as it came: gradients go to `.grad` again."""
         for module in self._buffered():
@@ -310,15 +314,6 @@ def load_occupancy(occupancy: OccupancyGrid, tensors: Mapping[str, Tensor]) -> N
         occupancy.load_state_dict(tensors)
     except ValueError as error:
         raise CheckpointError(str(error)) from error
-
-
-def photograph(scene: Scene, index: int, background: str) -> Tensor:
-    """A photograph as float sRGB [H, W, 3], composited on the background."""
-    assert scene.images is not None
-    image = torch.from_numpy(scene.images[index].copy()).float() / 255.0
-    if image.shape[-1] == 3:
-        return image
-    return image[..., :3] * image[..., 3:] + (1 - image[..., 3:]) * BACKGROUNDS[background]
 
 
 def _known(value):

@@ -21,6 +21,7 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         {"N_FREQUENCIES": 12},
         ["frequency_forward", "frequency_backward", "frequency_backward_backward"],
     ),
+    ("gaussian_noise", {}, ["gaussian_noise"]),
     (
         "gaussian_blend",
         {"CHANNELS": 16},

@@ -104,6 +104,15 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "ray_march_write": _march_write,
     "ray_points": lambda: (torch.rand(3, 3).requires_grad_(), _unit(3).requires_grad_(), *_packed()),
     "ray_points_backward": lambda: (torch.rand(5, 3), torch.rand(5, 3), *_packed()),
+    "gaussian_noise": lambda: (
+        torch.rand(7, 3),
+        torch.rand(7, 4),
+        torch.rand(7, 3),
+        torch.full((7,), -5.0),
+        1.0,
+        1,
+        2,
+    ),
     "hash_grid": lambda: (torch.rand(7, 3).requires_grad_(), *_table(), None, None, None, 1, 1),
     "hash_grid_backward": lambda: (
         torch.randn(7, 8),

@@ -13,6 +13,7 @@ from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
 from neural.cuda.gaussian_blend import blend, contributions, median_depth
+from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.mlp import mlp, mlp_input_gradient
@@ -88,6 +89,11 @@ def _with_tiles(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _noise(means: Tensor, **given: Tensor) -> Tensor:
+    gaussian_noise(means, **given, strength=1.0, seed=0, step=1)
+    return means
+
+
 # op -> (its tensors by name, a call of it); a new op belongs here
 OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "adam": (
@@ -114,6 +120,10 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "blend": (_blended("means2d", "conics", "opacities", "features", "background"), _with_tiles(blend)),
     "contributions": (_blended("means2d", "conics", "opacities"), _with_tiles(contributions)),
     "median_depth": (_blended("means2d", "conics", "opacities", "depths"), _with_tiles(median_depth)),
+    "gaussian_noise": (
+        lambda: {"means": torch.zeros(7, 3), "quats": torch.rand(7, 4), "log_scales": torch.rand(7, 3),
+                 "opacity_logits": torch.full((7,), -6.0) + torch.rand(7)}, _noise,
+    ),
     "hash_grid": (_table, hash_grid),
     "mlp": (
         lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
@@ -150,7 +160,8 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
 }  # fmt: skip
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
 DENSE = {
-    ("adam", "param"), ("adam", "grad"), ("update", "thickness"), ("mlp", "params"), ("mlp_input_gradient", "params"),
+    ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
+    ("gaussian_noise", "means"), ("mlp", "params"), ("mlp_input_gradient", "params"),
     *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
     *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
 }  # fmt: skip

@@ -1,10 +1,9 @@
-"""The report page of a radiance run: gathers what `neural.report` draws."""
+"""The report page of a run: gathers what `neural.report` draws."""
 
 import platform
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,27 +12,23 @@ import neural
 from neural import log, report
 from neural.evaluate import Evaluation
 from neural.runs import Run
-from neural.train.radiance_task import photograph
-
-if TYPE_CHECKING:
-    from neural.train.radiance_run import RadianceRun
+from neural.train.trained import TrainedRun, photograph
 
 MAX_SHOWN = 12  # held-out views in the page
 
 
-def write(trained: "RadianceRun", run: Run, scores: Evaluation | None, seconds: float, film: Path) -> Path:
+def write(trained: TrainedRun, run: Run, scores: Evaluation | None, seconds: float, film: Path) -> Path:
     """Writes RUN/report.html and gives its path."""
     page = trained.folder / "report.html"
     report.write(page, _contents(trained, run, scores, seconds, film))
     return page
 
 
-def _contents(trained: "RadianceRun", run: Run, scores: Evaluation | None, seconds: float, film: Path) -> report.Report:
+def _contents(trained: TrainedRun, run: Run, scores: Evaluation | None, seconds: float, film: Path) -> report.Report:
     scene, steps = trained.scene, run.config["run"]["steps"]
-    n_parameters = sum(p.numel() for p in trained.field.parameters())
     length = f"{int(seconds) // 60} min {int(seconds) % 60} s"
     place = _machine(trained.config.run.device)
-    headline = {"steps": f"{steps:,}", "training": length, "parameters": f"{n_parameters / 1e6:.2f} M"}
+    headline = {"steps": f"{steps:,}", "training": length, **trained.facts()}
     if scores is not None:
         similarity = {} if scores.ssim is None else {"SSIM": f"{scores.ssim:.4f}"}
         headline = {"PSNR": f"{scores.psnr:.2f} dB", **similarity, **headline}
@@ -44,7 +39,7 @@ def _contents(trained: "RadianceRun", run: Run, scores: Evaluation | None, secon
     chosen = slice(None) if points is None else slice(None, None, max(1, len(points) // 2000))
     return report.Report(
         title=scene.name,
-        subtitle=f"radiance field, {steps:,} steps in {length} on {place}",
+        subtitle=f"{trained.kind}, {steps:,} steps in {length} on {place}",
         headline=headline,
         views=_views(trained, scores),
         protocol=str(scores).replace("\n", "; ") if scores is not None else "no held-out images",
@@ -75,7 +70,7 @@ def _contents(trained: "RadianceRun", run: Run, scores: Evaluation | None, secon
     )  # fmt: skip
 
 
-def _views(trained: "RadianceRun", scores: Evaluation | None) -> list[report.View]:
+def _views(trained: TrainedRun, scores: Evaluation | None) -> list[report.View]:
     if scores is None:
         return []
     views = []
@@ -93,11 +88,11 @@ def _bytes(image: torch.Tensor) -> np.ndarray:
     return (image.clamp(0, 1).numpy() * 255 + 0.5).astype(np.uint8)
 
 
-def _command(trained: "RadianceRun", run: Run) -> str:
+def _command(trained: TrainedRun, run: Run) -> str:
     if sys.argv and Path(sys.argv[0]).name in ("neural", "__main__.py"):
         return shlex.join(["neural", *sys.argv[1:]])
     return shlex.join(
-        ["neural", "train", "radiance", str(run.config["scene"]), "--out", str(trained.folder),
+        ["neural", "train", trained.task, str(run.config["scene"]), "--out", str(trained.folder),
          "--steps", str(run.config["run"]["steps"])]
     )  # fmt: skip
 

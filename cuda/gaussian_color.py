@@ -1,0 +1,153 @@
+"""Colours of Gaussians as a camera sees them: spherical harmonics of the direction, shifted and cut off at black."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural.cuda import checks, library
+from neural.cuda.autograd import Function
+from neural.cuda.native import lib, threads
+from neural.cuda.reference import gaussian_color as reference
+
+COEFFICIENTS = (0, 3, 8, 15)  # above degree 0, by degree
+
+
+def gaussian_color(
+    means: Float[Tensor, "N 3"],
+    centre: Float[Tensor, "3"],
+    sh0: Float[Tensor, "N 3"],
+    shN: Float[Tensor, "N K 3"],
+    degree: int,
+    *,
+    opacities: Float[Tensor, "N"] | None = None,
+) -> Float[Tensor, "N 3"]:
+    """max(0, 0.5 + sum over k of Y_k(d) sh_k), d the unit direction from the camera to the Gaussian.
+
+    Args:
+        means: Centres in scene units.
+        centre: Of the camera, in the same frame.
+        sh0: Coefficients of degree 0.
+        shN: Those above, K = 0, 3, 8 or 15.
+        degree: Up to which coefficients count, 0 to 3; K may hold more, whose gradient is 0.
+        opacities: Gaussians with 0 here are skipped: their colour and gradients are 0. It has no gradient.
+
+    Returns:
+        sRGB, 0 or more; the transposed view of [3, N]. Differentiable once with respect to `means`, `centre`, `sh0` and
+        `shN`; the sum for `centre` does not depend on the number of threads.
+
+    Raises:
+        TypeError, ValueError: A wrong dtype, shape or device, or a degree beyond K.
+
+    Source: Kerbl et al. 2023, arXiv:2308.04079, section 4.
+    """
+    checks.require("gaussian_color", "means", means, ("N", 3))
+    n, device = means.shape[0], means.device
+    checks.require("gaussian_color", "centre", centre, (3,), device=device)
+    checks.require_like("gaussian_color", "sh0", sh0, means)
+    checks.require("gaussian_color", "shN", shN, (n, "K", 3), device=device)
+    if opacities is not None:
+        checks.require("gaussian_color", "opacities", opacities, (n,), device=device)
+    if degree not in range(4) or COEFFICIENTS[degree] > shN.shape[1]:
+        raise ValueError(
+            f"gaussian_color: degree must be 0 to 3 and needs {COEFFICIENTS} coefficients in shN, got degree {degree} "
+            f"with {shN.shape[1]}"
+        )
+    tensors = (means, centre, sh0, shN)
+    if torch.compiler.is_compiling():
+        return torch.ops.neural.gaussian_color(*tensors, opacities, degree)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return _Color.apply(*tensors, opacities, degree)
+    return _forward(*tensors, opacities, degree)
+
+
+class _Color(Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        colors = _forward(*inputs)
+        means, centre, _, shN, opacities, degree = inputs
+        ctx.save_for_backward(means, centre, shN, opacities, colors)
+        ctx.degree = degree
+        return colors
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *_backward(grad, *ctx.saved_tensors, ctx.degree, *ctx.needs_input_grad[1:4:2]), None, None
+
+
+def _forward(
+    means: Tensor, centre: Tensor, sh0: Tensor, shN: Tensor, opacities: Tensor | None, degree: int
+) -> Float[Tensor, "N 3"]:
+    if checks.backend(means) != "cpu":
+        return reference.forward(means, centre, sh0, shN, opacities, degree)
+    n = means.shape[0]
+    colors = checks.empty_features(n, 3, means)
+    means, centre, sh0, shN = means.contiguous(), centre.contiguous(), sh0.contiguous(), shN.contiguous()
+    opacities = None if opacities is None else opacities.contiguous()
+    lib.gaussian_color_forward(
+        means.data_ptr(), centre.data_ptr(), sh0.data_ptr(), shN.data_ptr(), n, shN.shape[1], degree,
+        checks.pointer(opacities), colors.data_ptr(), threads(),
+    )  # fmt: skip
+    return colors
+
+
+def _backward(
+    grad: Tensor,
+    means: Tensor,
+    centre: Tensor,
+    shN: Tensor,
+    opacities: Tensor | None,
+    colors: Tensor,
+    degree: int,
+    for_centre: bool = True,
+    for_shN: bool = True,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    if checks.backend(means) != "cpu":
+        return reference.backward(grad, means, centre, shN, opacities, colors, degree)
+    n = means.shape[0]
+    grad_means, grad_sh0 = means.new_empty(n, 3), means.new_empty(n, 3)
+    grad_shN = torch.empty_like(shN, memory_format=torch.contiguous_format) if for_shN else None
+    grad_centre = means.new_empty(3) if for_centre else None
+    source, stride_n, stride_k = checks.rows(grad)
+    means, centre, shN = means.contiguous(), centre.contiguous(), shN.contiguous()
+    opacities = None if opacities is None else opacities.contiguous()
+    lib.gaussian_color_backward(
+        means.data_ptr(), centre.data_ptr(), shN.data_ptr(), n, shN.shape[1], degree, checks.pointer(opacities),
+        colors.data_ptr(), source.data_ptr(), stride_n, stride_k, grad_means.data_ptr(), grad_sh0.data_ptr(),
+        checks.pointer(grad_shN), checks.pointer(grad_centre), threads(),
+    )  # fmt: skip
+    return grad_means, grad_centre, grad_sh0, grad_shN
+
+
+def _library_save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    means, centre, _, shN, opacities, degree = inputs
+    ctx.save_for_backward(means, centre, shN, opacities, output)
+    ctx.degree = degree
+
+
+library.define(
+    "gaussian_color",
+    "(Tensor means, Tensor centre, Tensor sh0, Tensor shN, Tensor? opacities, int degree) -> Tensor",
+    implementation=_forward,
+    fake=lambda means, *others: checks.empty_features(means.shape[0], 3, means),
+    backward=lambda ctx, grad: (
+        *torch.ops.neural.gaussian_color_backward(grad, *ctx.saved_tensors, ctx.degree),
+        None,
+        None,
+    ),
+    save=_library_save,
+)
+library.define(
+    "gaussian_color_backward",
+    "(Tensor grad, Tensor means, Tensor centre, Tensor shN, Tensor? opacities, Tensor colors, int degree)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    implementation=_backward,
+    fake=lambda grad, means, centre, shN, *others: (
+        means.new_empty(means.shape),
+        centre.new_empty(3),
+        means.new_empty(means.shape),
+        torch.empty_like(shN, memory_format=torch.contiguous_format),
+    ),
+)

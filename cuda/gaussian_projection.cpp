@@ -1,0 +1,162 @@
+// Projection of Gaussians on the CPU: lanes are Gaussians, chunks of rows over threads. The gradient of the camera is a
+// sum over all Gaussians: each chunk has its own, added in the order of the chunks.
+#include "gaussian_projection.h"
+#include "common/features.h"
+#include "common/interleave.h"
+#include "common/threads.h"
+#include "gaussian_unscented.cuh"
+
+namespace neural {
+namespace NEURAL_ISA {
+namespace {
+
+constexpr i64 kChunk = 2048; // rows per task
+constexpr int kSums = 16;    // gradients of rotation, translation, intrinsics
+
+struct Machine {
+    NEURAL_HD vfloat exp(vfloat v) const { return NEURAL_ISA::exp(v); }
+    NEURAL_HD vfloat log(vfloat v) const { return NEURAL_ISA::log(v); }
+    NEURAL_HD vfloat sqrt(vfloat v) const { return NEURAL_ISA::sqrt(v); }
+    NEURAL_HD vfloat clamp(vfloat v, float low, float high) const {
+        return v < low ? splat(low) : (v > high ? splat(high) : v);
+    }
+    NEURAL_HD vfloat choose(vint mask, vfloat a, vfloat b) const { return mask ? a : b; }
+};
+
+struct Parameters { // row-major
+    const float *means, *quats, *log_scales, *logits;
+};
+struct Gaussian { // kWidth of them
+    vfloat mean[3], quat[4], log_scale[3], logit;
+};
+
+NEURAL_HD Gaussian read(const Parameters& p, i64 i, int count) {
+    Gaussian g;
+    load_rows(p.means + 3 * i, count, g.mean);
+    load_rows(p.quats + 4 * i, count, g.quat);
+    load_rows(p.log_scales + 3 * i, count, g.log_scale);
+    g.logit = load_first(p.logits + i, count);
+    return g;
+}
+
+projection::Camera camera_of(const float* c) {
+    projection::Camera k;
+    for (int i = 0; i < 9; ++i) k.w[i] = c[i];
+    for (int i = 0; i < 3; ++i) k.t[i] = c[9 + i];
+    k.fx = c[12], k.fy = c[13], k.cx = c[14], k.cy = c[15], k.width = c[16], k.height = c[17];
+    k.near_ = c[18], k.far_ = c[19], k.blur = c[20];
+    k.antialiased = c[21] != 0.0f, k.orthographic = c[22] == 1.0f;
+    for (int i = 0; i < 8; ++i) k.distortion.k[i] = c[23 + i];
+    k.distortion.fold = c[31];
+    return k;
+}
+
+// Calls visit(form) with an object of the type that forms covariances for the camera's model.
+template <class Visit> void with_form(const float* camera, const Visit& visit) {
+    switch (int(camera[22])) {
+    case 2: return visit(projection::Unscented<vfloat, lens::OpenCV<vfloat>, false>{});
+    case 3: return visit(projection::Unscented<vfloat, lens::Fisheye<vfloat>, true>{});
+    default: return visit(projection::Linear<vfloat>{});
+    }
+}
+
+template <class Form>
+void forward(const Parameters& parameters, i64 n, const projection::Camera& k, float* image, int n_threads) {
+    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
+        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
+        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
+            const int count = end - i < kWidth ? int(end - i) : kWidth;
+            const Gaussian g = read(parameters, i, count);
+            projection::Image<vfloat> out;
+            const vint seen = projection::image<Form>(k, g.mean, g.quat, g.log_scale, g.logit, Machine{}, out);
+            const vfloat rows[9] = {out.x, out.y, out.conic[0], out.conic[1], out.conic[2],
+                                    out.opacity, out.depth, out.extent[0], out.extent[1]};
+            for (int r = 0; r < 9; ++r) store_first(image + r * n + i, seen ? rows[r] : splat(0.0f), count);
+        }
+    });
+}
+
+struct Upstream { // data is nullptr where there is none
+    Rows means2d, conics;
+    const float *opacities, *depths;
+
+    NEURAL_HD projection::Image<vfloat> load(i64 i, int count) const {
+        projection::Image<vfloat> up{};
+        if (means2d.data) up.x = means2d.load_lanes(i, 0, count), up.y = means2d.load_lanes(i, 1, count);
+        if (conics.data)
+            for (int r = 0; r < 3; ++r) up.conic[r] = conics.load_lanes(i, r, count);
+        if (opacities) up.opacity = load_first(opacities + i, count);
+        if (depths) up.depth = load_first(depths + i, count);
+        return up;
+    }
+};
+struct Outputs {
+    float *means, *quats, *log_scales, *logits, *camera;
+};
+
+template <class Form>
+void backward(const Parameters& parameters, i64 n, const projection::Camera& k, const float* image,
+              const Upstream& upstream, const Outputs& grad, int n_threads) {
+    const i64 n_chunks = (n + kChunk - 1) / kChunk;
+    const Scratch<float> sums(n_chunks * kSums + 1);
+    parallel_for(n_chunks, n_threads, [&](i64 chunk) {
+        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
+        vfloat total[kSums]{};
+        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
+            const int count = end - i < kWidth ? int(end - i) : kWidth;
+            const vint seen = load_first(image + 5 * n + i, count) > 0.0f;
+            projection::Gradients<vfloat> g{};
+            if (any(seen)) {
+                const Gaussian x = read(parameters, i, count);
+                const vfloat conic[3] = {load_first(image + 2 * n + i, count), load_first(image + 3 * n + i, count),
+                                         load_first(image + 4 * n + i, count)};
+                projection::backward<Form>(k, x.mean, x.quat, x.log_scale, x.logit, conic, upstream.load(i, count),
+                                           Machine{}, g);
+                const auto only_seen = [&](vfloat* v, int length) {
+                    for (int r = 0; r < length; ++r) v[r] = seen ? v[r] : splat(0.0f);
+                };
+                only_seen(g.mean, 3), only_seen(g.quat, 4), only_seen(g.log_scale, 3), only_seen(&g.logit, 1);
+                if (grad.camera)
+                    for (int r = 0; r < kSums; ++r) total[r] += seen ? g.camera[r] : splat(0.0f);
+            }
+            store_rows(grad.means + 3 * i, count, g.mean);
+            store_rows(grad.quats + 4 * i, count, g.quat);
+            store_rows(grad.log_scales + 3 * i, count, g.log_scale);
+            store_first(grad.logits + i, g.logit, count);
+        }
+        for (int r = 0; r < kSums; ++r) sums.data[chunk * kSums + r] = lane_sum(total[r]);
+    });
+    if (!grad.camera) return;
+    for (int r = 0; r < kSums; ++r) {
+        double sum = 0.0;
+        for (i64 chunk = 0; chunk < n_chunks; ++chunk) sum += sums.data[chunk * kSums + r];
+        grad.camera[r] = float(sum);
+    }
+}
+
+} // namespace
+
+void gaussian_projection_forward(const float* means, const float* quats, const float* log_scales, const float* logits,
+                                 i64 n, const float* camera, float* image, int n_threads) {
+    with_form(camera, [&](auto form) {
+        forward<decltype(form)>({means, quats, log_scales, logits}, n, camera_of(camera), image, n_threads);
+    });
+}
+
+void gaussian_projection_backward(const float* means, const float* quats, const float* log_scales, const float* logits,
+                                  i64 n, const float* camera, const float* image, const float* grad_means2d,
+                                  i64 gm_stride_n, i64 gm_stride_k, const float* grad_conics, i64 gc_stride_n,
+                                  i64 gc_stride_k, const float* grad_opacities, const float* grad_depths,
+                                  float* grad_means, float* grad_quats, float* grad_log_scales, float* grad_logits,
+                                  float* grad_camera, int n_threads) {
+    const Upstream upstream{{grad_means2d, gm_stride_n, gm_stride_k}, {grad_conics, gc_stride_n, gc_stride_k},
+                            grad_opacities, grad_depths};
+    const Outputs grad{grad_means, grad_quats, grad_log_scales, grad_logits, grad_camera};
+    with_form(camera, [&](auto form) {
+        backward<decltype(form)>({means, quats, log_scales, logits}, n, camera_of(camera), image, upstream, grad,
+                                 n_threads);
+    });
+}
+
+} // namespace NEURAL_ISA
+} // namespace neural

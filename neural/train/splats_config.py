@@ -1,0 +1,249 @@
+"""What a Gaussian-splatting training can be told, and the values chosen where it is told nothing.
+
+As `neural.train.config`: frozen dataclasses with literals only, no torch; None and "auto" are filled in by `resolve`.
+Rates and weights are those of Kerbl et al. 2023 and Kheradmand et al. 2024 unless a comment says otherwise.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from neural.train.config import Device, RunConfig, check_between, check_positive, check_run
+
+BYTES_PER_SPLAT = {0: 68, 1: 104, 2: 164, 3: 248}  # of the .ply, by SH degree
+STATE_BYTES = {0: 224, 1: 368, 2: 608, 3: 944}  # of one Gaussian in training: value, gradient, two moments, fp32
+_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kMG]?)B?\s*")
+_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+@dataclass(frozen=True)
+class SplatModelConfig:
+    """The Gaussians: how many, from what, with which colours."""
+
+    max_gaussians: int | None = None
+    """Gaussians at most; from `target`, or what suits the device: 100,000 on a CPU, 1,000,000 on a GPU."""
+    target: str | None = None
+    """Instead: size of the .ply at the end, as 10MB or 800kB."""
+    sh_degree: int = 3
+    """Spherical harmonics of the colours, 0 (the same from everywhere) to 3."""
+    init: Literal["auto", "points", "random"] = "auto"
+    """Start from the capture's points or from chance; "auto": points where there are at least 100."""
+    init_gaussians: int | None = None
+    """Gaussians at the start: a random choice of the points, or the random ones; at most `max_gaussians`."""
+    init_opacity: float | None = None
+    """Opacity of each at the start; 0.5 for mcmc, else 0.1."""
+    init_scale: float | None = None
+    """Times the spacing of the neighbours; 0.5 for mcmc, else 1."""
+    antialiased: bool = False
+    """Compensate opacity for the low-pass filter of small Gaussians (Mip-Splatting); files carry the mark."""
+    sky: bool = False
+    """Learn a sky behind everything: spherical harmonics of the direction, shown where nothing else is."""
+
+
+@dataclass(frozen=True)
+class DensifyConfig:
+    """How Gaussians come and go."""
+
+    strategy: Literal["auto", "mcmc", "adaptive", "budget", "none"] = "auto"
+    """mcmc: dead ones move to where live ones are; adaptive: split and clone by gradient, without a bound but
+    max_gaussians; budget: grow to exactly max_gaussians by score; "auto": mcmc."""
+    every: int = 100
+    """Steps between two refinements."""
+    start: int | None = None
+    """First step of refinement; the strategy's own by default."""
+    stop: float | None = None
+    """Share of the run after which none come or go; the strategy's own by default."""
+    gradient: float | None = None
+    """adaptive: split where the mean gradient of the projected centre is above this; 2e-4, absolute 8e-4."""
+    absolute: bool = True
+    """adaptive and budget: sum gradients of pixels without their sign (AbsGS)."""
+    reset: Literal["auto", "reset", "decay", "none"] = "auto"
+    """adaptive: what clears haze: opacities set back now and then, lowered a little each time, or nothing; "auto":
+    reset in runs of 10,000 steps or more, else decay."""
+
+
+@dataclass(frozen=True)
+class SplatOptimConfig:
+    """Loss, Adam and its schedules."""
+
+    lr_scale: float | None = None
+    """Times the rates of all that a Gaussian has: short runs must go faster. 1 for 30,000 steps and more, 3 on a CPU."""
+    means_lr: float = 1.6e-4
+    """Of centres, times the scene's extent."""
+    means_final: float = 0.01
+    """Last rate of centres over the first; falls exponentially."""
+    scales_lr: float = 5e-3
+    """Of logarithms of scales."""
+    quats_lr: float = 1e-3
+    """Of quaternions."""
+    opacities_lr: float = 5e-2
+    """Of opacity logits."""
+    sh0_lr: float = 2.5e-3
+    """Of colours."""
+    shN_lr: float = 1.25e-4
+    """Of what colours owe to the direction."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay of the first and second moments."""
+    eps: float = 1e-15
+    """Adam's epsilon."""
+    ssim_weight: float = 0.2
+    """Share of 1 - SSIM in the loss; the rest is the absolute difference."""
+    views: int = 1
+    """Photographs per step; rates grow with the root of it."""
+    coarse: int | None = None
+    """Photographs are this many times smaller at the start (1, 2, 4 or 8), then twice as large, ...; 4 on a CPU if
+    they are large enough, 1 on a GPU."""
+    coarse_share: float = 0.4
+    """Share of the run until photographs have their size."""
+    sh_every: int | None = None
+    """Steps until the next degree of spherical harmonics; a 15th of the run, at most 1000."""
+    random_background: bool = True
+    """Transparent photographs on a random colour, so that emptiness is learnt."""
+    exposure: bool = False
+    """Learn an affine colour correction per photograph; the scene itself keeps the mean colours."""
+    exposure_lr: float = 1e-3
+    """Of the corrections."""
+    refine_poses: bool = False
+    """Whether camera poses are refined too."""
+    pose_lr: float = 1e-4
+    """Of poses (radians, scene units)."""
+    depth: float = 0.0
+    """Weight of the depths of the capture's points (inverse, times the extent); 0.01 helps where views are few."""
+    lazy: bool = False
+    """Leave out Gaussians whose gradient is zero, moments included: faster where a view sees little of the scene."""
+
+
+@dataclass(frozen=True)
+class SplatsConfig:
+    """Everything that `neural train splats` can be told."""
+
+    model: SplatModelConfig = field(default_factory=SplatModelConfig)
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
+    optim: SplatOptimConfig = field(default_factory=SplatOptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+DEFAULT_STEPS = {"cpu": 7000, "cuda": 30_000}
+DEFAULT_GAUSSIANS = {"cpu": 100_000, "cuda": 1_000_000}
+COARSEST_PIXELS = 96  # the shorter side of the smallest photographs
+
+
+def resolve(
+    config: SplatsConfig,
+    device: Device,
+    *,
+    n_points: int = 0,
+    shorter_side: int = 400,
+    background: Literal["white", "black"] | None = None,
+) -> SplatsConfig:
+    """The configuration with a value in place of every None and "auto".
+
+    Open may stay `run.eval_every` and `optim.sh_every`, which follow the steps, `densify.start`, `stop` and `gradient`,
+    which follow the strategy, `model.target`, and where minutes are asked for `run.steps`.
+
+    Args:
+        config: As asked for.
+        device: What `run.device` stands for on this machine.
+        n_points: Points of the capture.
+        shorter_side: Of the smallest photograph, in pixels.
+        background: The scene's own (`Scene.background`).
+    """
+    model, densify, optim, run = config.model, config.densify, config.optim, config.run
+    steps = run.steps
+    if steps is None and run.minutes is None:
+        steps = DEFAULT_STEPS[device]
+    strategy = "mcmc" if densify.strategy == "auto" else densify.strategy
+    most = model.max_gaussians
+    if most is None:
+        most = DEFAULT_GAUSSIANS[device]
+        if model.target is not None:
+            most = max(1, int(parse_size(model.target) / BYTES_PER_SPLAT[model.sh_degree]))
+    init = model.init
+    if init == "auto":
+        init = "points" if n_points >= 100 else "random"
+    at_start = n_points if init == "points" else max(2, most // 2)
+    coarse = optim.coarse
+    if coarse is None:
+        coarse = 1
+        while device == "cpu" and coarse < 4 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
+            coarse *= 2
+    scale = optim.lr_scale
+    if scale is None:
+        scale = 3.0 if device == "cpu" else 1.0
+    mcmc = strategy == "mcmc"
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(
+            model,
+            max_gaussians=most,
+            init=init,
+            init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
+            init_opacity=(0.5 if mcmc else 0.1) if model.init_opacity is None else model.init_opacity,
+            init_scale=(0.5 if mcmc else 1.0) if model.init_scale is None else model.init_scale,
+        ),
+        densify=dataclasses.replace(densify, strategy=strategy),
+        optim=dataclasses.replace(optim, coarse=coarse, lr_scale=scale),
+        run=dataclasses.replace(
+            run,
+            steps=steps,
+            device=device,
+            background=(background or "white") if run.background == "auto" else run.background,
+        ),
+    )
+
+
+def parse_size(text: str) -> float:
+    """Bytes of "10MB", "800 kB", "1.5G" or "4096".
+
+    Raises:
+        ValueError: Anything else.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"--model.target must be a size such as 10MB or 800kB, got {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _check(config: SplatsConfig) -> None:
+    """Refuse values that no training can use, naming the flag."""
+    model, densify, optim, run = config.model, config.densify, config.optim, config.run
+    if model.target is not None:
+        parse_size(model.target)
+        if model.max_gaussians is not None and config.run.device == "auto":
+            raise ValueError("--model.max-gaussians and --model.target exclude each other; give one")
+    check_between("model.max_gaussians", model.max_gaussians, 1, (1 << 31) - 1)
+    check_between("model.sh_degree", model.sh_degree, 0, 3)
+    check_between("model.init_gaussians", model.init_gaussians, 2, (1 << 31) - 1)
+    check_between("model.init_opacity", model.init_opacity, 0.001, 0.999)
+    check_positive("model.init_scale", model.init_scale)
+    check_between("densify.every", densify.every, 1, 1 << 30)
+    check_between("densify.start", densify.start, 0, 1 << 30)
+    check_between("densify.stop", densify.stop, 0.0, 1.0)
+    check_positive("densify.gradient", densify.gradient)
+    for name in (
+        "lr_scale",
+        "means_lr",
+        "scales_lr",
+        "quats_lr",
+        "opacities_lr",
+        "sh0_lr",
+        "shN_lr",
+        "exposure_lr",
+        "pose_lr",
+        "eps",
+    ):
+        check_positive(f"optim.{name}", getattr(optim, name))
+    for beta in optim.betas:
+        check_between("optim.betas", beta, 0.0, 0.9999999)
+    for name in ("means_final", "ssim_weight", "coarse_share"):
+        check_between(f"optim.{name}", getattr(optim, name), 0.0, 1.0)
+    check_between("optim.views", optim.views, 1, 1024)
+    if optim.coarse is not None and optim.coarse not in (1, 2, 4, 8, 16):
+        raise ValueError(f"--optim.coarse must be 1, 2, 4, 8 or 16, got {optim.coarse}")
+    check_between("optim.sh_every", optim.sh_every, 1, 1 << 30)
+    check_between("optim.depth", optim.depth, 0.0, 1e6)
+    check_run(run)
