@@ -58,12 +58,12 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
         for (int block = 0; block < kBlocks; ++block)
             for (int pixel = 0; pixel < kBlockPixels; ++pixel) planes[k][block][pixel] = 0.0f;
     Left left(tile);
-    const Lanes lanes(tile);
+    const Centres centres(tile);
     for (i64 pair = tile.begin; pair < tile.end; ++pair) hits[pair] = 0;
     walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
         for (int part = 0; part < kParts; ++part) {
             float* at = left.now[block] + part * kWidth;
-            const vfloat x = lanes.x[block % 4], y = lanes.y[block / 4][part];
+            const vfloat x = centres.x[block % 4], y = centres.y[block / 4][part];
             vfloat before = load(at), sums[C > 0 ? C : 1];
             NEURAL_UNROLL for (int k = 0; k < C; ++k) sums[k] = load(planes[k][block] + part * kWidth);
             for (int i = 0; i < n; ++i) {
@@ -135,7 +135,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
         if (grad_background) grad_background[k] = sum(total);
     }
     Left left(tile);
-    const Lanes lanes(tile);
+    const Centres centres(tile);
     for (i64 pair = tile.begin; pair < tile.end; ++pair) {
         if (pair + kAhead < tile.end) __builtin_prefetch(lists.records + lists.gaussians[pair + kAhead] * lists.stride);
         const u32 shown = hits[pair];
@@ -151,7 +151,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
             for (int part = 0; part < kParts; ++part) {
                 const int at = part * kWidth;
                 vfloat before = load(left.now[block] + at);
-                const Layer found = layer(record, lanes.x[block % 4], lanes.y[block / 4][part], before);
+                const Layer found = layer(record, centres.x[block % 4], centres.y[block / 4][part], before);
                 store(left.now[block] + at, select(found.stopped, splat(0.0f), before));
                 vfloat own{};
                 NEURAL_UNROLL for (i64 k = 0; k < channels; ++k) {
@@ -164,7 +164,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                 store(behind[block] + at, after);
                 const vmask free = without(found.kept, above(found.alpha, splat(blending::kMaxAlpha)));
                 const vfloat v = or_zero(free, blending::slope(found.weight, found.alpha, own, after,
-                                                               1.0f / (1.0f - found.alpha)));
+                                                               inverse(1.0f - found.alpha)));
                 const vfloat x = v * found.dx, y = v * found.dy;
                 q[0] += v;
                 q[1] += x;
@@ -226,9 +226,10 @@ void gather(const Lists& lists, i64 n, i64 n_gaussians, i64 n_channels, const i6
         add(j, rows);
         NEURAL_UNROLL for (int i = 0; i < kWidth; ++i) q[j * kWidth + i] = rows[sum_lane(i)];
     }
-    vfloat geometry[4];
-    NEURAL_UNROLL for (int k = 0; k < 4; ++k)
-        geometry[k] = load_strided(lists.records + n * lists.stride + 2 + k, lists.stride, here);
+    vfloat geometry[4]{}; // a, b, c, l; 0 where nothing shows: culled Gaussians may have anything
+    for (int i = 0; i < here; ++i)
+        if (starts[n + i] < starts[n + i + 1])
+            for (int k = 0; k < 4; ++k) geometry[k][i] = lists.records[(n + i) * lists.stride + 2 + k];
     const auto g = blending::gradients<vfloat>({q[0], q[1], q[2], q[3], q[4], q[5]}, geometry[0], geometry[1],
                                                geometry[2], exp2(-geometry[3]));
     const auto write = [&](float* to, vfloat v) { store(to + n, v, here); };

@@ -16,12 +16,12 @@ struct Share { // of a pair
 
 // Calls visit(part, place in the batch, layer) for what reaches a block.
 template <class Visit>
-NEURAL_HD void run(const Batch& batch, int block, const i32* list, int n, const Lanes& lanes, Left& left,
+NEURAL_HD void run(const Batch& batch, int block, const i32* list, int n, const Centres& centres, Left& left,
                    const Visit& visit) {
     for (int part = 0; part < kParts; ++part) {
         vfloat before = load(left.now[block] + part * kWidth);
         for (int i = 0; i < n; ++i) {
-            const Layer found = layer(batch.records[list[i]], lanes.x[block % 4], lanes.y[block / 4][part], before);
+            const Layer found = layer(batch.records[list[i]], centres.x[block % 4], centres.y[block / 4][part], before);
             visit(part, list[i], found);
             if (bits(found.stopped) && left.stop(block, part, found.stopped, before)) break;
         }
@@ -38,11 +38,11 @@ void gaussian_contributions(const float* records, i64 n, const i64* offsets, con
     const Scratch<Share> shares(offsets[n_tiles]);
     parallel_for(n_tiles, n_threads, [&](i64 index) {
         const Tile tile(lists, width, height, index);
-        const Lanes lanes(tile);
+        const Centres centres(tile);
         Left left(tile);
         for (i64 pair = tile.begin; pair < tile.end; ++pair) shares.data[slots[pair]] = {0.0f, 0};
         walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
-            run(batch, block, list, n, lanes, left, [&](int, int item, const Layer& found) {
+            run(batch, block, list, n, centres, left, [&](int, int item, const Layer& found) {
                 Share& share = shares.data[slots[batch.first + item]];
                 share.weight += lane_sum(found.weight);
                 share.pixels += __builtin_popcount(bits(found.kept));
@@ -63,14 +63,14 @@ void gaussian_median_depth(const float* records, const i64* offsets, const i32* 
     const Lists lists{records, record_stride(1), offsets, gaussians};
     parallel_for(tile_count(width, height), n_threads, [&](i64 index) {
         const Tile tile(lists, width, height, index);
-        const Lanes lanes(tile);
+        const Centres centres(tile);
         Left left(tile);
         float found_at[kBlocks][kBlockPixels] = {};
         float reached[kBlocks][kBlockPixels]; // what reaches the next Gaussian
         for (auto& block : reached)
             for (float& pixel : block) pixel = 1.0f;
         walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
-            run(batch, block, list, n, lanes, left, [&](int part, int item, const Layer& found) {
+            run(batch, block, list, n, centres, left, [&](int part, int item, const Layer& found) {
                 float *at = found_at[block] + part * kWidth, *next = reached[block] + part * kWidth;
                 const vfloat before = load(next), after = before - found.weight;
                 const vmask crosses = both(above(before, splat(0.5f)), at_least(splat(0.5f), after));
