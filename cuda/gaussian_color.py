@@ -31,11 +31,12 @@ def gaussian_color(
         sh0: Coefficients of degree 0.
         shN: Those above, K = 0, 3, 8 or 15.
         degree: Up to which coefficients count, 0 to 3; K may hold more, whose gradient is 0.
-        opacities: Gaussians with 0 here are skipped: their colour and gradients are 0. It has no gradient.
+        opacities: Gaussians with 0 here are skipped: their colour and gradients are 0, and a run of them costs next to
+            nothing. It has no gradient.
 
     Returns:
-        sRGB, 0 or more; the transposed view of [3, N]. Differentiable once with respect to `means`, `centre`, `sh0` and
-        `shN`; the sum for `centre` does not depend on the number of threads.
+        sRGB, 0 or more (0 where a channel is not finite); the transposed view of [3, N]. Differentiable once with
+        respect to `means`, `centre`, `sh0` and `shN`; the sum for `centre` does not depend on the number of threads.
 
     Raises:
         TypeError, ValueError: A wrong dtype, shape or device, or a degree beyond K.
@@ -49,10 +50,11 @@ def gaussian_color(
     checks.require("gaussian_color", "shN", shN, (n, "K", 3), device=device)
     if opacities is not None:
         checks.require("gaussian_color", "opacities", opacities, (n,), device=device)
-    if degree not in range(4) or COEFFICIENTS[degree] > shN.shape[1]:
+    coefficients = shN.shape[1]
+    if coefficients not in COEFFICIENTS or degree not in range(4) or COEFFICIENTS[degree] > coefficients:
         raise ValueError(
-            f"gaussian_color: degree must be 0 to 3 and needs {COEFFICIENTS} coefficients in shN, got degree {degree} "
-            f"with {shN.shape[1]}"
+            "gaussian_color: degree must be 0 to 3, and shN hold 0, 3, 8 or 15 coefficients, at least "
+            f"(degree + 1)^2 - 1 of them; got degree {degree} with {coefficients}"
         )
     tensors = (means, centre, sh0, shN)
     if torch.compiler.is_compiling():
