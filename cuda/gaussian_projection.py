@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, jit, library
 from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_projection as reference
 
 Model = Literal["perspective", "orthographic", "opencv", "fisheye"]
 MODELS = reference.MODELS
+_BLOCK = 128  # threads of the CUDA kernels
 
 
 class Projected(NamedTuple):
@@ -122,9 +123,8 @@ class _Projection(Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        camera = any(ctx.needs_input_grad[4:6])
-        found = _backward(*grads[:4], *ctx.saved_tensors, *ctx.settings, camera)
-        return *found, None, None
+        arguments: tuple[Any, ...] = (*grads[:4], *ctx.saved_tensors, *ctx.settings, any(ctx.needs_input_grad[4:6]))
+        return *_backward(*arguments), None, None
 
 
 def _split(image: Float[Tensor, "9 N"]) -> Projected:
@@ -141,15 +141,24 @@ def _forward(
     distortion: Tensor | None,
     *settings: Any,
 ) -> Float[Tensor, "9 N"]:
-    if checks.backend(means) != "cpu":
+    backend = checks.backend(means)
+    if backend == "reference":
         return reference.forward(means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion, *settings)
     n = means.shape[0]
     image = means.new_empty(9, n)
+    if n == 0:
+        return image
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
     camera = _camera(w2c, intrinsics, distortion, *settings)
-    lib.gaussian_projection_forward(
-        *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(), threads()
-    )
+    if backend == "cpu":
+        lib.gaussian_projection_forward(
+            *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(), threads()
+        )
+    else:
+        jit.launch(
+            "gaussian_projection", "gaussian_projection_forward", {"MODEL": settings[6]}, n,
+            (*parameters, n, torch.tensor(camera, device=means.device), image),
+        )  # fmt: skip
     return image
 
 
@@ -178,31 +187,40 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     settings = (width, height, near, far, blur, antialiased, model, fold)
     grads = (grad_means2d, grad_conics, grad_opacities, grad_depths)
-    if checks.backend(means) != "cpu":
+    backend = checks.backend(means)
+    if backend == "reference":
         inputs = (means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion)
         return reference.backward(*inputs, settings, grads)
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
     out = [torch.empty_like(t) for t in parameters]
     camera = _camera(w2c, intrinsics, distortion, *settings)
-    sums = torch.zeros(16) if camera_too else None
-    pairs: list[int] = []
-    keep = []
+    strided: list[Any] = []
     for grad in (grad_means2d, grad_conics):
-        source, stride_n, stride_k = (None, 0, 0) if grad is None else checks.rows(grad)
-        keep.append(source)
-        pairs += [checks.pointer(source), stride_n, stride_k]
-    singles = [None if g is None else g.contiguous() for g in (grad_opacities, grad_depths)]
-    lib.gaussian_projection_backward(
-        *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(), *pairs,
-        *map(checks.pointer, singles), *(t.data_ptr() for t in out), checks.pointer(sums), threads(),
-    )  # fmt: skip
+        strided += (None, 0, 0) if grad is None else checks.rows(grad)
+    plain = [None if g is None else g.contiguous() for g in (grad_opacities, grad_depths)]
+    sums = torch.zeros(16) if camera_too else None
+    if backend == "cpu":
+        lib.gaussian_projection_backward(
+            *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(),
+            checks.pointer(strided[0]), *strided[1:3], checks.pointer(strided[3]), *strided[4:],
+            *map(checks.pointer, plain), *(t.data_ptr() for t in out), checks.pointer(sums), threads(),
+        )  # fmt: skip
+    elif n > 0:
+        blocks = means.new_empty(-(-n // _BLOCK), 16) if camera_too else None
+        jit.launch(
+            "gaussian_projection", "gaussian_projection_backward", {"MODEL": model}, n,
+            (*parameters, n, torch.tensor(camera, device=means.device), image, *strided, *plain, *out, blocks),
+            block=_BLOCK,
+        )  # fmt: skip
+        sums = None if blocks is None else blocks.sum(dim=0, dtype=torch.float64).to(w2c.device, torch.float32)
     if sums is None:
         return *out, None, None
-    grad_w2c = torch.zeros(4, 4, dtype=w2c.dtype)
+    sums = sums.to(w2c)
+    grad_w2c = torch.zeros_like(w2c, memory_format=torch.contiguous_format)
     grad_w2c[:3, :3] = sums[:9].view(3, 3)
     grad_w2c[:3, 3] = sums[9:12]
-    return *out, grad_w2c.to(w2c.device), sums[12:].to(intrinsics)
+    return *out, grad_w2c, sums[12:].to(intrinsics)
 
 
 def _camera(
