@@ -21,24 +21,19 @@ typedef projection::Unscented<float, lens::Fisheye<float>, true> Form;
 typedef projection::Linear<float> Form;
 #endif
 
-__device__ __forceinline__ projection::Camera camera_of(const float* c) {
-    projection::Camera k;
-    for (int i = 0; i < 9; ++i) k.w[i] = c[i];
-    for (int i = 0; i < 3; ++i) k.t[i] = c[9 + i];
-    k.fx = c[12], k.fy = c[13], k.cx = c[14], k.cy = c[15], k.width = c[16], k.height = c[17];
-    k.near_ = c[18], k.far_ = c[19], k.blur = c[20];
-    k.antialiased = c[21] != 0.0f, k.orthographic = MODEL == 1;
-    for (int i = 0; i < 8; ++i) k.distortion.k[i] = c[23 + i];
-    k.distortion.fold = c[31];
-    return k;
-}
+// Pose, lens and settings, as all kernels here take them.
+#define CAMERA_PARAMETERS                                                                                            \
+    const float *w2c, const float *intrinsics, const float *distortion, float width, float height, float near_,      \
+        float far_, float blur, float antialiased, float fold
+#define CAMERA                                                                                                        \
+    projection::camera_of(w2c, intrinsics, distortion, width, height, near_, far_, blur, antialiased != 0.0f, MODEL, fold)
 
 extern "C" __global__ void gaussian_projection_forward(const float* means, const float* quats, const float* log_scales,
-                                                       const float* logits, i64 n, const float* camera, float* image) {
+                                                       const float* logits, i64 n, CAMERA_PARAMETERS, float* image) {
     const i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i >= n) return;
     projection::Image<float> out;
-    const bool seen = projection::image<Form>(camera_of(camera), means + 3 * i, quats + 4 * i, log_scales + 3 * i,
+    const bool seen = projection::image<Form>(CAMERA, means + 3 * i, quats + 4 * i, log_scales + 3 * i,
                                               logits[i], Machine{}, out);
     const float rows[9] = {out.x, out.y, out.conic[0], out.conic[1], out.conic[2],
                            out.opacity, out.depth, out.extent[0], out.extent[1]};
@@ -47,7 +42,7 @@ extern "C" __global__ void gaussian_projection_forward(const float* means, const
 
 // camera_sums: [blocks, 16], the sums of each block; nullptr: not wanted.
 extern "C" __global__ void gaussian_projection_backward(
-    const float* means, const float* quats, const float* log_scales, const float* logits, i64 n, const float* camera,
+    const float* means, const float* quats, const float* log_scales, const float* logits, i64 n, CAMERA_PARAMETERS,
     const float* image, const float* grad_means2d, i64 gm_n, i64 gm_k, const float* grad_conics, i64 gc_n, i64 gc_k,
     const float* grad_opacities, const float* grad_depths, float* grad_means, float* grad_quats,
     float* grad_log_scales, float* grad_logits, float* camera_sums) {
@@ -61,7 +56,7 @@ extern "C" __global__ void gaussian_projection_backward(
         if (grad_opacities) up.opacity = grad_opacities[i];
         if (grad_depths) up.depth = grad_depths[i];
         const float conic[3] = {image[2 * n + i], image[3 * n + i], image[4 * n + i]};
-        projection::backward<Form>(camera_of(camera), means + 3 * i, quats + 4 * i, log_scales + 3 * i, logits[i],
+        projection::backward<Form>(CAMERA, means + 3 * i, quats + 4 * i, log_scales + 3 * i, logits[i],
                                    conic, up, Machine{}, g);
     }
     if (i < n) {

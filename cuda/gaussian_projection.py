@@ -1,7 +1,6 @@
 """Gaussians seen by a camera: centre, inverse covariance, opacity, depth and extent of each in the image."""
 
 import math
-from array import array
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from neural.cuda.reference import gaussian_projection as reference
 Model = Literal["perspective", "orthographic", "opencv", "fisheye"]
 MODELS = reference.MODELS
 _BLOCK = 128  # threads of the CUDA kernels
+_POSE_DTYPES = (torch.float32, torch.float64)
 
 
 class Projected(NamedTuple):
@@ -65,16 +65,18 @@ def project(
         quats: Rotations w x y z of any length from 1e-15 to 1e15.
         log_scales: Logarithms of the standard deviations along the rotated axes.
         opacity_logits: Opacities before the sigmoid.
-        w2c: World to camera (x right, y down, z forward), rotation and translation; float32 or float64.
-        intrinsics: fx fy cx cy in pixels; for `orthographic` fx and fy are pixels per scene unit. As w2c's dtype.
+        w2c: World to camera (x right, y down, z forward), rotation and translation; float32 or float64, on the means'
+            device or the CPU.
+        intrinsics: fx fy cx cy in pixels; for `orthographic` fx and fy are pixels per scene unit. As w2c
+            in dtype and device.
         size: Width and height in pixels.
         near: Smallest depth that is seen, above 0 but for `orthographic`.
         far: Largest depth that is seen.
         blur: Variance in square pixels that is added to each 2D covariance.
         antialiased: Dim what the blur has widened (Mip-Splatting's 2D filter).
         model: The projection. Lenses are those of `neural.cameras`.
-        distortion: Of the lens: k1 k2 p1 p2 k3 k4 k5 k6 (opencv) or k1 k2 k3 k4 0 0 0 0 (fisheye), float32 or float64;
-            None for none. It has no gradient.
+        distortion: Of the lens: k1 k2 p1 p2 k3 k4 k5 k6 (opencv) or k1 k2 k3 k4 0 0 0 0 (fisheye), as w2c; None for
+            none. It has no gradient.
         fold: Undistorted radius (opencv) or angle (fisheye) from which on the lens sees nothing: `neural.lenses.fold`.
 
     Returns:
@@ -93,11 +95,12 @@ def project(
     checks.require("project", "quats", quats, (n, 4), device=device)
     checks.require_like("project", "log_scales", log_scales, means)
     checks.require("project", "opacity_logits", opacity_logits, (n,), device=device)
-    checks.require("project", "w2c", w2c, (4, 4), (torch.float32, torch.float64))
-    checks.require("project", "intrinsics", intrinsics, (4,), w2c.dtype)
+    pose_device = None if isinstance(w2c, Tensor) and w2c.is_cpu else device
+    checks.require("project", "w2c", w2c, (4, 4), _POSE_DTYPES, pose_device)
+    checks.require("project", "intrinsics", intrinsics, (4,), w2c.dtype, w2c.device)
     width, height = size
     if distortion is not None:
-        checks.require("project", "distortion", distortion, (8,), (torch.float32, torch.float64))
+        checks.require("project", "distortion", distortion, (8,), w2c.dtype, w2c.device)
     _check(width, height, near, far, blur, model)
     settings = (width, height, near, far, blur, antialiased, MODELS.index(model), fold)
     tensors = (means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion)
@@ -128,7 +131,10 @@ class _Projection(Function):
 
 
 def _split(image: Float[Tensor, "9 N"]) -> Projected:
-    return Projected(image[:2].t(), image[2:5].t(), image[5], image[6], image[7:].t())
+    n = image.shape[1]
+    view, step = image.as_strided, max(n, 1)  # half the time of slices and transposes
+    pairs = view((n, 2), (1, step)), view((n, 3), (1, step), 2 * n), view((n, 2), (1, step), 7 * n)
+    return Projected(pairs[0], pairs[1], view((n,), (1,), 5 * n), view((n,), (1,), 6 * n), pairs[2])
 
 
 def _forward(
@@ -149,15 +155,15 @@ def _forward(
     if n == 0:
         return image
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
-    camera = _camera(w2c, intrinsics, distortion, *settings)
+    camera = _camera(w2c, intrinsics, distortion, means)
     if backend == "cpu":
         lib.gaussian_projection_forward(
-            *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(), threads()
+            *[t.data_ptr() for t in parameters], n, *map(checks.pointer, camera), *settings, image.data_ptr(), threads()
         )
     else:
         jit.launch(
             "gaussian_projection", "gaussian_projection_forward", {"MODEL": settings[6]}, n,
-            (*parameters, n, torch.tensor(camera, device=means.device), image),
+            (*parameters, n, *camera, *_scalars(*settings), image),
         )  # fmt: skip
     return image
 
@@ -194,7 +200,7 @@ def _backward(
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
     out = [torch.empty_like(t) for t in parameters]
-    camera = _camera(w2c, intrinsics, distortion, *settings)
+    camera = _camera(w2c, intrinsics, distortion, means)
     strided: list[Any] = []
     for grad in (grad_means2d, grad_conics):
         strided += (None, 0, 0) if grad is None else checks.rows(grad)
@@ -202,7 +208,7 @@ def _backward(
     sums = torch.zeros(16) if camera_too else None
     if backend == "cpu":
         lib.gaussian_projection_backward(
-            *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(),
+            *[t.data_ptr() for t in parameters], n, *map(checks.pointer, camera), *settings, image.data_ptr(),
             checks.pointer(strided[0]), *strided[1:3], checks.pointer(strided[3]), *strided[4:],
             *map(checks.pointer, plain), *(t.data_ptr() for t in out), checks.pointer(sums), threads(),
         )  # fmt: skip
@@ -210,7 +216,7 @@ def _backward(
         blocks = means.new_empty(-(-n // _BLOCK), 16) if camera_too else None
         jit.launch(
             "gaussian_projection", "gaussian_projection_backward", {"MODEL": model}, n,
-            (*parameters, n, torch.tensor(camera, device=means.device), image, *strided, *plain, *out, blocks),
+            (*parameters, n, *camera, *_scalars(*settings), image, *strided, *plain, *out, blocks),
             block=_BLOCK,
         )  # fmt: skip
         sums = None if blocks is None else blocks.sum(dim=0, dtype=torch.float64).to(w2c.device, torch.float32)
@@ -220,19 +226,22 @@ def _backward(
     grad_w2c = torch.zeros_like(w2c, memory_format=torch.contiguous_format)
     grad_w2c[:3, :3] = sums[:9].view(3, 3)
     grad_w2c[:3, 3] = sums[9:12]
-    return *out, grad_w2c, sums[12:].to(intrinsics)
+    return *out, grad_w2c, sums[12:].clone()
 
 
-def _camera(
-    w2c: Tensor, intrinsics: Tensor, distortion: Tensor | None, width: int, height: int, *settings: float
-) -> "array[float]":
-    """As the kernels take it; see gaussian_projection.h."""
-    *others, fold = settings
-    rows = w2c.tolist()
-    rotation = [v for row in rows[:3] for v in row[:3]]
-    translation = [row[3] for row in rows[:3]]
-    bends = [0.0] * 8 if distortion is None else distortion.tolist()
-    return array("f", [*rotation, *translation, *intrinsics.tolist(), width, height, *others, *bends, fold])
+def _camera(w2c: Tensor, intrinsics: Tensor, distortion: Tensor | None, means: Tensor) -> tuple[Tensor | None, ...]:
+    """As kernels read them: fp32 where the means are."""
+    if w2c.dtype is not torch.float32 or w2c.device != means.device:
+        w2c, intrinsics = w2c.to(means), intrinsics.to(means)
+        distortion = None if distortion is None else distortion.to(means)
+    return w2c.contiguous(), intrinsics.contiguous(), None if distortion is None else distortion.contiguous()
+
+
+def _scalars(
+    width: int, height: int, near: float, far: float, blur: float, antialiased: bool, model: int, fold: float
+) -> tuple[float, ...]:
+    """The settings as CUDA kernels take them; the model is compiled in."""
+    return float(width), float(height), float(near), float(far), float(blur), float(antialiased), float(fold)
 
 
 def _check(width: int, height: int, near: float, far: float, blur: float, model: str) -> None:

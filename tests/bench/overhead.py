@@ -8,6 +8,8 @@ from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
+from neural.cuda.gaussian_color import gaussian_color
+from neural.cuda.gaussian_projection import project
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.levels import describe
 from neural.cuda.mlp import MLPSpec, mlp
@@ -23,7 +25,7 @@ BAR = 15.0  # microseconds
 
 def run(size: Size) -> list[Row]:
     repeats, batch = (15, 500) if size == "full" else (2, 5)
-    work = {**encoding_calls(), **volume_calls(), **occupancy_calls()}
+    work = {**encoding_calls(), **volume_calls(), **occupancy_calls(), **gaussian_calls()}
     with threads(1):
         times = interleave(work, repeats, batch=batch)
     return [Row(name, times.of(name, 1e6), "us", at_most=BAR) for name in work]
@@ -97,4 +99,16 @@ def occupancy_calls() -> dict[str, Work]:
         "occupancy_update": lambda: occupancy.update(thickness, cells, values, 0.95),
         "occupancy_mean": lambda: occupancy.mean(thickness),
         "occupancy_pack": lambda: occupancy.pack(thickness, threshold),
+    }
+
+
+def gaussian_calls() -> dict[str, Work]:
+    """One call of each op of splatting on 16 Gaussians."""
+    means, quats, log_scales, logits = _rand(N, 3) + 1, _rand(N, 4), _rand(N, 3) - 4, _rand(N)
+    parameters = [x.requires_grad_() for x in (means, quats, log_scales, logits)]
+    w2c, intrinsics, centre = torch.eye(4), torch.tensor([32.0, 32.0, 32.0, 32.0]), torch.zeros(3)
+    sh0, rest = _rand(N, 3).requires_grad_(), _rand(N, 15, 3).requires_grad_()
+    return {
+        "gaussian_projection": lambda: project(*parameters, w2c, intrinsics, (64, 64)),
+        "gaussian_color": lambda: gaussian_color(parameters[0], centre, sh0, rest, 3),
     }

@@ -12,6 +12,8 @@ from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
+from neural.cuda.gaussian_color import gaussian_color
+from neural.cuda.gaussian_projection import project
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import MLPSpec
@@ -79,6 +81,17 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         distortion,
     ),
     "frequency": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: frequency(positions, 4)),
+    "gaussian_color": (
+        lambda: {"means": torch.rand(7, 3), "centre": torch.zeros(3), "sh0": torch.rand(7, 3),
+                 "shN": torch.rand(7, 15, 3), "opacities": torch.rand(7)},
+        lambda **given: gaussian_color(**given, degree=3),
+    ),
+    "project": (
+        lambda: {"means": torch.rand(7, 3), "quats": torch.randn(7, 4), "log_scales": torch.rand(7, 3) - 3,
+                 "opacity_logits": torch.rand(7), "w2c": torch.eye(4), "intrinsics": torch.full((4,), 30.0),
+                 "distortion": torch.rand(8) * 0.01},
+        lambda **given: project(**given, size=(64, 48), model="opencv"),
+    ),
     "hash_grid": (_table, hash_grid),
     "mlp": (
         lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
