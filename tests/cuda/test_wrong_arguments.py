@@ -13,7 +13,9 @@ from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
 from neural.cuda.gaussian_blend import blend, contributions, median_depth
+from neural.cuda.gaussian_color import gaussian_color
 from neural.cuda.gaussian_noise import gaussian_noise
+from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.mlp import mlp, mlp_input_gradient
@@ -123,6 +125,17 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "gaussian_noise": (
         lambda: {"means": torch.zeros(7, 3), "quats": torch.rand(7, 4), "log_scales": torch.rand(7, 3),
                  "opacity_logits": torch.full((7,), -6.0) + torch.rand(7)}, _noise,
+    ),
+    "gaussian_color": (
+        lambda: {"means": torch.rand(7, 3), "centre": torch.zeros(3), "sh0": torch.rand(7, 3),
+                 "shN": torch.rand(7, 15, 3), "opacities": torch.rand(7)},
+        lambda **given: gaussian_color(**given, degree=3),
+    ),
+    "project": (
+        lambda: {"means": torch.rand(7, 3), "quats": torch.randn(7, 4), "log_scales": torch.rand(7, 3) - 3,
+                 "opacity_logits": torch.rand(7), "w2c": torch.eye(4), "intrinsics": torch.full((4,), 30.0),
+                 "distortion": torch.rand(8) * 0.01},
+        lambda **given: project(**given, size=(64, 48), model="opencv"),
     ),
     "hash_grid": (_table, hash_grid),
     "mlp": (
