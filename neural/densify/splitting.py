@@ -8,6 +8,7 @@ from neural.densify.population import Population
 from neural.gaussians.order import rotations
 
 SPACING = 1.5  # between neighbours, in their own standard deviations
+_UNIT = 1 << 30  # of shares: whole numbers of it add up without rounding
 
 
 @torch.no_grad()
@@ -64,22 +65,22 @@ def spread(weights: Float[Tensor, "N"], total: int, uniform: float) -> Int[Tenso
     counts = torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
     if total == 0 or len(rows) == 0:
         return counts
-    cap = -(-total // len(rows))
-    shares = _held(weights[rows].double(), total, cap)
-    edges = (shares.cumsum(0) + uniform).floor().long().clamp(max=total)
-    edges[-1] = total
+    shares = _held(weights[rows].double(), total, cap=-(-total // len(rows)))
+    edges = (shares.cumsum(0) + int(uniform * _UNIT)).div(_UNIT, rounding_mode="floor")
     counts[rows] = edges.diff(prepend=edges.new_zeros(1))
     return counts
 
 
-def _held(weights: Float[Tensor, "N"], total: int, cap: int) -> Float[Tensor, "N"]:
-    """Shares of `total` by weight, none above `cap`; what is cut off goes to the others."""
+def _held(weights: Float[Tensor, "N"], total: int, cap: int) -> Int[Tensor, "N"]:
+    """Shares of `total` by weight in units, none above `cap`: what is cut off goes to the others."""
     ascending, order = weights.sort(stable=True)
     held = torch.arange(len(weights) - 1, -1, -1, device=weights.device)  # those after each in the order
     factors = (total - cap * held) / ascending.cumsum(0)  # if exactly those are held at the cap
-    free = factors * ascending <= cap  # true for a first stretch, which is not held
-    last = int(free.sum()) - 1
+    last = int((factors * ascending <= cap).sum()) - 1  # it holds for a first stretch, which is free
     shares = torch.full_like(weights, cap)
     if last >= 0:
         shares[order[: last + 1]] = (factors[last] * ascending[: last + 1]).clamp(0, cap)
-    return shares
+    whole = (shares * _UNIT).round().long()
+    missing = total * _UNIT - int(whole.sum())
+    whole[order[0 if missing > 0 else -1]] += missing  # to the smallest, which has room; off the largest
+    return whole
