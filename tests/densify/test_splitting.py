@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural.densify.splitting import split, spread
+from neural.densify.splitting import SPACING, split, spread
 from neural.gaussians.order import rotations
 from tests.densify.conftest import Make
 from tests.densify.test_population import moments, tags
@@ -49,7 +49,7 @@ def test_siblings_have_the_spread_and_the_thickness_of_the_one(make: Make, n: in
     thickness = -torch.log1p(-population.opacities()[rows]) * scales[:, axis]
     assert float(thickness.sum()) == pytest.approx(-math.log(0.3) * float(log_scales[axis].exp()), rel=1e-5)
     gaps = (means[1:] - means[:-1]).norm(dim=1) / scales[0, axis]
-    torch.testing.assert_close(gaps, torch.full_like(gaps, 1.5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(gaps, torch.full_like(gaps, SPACING), atol=1e-3, rtol=0)
 
 
 def test_opaque_and_zero_opacities_split_to_finite_values(make: Make) -> None:
