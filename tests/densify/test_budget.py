@@ -162,3 +162,17 @@ def test_values_out_of_range_are_named() -> None:
     for given in ({"max_gaussians": 0}, {"max_gaussians": 5, "unseen": 0}):
         with pytest.raises(ValueError, match="Budget: max_gaussians and unseen must be 1 or more"):
             Budget(**given)
+
+
+def test_scores_are_squares_and_unneeded_ones_are_made_to_fade(make: Make) -> None:
+    """One more for a pull of 1 and one of 3: by squares the second has it nine times in ten."""
+    strategy, taken = Budget(3, start=100, stop=0.1), 0
+    for seed in range(300):
+        population = make(2)
+        strategy.prepare(population)
+        strategy.observe(population, view(torch.tensor([1.0, 3.0])))
+        strategy.refine(100, 1000, population, chance(seed))
+        taken += tags(population).tolist() == [0, 1, 1]
+    assert taken == pytest.approx(270, abs=16)
+    assert strategy.regulariser() == (0.01, 0.01)
+    assert Budget(3, opacity_weight=0.0, scale_weight=0.0).regulariser() == (0.0, 0.0)
