@@ -1,20 +1,23 @@
 """Gaussians to pictures: projection, colours, tiles and blending of one view, in order."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cameras import Cameras
+from neural import lenses
+from neural.cameras import CAMERA_MODELS, Cameras
 from neural.cuda.gaussian_blend import blend
 from neural.cuda.gaussian_color import gaussian_color
-from neural.cuda.gaussian_projection import Projected, project
+from neural.cuda.gaussian_projection import Model, Projected, project
 from neural.cuda.gaussian_tiles import intersect
 from neural.gaussians.model import Gaussians
+from neural.rays import image_rays
 from neural.render.rendering import Rendering
 
-NEAR = 0.01  # of the scene's extent: what is closer to a camera is not drawn
+_PROJECTIONS: dict[str, Model] = {"pinhole": "perspective", "opencv": "opencv", "fisheye": "fisheye"}
 
 
 class View(NamedTuple):
@@ -25,12 +28,31 @@ class View(NamedTuple):
         intrinsics: fx fy cx cy in pixels.
         size: Width and height in pixels.
         near: Smallest depth that is drawn, scene units.
+        model: Projection of the lens.
+        distortion: Of the lens; None for none.
+        fold: Where the lens ends; see `neural.lenses.fold`.
     """
 
     w2c: Float[Tensor, "4 4"]
     intrinsics: Float[Tensor, "4"]
     size: tuple[int, int]
     near: float
+    model: Model = "perspective"
+    distortion: Float[Tensor, "8"] | None = None
+    fold: float = math.inf
+
+    @classmethod
+    def of(cls, cameras: Cameras, index: int, near: float) -> "View":
+        """Camera `index`; gradients flow into its pose."""
+        kind = int(cameras.models[index])
+        width, height = cameras.sizes[index].tolist()
+        lens = cameras.distortion[index]
+        bent = bool(lens.any()) or CAMERA_MODELS[kind] == "fisheye"
+        return cls(
+            cameras[index].w2c[0], cameras.intrinsics[index].to(cameras.c2w), (width, height), near,
+            _PROJECTIONS[CAMERA_MODELS[kind]] if bent else "perspective", lens.to(cameras.c2w) if bent else None,
+            lenses.fold(lens, kind) if bent else math.inf,
+        )  # fmt: skip
 
 
 class Splatted(NamedTuple):
@@ -70,7 +92,8 @@ def splat(
     """
     projected = project(
         gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits, view.w2c, view.intrinsics,
-        view.size, near=view.near, antialiased=gaussians.antialiased,
+        view.size, near=view.near, antialiased=gaussians.antialiased, model=view.model, distortion=view.distortion,
+        fold=view.fold,
     )  # fmt: skip
     centre = -(view.w2c[:3, :3].T @ view.w2c[:3, 3]).to(gaussians.means)
     features = gaussian_color(
@@ -103,13 +126,11 @@ def render_camera(
         background: sRGB behind everything.
         near: Smallest depth that is drawn.
     """
-    width, height = cameras.sizes[index].tolist()
     device = gaussians.means.device
-    view = View(cameras.w2c[index], cameras.intrinsics[index].to(cameras.c2w), (width, height), near)
-    shown = splat(gaussians, view, background=background.to(device), with_depth=True)
+    shown = splat(gaussians, View.of(cameras, index, near), background=background.to(device), with_depth=True)
     assert shown.depth is not None
-    fx, fy, cx, cy = (float(v) for v in cameras.intrinsics[index])
-    x = (torch.arange(width, device=device) + 0.5 - cx) / fx
-    y = (torch.arange(height, device=device) + 0.5 - cy) / fy
-    along = (1 + x.square()[None, :] + y.square()[:, None]).sqrt()  # distance over z
-    return Rendering(shown.rgb.reshape(-1, 3), shown.alpha.flatten(), (shown.depth * along).flatten())
+    depth = shown.depth.flatten()
+    if CAMERA_MODELS[int(cameras.models[index])] != "fisheye":  # whose depths are distances already
+        directions = image_rays(cameras, index).directions
+        depth = depth / (directions.to(device) @ cameras.c2w[index, :3, 2].to(depth))
+    return Rendering(shown.rgb.reshape(-1, 3), shown.alpha.flatten(), depth)

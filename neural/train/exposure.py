@@ -57,7 +57,7 @@ class _Affine(Function):
 def _mix(image: Tensor, matrix: Tensor) -> Tensor:
     """matrix @ colour, in the planar order in which images are made."""
     planes = image.unbind(-1)
-    return torch.stack([sum(row[k] * planes[k] for k in range(3)) for row in matrix]).permute(1, 2, 0)  # type: ignore[misc]
+    return torch.stack([sum(row[k] * planes[k] for k in range(3)) for row in matrix]).permute(1, 2, 0)
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -1,10 +1,15 @@
 """What a resolved configuration stands for: the Gaussians of the first step, and how they come and go."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neural.densify.adaptive import AdaptiveControl
+from neural.densify.budget import Budget
+from neural.densify.fixed import Fixed
 from neural.densify.mcmc import MCMC
 from neural.densify.strategy import Strategy
 from neural.gaussians.model import Gaussians
@@ -49,12 +54,24 @@ def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3
     return gaussians
 
 
-def build_strategy(config: SplatsConfig) -> Strategy:
-    """The way that Gaussians come and go."""
+def build_strategy(config: SplatsConfig, extent: float) -> Strategy:
+    """The way that Gaussians come and go.
+
+    Args:
+        config: Resolved.
+        extent: Of the scene.
+    """
     densify, most = config.densify, config.model.max_gaussians
     assert most is not None, "the configuration is not resolved"
-    given = {"start": densify.start, "stop": densify.stop, "every": densify.every}
+    given: dict[str, Any] = {"start": densify.start, "stop": densify.stop, "every": densify.every}
     schedule = {name: value for name, value in given.items() if value is not None}
     if densify.strategy == "mcmc":
         return MCMC(most, **schedule)
-    raise NotImplementedError(densify.strategy)
+    if densify.strategy == "budget":
+        return Budget(most, absolute=densify.absolute, **schedule)
+    if densify.strategy == "adaptive":
+        return AdaptiveControl(
+            extent, max_gaussians=most, absolute=densify.absolute, gradient=densify.gradient, reset=densify.reset,
+            **schedule,
+        )  # fmt: skip
+    return Fixed()

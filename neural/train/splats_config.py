@@ -32,9 +32,9 @@ class SplatModelConfig:
     init_gaussians: int | None = None
     """Gaussians at the start: a random choice of the points, or the random ones; at most `max_gaussians`."""
     init_opacity: float | None = None
-    """Opacity of each at the start; 0.5 for mcmc, else 0.1."""
+    """Opacity of each at the start; 0.5 from points for mcmc, else 0.1."""
     init_scale: float | None = None
-    """Times the spacing of the neighbours; 0.5 for mcmc, else 1."""
+    """Times the spacing of the neighbours; 0.5 from chance, else 1."""
     antialiased: bool = False
     """Compensate opacity for the low-pass filter of small Gaussians (Mip-Splatting); files carry the mark."""
     sky: bool = False
@@ -68,7 +68,7 @@ class SplatOptimConfig:
     """Loss, Adam and its schedules."""
 
     lr_scale: float | None = None
-    """Times the rates of all that a Gaussian has: short runs must go faster. 1 for 30,000 steps and more, 3 on a CPU."""
+    """Times the rates of all that a Gaussian has: runs of a few thousand steps go faster; 3 on a CPU, 1 on a GPU."""
     means_lr: float = 1.6e-4
     """Of centres, times the scene's extent."""
     means_final: float = 0.01
@@ -92,7 +92,7 @@ class SplatOptimConfig:
     views: int = 1
     """Photographs per step; rates grow with the root of it."""
     coarse: int | None = None
-    """Photographs are this many times smaller at the start (1, 2, 4 or 8), then twice as large, ...; 4 on a CPU if
+    """Photographs are this many times smaller at the start (1, 2, 4 or 8), then twice as large, ...; 2 on a CPU if
     they are large enough, 1 on a GPU."""
     coarse_share: float = 0.4
     """Share of the run until photographs have their size."""
@@ -169,12 +169,12 @@ def resolve(
     coarse = optim.coarse
     if coarse is None:
         coarse = 1
-        while device == "cpu" and coarse < 4 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
+        while device == "cpu" and coarse < 2 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
             coarse *= 2
     scale = optim.lr_scale
     if scale is None:
         scale = 3.0 if device == "cpu" else 1.0
-    mcmc = strategy == "mcmc"
+    dense = strategy == "mcmc" and init == "points"
     return dataclasses.replace(
         config,
         model=dataclasses.replace(
@@ -182,8 +182,8 @@ def resolve(
             max_gaussians=most,
             init=init,
             init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
-            init_opacity=(0.5 if mcmc else 0.1) if model.init_opacity is None else model.init_opacity,
-            init_scale=(0.5 if mcmc else 1.0) if model.init_scale is None else model.init_scale,
+            init_opacity=(0.5 if dense else 0.1) if model.init_opacity is None else model.init_opacity,
+            init_scale=(0.5 if init == "random" else 1.0) if model.init_scale is None else model.init_scale,
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
         optim=dataclasses.replace(optim, coarse=coarse, lr_scale=scale),

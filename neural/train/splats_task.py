@@ -64,12 +64,13 @@ class SplatsTask:
         self._cameras = {
             factor: scaled.cameras.relative_to(origin).to(device) for factor, scaled in self._views.scenes.items()
         }
+        self._cached_views: dict[tuple[int, int], View] = {}
         n = len(train.cameras)
         self._poses = PoseRefinement(n).to(device) if optim.refine_poses else None
         self._exposure = Exposure(n).to(device) if optim.exposure else None
         self.optimiser = self._build_optimiser()
         self.population = Population(self.gaussians, self.optimiser)
-        self.strategy: Strategy = build_strategy(config)
+        self.strategy: Strategy = build_strategy(config, self.extent)
         self.strategy.prepare(self.population)
 
     def _build_optimiser(self) -> Adam:
@@ -267,12 +268,11 @@ class SplatsTask:
         return timed
 
     def _camera(self, factor: int, index: int) -> View:
-        cameras = self._cameras[factor]
         if self._poses is not None:
-            cameras = self._poses(cameras[index], index)
-            index = 0
-        width, height = cameras.sizes[index].tolist()
-        return View(cameras.w2c[index], cameras.intrinsics[index], (width, height), self.near)
+            return View.of(self._poses(self._cameras[factor][index], index), 0, self.near)
+        if (factor, index) not in self._cached_views:
+            self._cached_views[factor, index] = View.of(self._cameras[factor], index, self.near)
+        return self._cached_views[factor, index]
 
     def _degree(self, step: int, steps: int | None) -> int:
         """Of the spherical harmonics that are learnt by now."""
