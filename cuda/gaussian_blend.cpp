@@ -1,285 +1,340 @@
-// Blending on the CPU: a tile is one task, a vector is a piece of a 4x4 block of pixels, and each block walks only the
-// Gaussians that reach it. Backward goes along that list twice: forth to know alpha and T of each, back with what lies
-// behind. What a Gaussian gets from a tile is a row of sums over pixels, left in a slot of its own; slots are added in
-// order, so results do not depend on the number of threads.
+// Gaussian blending on the CPU: lanes are pixels of a 4x4 block, tiles are handed to threads. Backward leaves the
+// moments of every pair in a slot of its own; slots of a Gaussian lie together and are added in the order of its tiles,
+// so results do not depend on the thread count.
 #include "gaussian_blend.h"
 #include "common/features.h"
-#include "common/tile.h"
+#include "common/transpose.h"
+#include "gaussian_block.h"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
-constexpr i64 kBatch = 256; // pairs staged at once, in the forward pass
+constexpr i64 kChunk = 1024; // Gaussians of a task
 
-struct Image {
-    i64 width, height;
-    const float* background;
-    float *colors, *alphas;
-};
+// Calls visit(Constant<C>) with C = n_channels for the usual numbers of channels and 0 for others.
+template <class Visit> void with_channels(i64 n_channels, const Visit& visit) {
+    switch (n_channels) {
+    case 1: return visit(Constant<1>{});
+    case 3: return visit(Constant<3>{});
+    case 4: return visit(Constant<4>{});
+    default: return visit(Constant<0>{});
+    }
+}
+
+// Rows of four pixels between a block's lanes and an image.
+template <class Move> NEURAL_HD void for_rows(const Tile& tile, i64 width, const Move& move) { // (block, pixel, at, n)
+    for (int block = 0; block < kBlocks; ++block) {
+        const int x = block % 4 * 4, n = tile.columns - x < 4 ? tile.columns - x : 4;
+        for (int row = 0; row < 4 && n > 0; ++row) {
+            const int y = block / 4 * 4 + row;
+            if (y < tile.rows) move(block, row * 4, (tile.top + y) * width + tile.left + x, n);
+        }
+    }
+}
+NEURAL_HD void put(const float (*from)[kBlockPixels], const Tile& tile, i64 width, float* image) {
+    for_rows(tile, width, [&](int block, int pixel, i64 at, int n) {
+        if (n == 4) __builtin_memcpy(image + at, from[block] + pixel, 16);
+        else for (int i = 0; i < n; ++i) image[at + i] = from[block][pixel + i];
+    });
+}
+NEURAL_HD void take(const float* image, const Tile& tile, i64 width, float (*to)[kBlockPixels]) { // 0 outside
+    for (int block = 0; block < kBlocks; ++block)
+        for (int pixel = 0; pixel < kBlockPixels; ++pixel) to[block][pixel] = 0.0f;
+    if (!image) return;
+    for_rows(tile, width, [&](int block, int pixel, i64 at, int n) {
+        if (n == 4) __builtin_memcpy(to[block] + pixel, image + at, 16);
+        else for (int i = 0; i < n; ++i) to[block][pixel + i] = image[at + i];
+    });
+}
+
+typedef float Plane[kBlocks][kBlockPixels]; // one quantity of a tile's pixels
 
 template <int C>
-void forward(const float* rows, const i64* offsets, const i32* gaussians, const u16* masks, const Image& image,
-             i32* reached, int n_threads) {
-    struct Memory {
-        alignas(64) float staged[kBatch * kRow];
-        u8 lists[kBlocks * kBatch];
-        struct {
-            Light light;
-            vfloat color[C];
-        } pieces[kBlocks * kPieces];
-    };
-    const i64 n_tiles = ((image.width + kTile - 1) / kTile) * ((image.height + kTile - 1) / kTile);
-    parallel_for_with<Memory>(1, n_tiles, n_threads, [&](i64 tile, Memory* memory) {
-        const TilePlace place(tile, image.width, image.height);
-        u32 open = 0; // blocks with pixels that light still passes
-        for (int b = 0; b < kBlocks; ++b) {
-            if (place.has(b)) open |= 1u << b;
-            for (int p = 0; p < kPieces; ++p) {
-                auto& piece = memory->pieces[b * kPieces + p];
-                piece.light = Light::full();
-                for (int k = 0; k < C; ++k) piece.color[k] = splat(0.0f);
-            }
-        }
-        i64 at = offsets[tile];
-        const i64 end = offsets[tile + 1];
-        while (at < end && open) {
-            const i64 n = end - at < kBatch ? end - at : kBatch;
-            i32 lengths[kBlocks];
-            stage(rows, gaussians + at, n, place, memory->staged);
-            list_blocks(masks + at, n, kBatch, memory->lists, lengths);
-            for (u32 left = open; left; left &= left - 1) {
-                const int b = __builtin_ctz(left);
-                const u8* const list = memory->lists + b * kBatch;
-                bool passes = false;
-                for (int p = 0; p < kPieces; ++p) {
-                    auto& piece = memory->pieces[b * kPieces + p];
-                    const vfloat x = piece_x(b), y = piece_y(b, p);
-                    Light light = piece.light;
-                    vfloat color[C];
-                    for (int k = 0; k < C; ++k) color[k] = piece.color[k];
-                    for (i32 i = 0; i < lengths[b]; ++i) {
-                        if (i % 8 == 7 && !light.any_left()) break;
-                        const float* const row = memory->staged + list[i] * kRow;
-                        vfloat before;
-                        const vfloat alpha = light.add(alpha_at(row, x, y), before);
-                        const vfloat weight = alpha * before;
-                        for (int k = 0; k < C; ++k) color[k] += weight * row[kFeatures + k];
+void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* background, i64 width, i64 height,
+             float* colors, float* alphas, float* left_over, u16* hits, Plane* planes) {
+    const i64 channels = C > 0 ? C : n_channels;
+    for (i64 k = 0; k < channels; ++k)
+        for (int block = 0; block < kBlocks; ++block)
+            for (int pixel = 0; pixel < kBlockPixels; ++pixel) planes[k][block][pixel] = 0.0f;
+    Left left(tile);
+    const Centres centres(tile);
+    for (i64 pair = tile.begin; pair < tile.end; ++pair) hits[pair] = 0;
+    walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
+        for (int part = 0; part < kParts; ++part) {
+            float* at = left.now[block] + part * kWidth;
+            const vfloat x = centres.x[block % 4], y = centres.y[block / 4][part];
+            vfloat before = load(at), sums[C > 0 ? C : 1];
+            NEURAL_UNROLL for (int k = 0; k < C; ++k) sums[k] = load(planes[k][block] + part * kWidth);
+            for (int i = 0; i < n; ++i) {
+                const float* record = batch.records[list[i]];
+                const Layer found = layer(record, x, y, before);
+                hits[batch.first + list[i]] |= u16(u32(bits(found.kept) != 0) << block);
+                NEURAL_UNROLL for (int k = 0; k < C; ++k) sums[k] += found.weight * record[kGeometry + k];
+                if constexpr (C == 0)
+                    for (i64 k = 0; k < channels; ++k) {
+                        float* sum = planes[k][block] + part * kWidth;
+                        store(sum, load(sum) + found.weight * record[kGeometry + k]);
                     }
-                    piece.light = light;
-                    for (int k = 0; k < C; ++k) piece.color[k] = color[k];
-                    passes |= light.any_left();
-                }
-                if (!passes) open &= ~(1u << b);
+                if (bits(found.stopped) && left.stop(block, part, found.stopped, before)) break;
             }
-            at += n;
+            store(at, before);
+            NEURAL_UNROLL for (int k = 0; k < C; ++k) store(planes[k][block] + part * kWidth, sums[k]);
         }
-        reached[tile] = i32(at - offsets[tile]);
-        for (int b = 0; b < kBlocks; ++b)
-            for (int p = 0; p < kPieces && place.has(b); ++p) {
-                const auto& piece = memory->pieces[b * kPieces + p];
-                const i64 plane = image.width * image.height;
-                store_piece(image.alphas, image.width, 1, place, b, p, 1.0f - piece.light.last);
-                for (int k = 0; k < C; ++k) {
-                    const float behind = image.background ? image.background[k] : 0.0f;
-                    store_piece(image.colors + k * plane, image.width, 1, place, b, p,
-                                piece.color[k] + piece.light.last * behind);
-                }
-            }
     });
+    Plane &alpha = planes[channels], &end = planes[channels + 1];
+    for (int block = 0; block < kBlocks; ++block)
+        for (int part = 0; part < kParts; ++part) {
+            const vfloat rest = left.last(block, part);
+            store(end[block] + part * kWidth, rest);
+            store(alpha[block] + part * kWidth, 1.0f - rest);
+            for (i64 k = 0; k < channels && background; ++k) {
+                float* sum = planes[k][block] + part * kWidth;
+                store(sum, load(sum) + rest * background[k]);
+            }
+        }
+    for (i64 k = 0; k < channels; ++k) put(planes[k], tile, width, colors + k * width * height);
+    put(alpha, tile, width, alphas);
+    put(end, tile, width, left_over);
 }
 
-constexpr int kSums = 16; // floats that a pair's pixels are added into: 6 moments, C colours, two absolute sums
-constexpr int kAbsolute = 10;
+// A slot: the moments of v, the sums of |dL/d centre| for absgrad, and dL/d features, each quantity's place by at().
+constexpr int kMoments = 8;
+template <int C> struct Slot {
+    static constexpr int quantities = C > 0 ? kMoments + C : kMoments;                           // summed in registers
+    static constexpr int parts = (quantities + kWidth - 1) / kWidth;                             // vectors of those
+    static i64 vectors(i64 n_channels) { return C > 0 ? parts : parts + (n_channels + kWidth - 1) / kWidth; }
+};
 
 struct Upstream {
-    const float* colors;
-    i64 sh, sw, sc;
-    const float *alphas, *background;
+    const float *colors, *left, *grad_colors, *grad_alphas;
 };
 
-// r[0 .. 15] += sum over lanes of v[lane] ones[lane] + w[lane] twos[lane], rows of 16 floats.
-NEURAL_HD void add_products(const float* v, const float* w, const float* ones, const float* twos, float* r) {
-    vfloat sums[kPieces];
-    for (int q = 0; q < kPieces; ++q) sums[q] = load(r + q * kWidth);
-    for (int lane = 0; lane < kWidth; ++lane)
-        for (int q = 0; q < kPieces; ++q)
-            sums[q] += v[lane] * load(ones + lane * kSums + q * kWidth) + w[lane] * load(twos + lane * kSums + q * kWidth);
-    for (int q = 0; q < kPieces; ++q) store(r + q * kWidth, sums[q]);
-}
-
-struct Lengths { // of the parts of a thread's memory, in floats, for tiles of at most n pairs
-    i64 staged, lists, sums, walk, total;
-
-    explicit Lengths(i64 n) {
-        n = (n + 15) / 16 * 16;
-        staged = n * kRow, lists = n * kBlocks, sums = n * kSums, walk = n * (2 * kWidth + 1);
-        total = staged + lists + sums + walk + 16;
+// Leaves the slots of a tile's pairs, and its share of the background's gradient.
+template <int C, bool kAbsolute>
+void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstream& up, const i32* slots,
+              const u16* hits, i64 width, i64 height, float* sums, float* grad_background, Plane* planes) {
+    const i64 channels = C > 0 ? C : n_channels, n_vectors = Slot<C>::vectors(n_channels);
+    Plane* grad = planes; // [channels]
+    Plane &behind = planes[channels], &value = planes[channels + 1], &weights = planes[channels + 2];
+    // behind begins as everything: g . C - g_alpha T_end
+    take(up.left, tile, width, weights);
+    take(up.grad_alphas, tile, width, behind);
+    for (int i = 0; i < kBlocks; ++i)
+        for (int j = 0; j < kBlockPixels; ++j) behind[i][j] *= -weights[i][j];
+    for (i64 k = 0; k < channels; ++k) {
+        take(up.grad_colors ? up.grad_colors + k * width * height : nullptr, tile, width, grad[k]);
+        take(up.colors + k * width * height, tile, width, value);
+        vfloat total{};
+        for (int i = 0; i < kBlocks; ++i)
+            for (int j = 0; j < kBlockPixels; j += kWidth) {
+                const vfloat g = load(grad[k][i] + j);
+                store(behind[i] + j, load(behind[i] + j) + g * load(value[i] + j));
+                total += g * load(weights[i] + j);
+            }
+        if (grad_background) grad_background[k] = sum(total);
     }
-};
-
-template <int C, bool Absolute>
-void backward_tile(const TilePlace& place, const float* rows, const i32* gaussians, const u16* masks, const i32* slots,
-                   i64 n, const Upstream& up, float* memory, const Lengths& parts, float* partials,
-                   double* grad_background) {
-    constexpr int kPartial = 6 + C + (Absolute ? 2 : 0);
-    float* const staged = memory;
-    i32* const lists = (i32*)(staged + parts.staged);
-    float* const sums = (float*)lists + parts.lists;
-    float* const alphas = sums + parts.sums; // of the Gaussians that a piece meets, then T in front of each
-    const i64 room = parts.sums / kSums;
-    float* const befores = alphas + room * kWidth;
-    i32* const met = (i32*)(befores + room * kWidth);
-    i32 lengths[kBlocks];
-    stage(rows, gaussians, n, place, staged);
-    list_blocks(masks, n, room, lists, lengths);
-    for (i64 i = 0; i < n * kSums; ++i) sums[i] = 0.0f;
-    alignas(64) float ones[kWidth * kSums] = {}, twos[kWidth * kSums] = {}, v_lanes[kWidth], w_lanes[kWidth];
-    for (int b = 0; b < kBlocks; ++b)
-        for (int p = 0; p < kPieces && place.has(b); ++p) {
-            const vfloat x = piece_x(b), y = piece_y(b, p);
-            Light light = Light::full();
-            i32 n_met = 0;
-            for (i32 i = 0; i < lengths[b]; ++i) {
-                if (i % 8 == 7 && !light.any_left()) break;
-                const i32 place_of = lists[b * room + i];
-                vfloat before;
-                const vfloat alpha = light.add(alpha_at(staged + i64(place_of) * kRow, x, y), before);
-                store(alphas + i64(n_met) * kWidth, alpha);
-                store(befores + i64(n_met) * kWidth, before);
-                met[n_met] = place_of;
-                n_met += any(alpha > 0.0f);
-            }
-            vfloat g[C];
-            for (int k = 0; k < C; ++k) g[k] = load_piece(up.colors + k * up.sc, up.sh, up.sw, place, b, p);
-            vfloat behind{};
-            if (up.alphas) behind -= load_piece(up.alphas, place.width, 1, place, b, p);
-            for (int k = 0; k < C; ++k) {
-                if (up.background) behind += up.background[k] * g[k];
-                if (grad_background) grad_background[k] += lane_sum(light.last * g[k]);
-            }
-            behind *= light.last;
-            for (int lane = 0; lane < kWidth; ++lane) {
-                const float moments[6] = {1.0f, x[lane], y[lane], x[lane] * x[lane], x[lane] * y[lane], y[lane] * y[lane]};
-                for (int k = 0; k < 6; ++k) ones[lane * kSums + k] = moments[k];
-                for (int k = 0; k < C; ++k) twos[lane * kSums + 6 + k] = g[k][lane];
-            }
-            for (i32 i = n_met - 1; i >= 0; --i) {
-                const float* const row = staged + i64(met[i]) * kRow;
-                const vfloat alpha = load(alphas + i64(i) * kWidth), before = load(befores + i64(i) * kWidth);
-                vfloat along = g[0] * row[kFeatures];
-                for (int k = 1; k < C; ++k) along += g[k] * row[kFeatures + k];
-                const vfloat weight = alpha * before;
-                const vfloat to_alpha = before * along - behind / (1.0f - alpha);
-                behind += weight * along;
-                const vfloat v = alpha < blend::kMaxAlpha ? to_alpha * alpha : splat(0.0f);
-                store(v_lanes, v);
-                store(w_lanes, weight);
-                float* const own = sums + i64(met[i]) * kSums;
-                add_products(v_lanes, w_lanes, ones, twos, own);
-                if constexpr (Absolute) { // |v (A dx + B dy)|; row holds the conic times constants
-                    const vfloat dx = x - row[0], dy = y - row[1];
-                    constexpr float unscale = -1.0f / blend::kLog2e;
-                    own[kAbsolute] += lane_sum(abs(v * (2.0f * row[2] * dx + row[3] * dy))) * -unscale;
-                    own[kAbsolute + 1] += lane_sum(abs(v * (row[3] * dx + 2.0f * row[4] * dy))) * -unscale;
+    Left left(tile);
+    const Centres centres(tile);
+    for (i64 pair = tile.begin; pair < tile.end; ++pair) {
+        if (pair + kAhead < tile.end) __builtin_prefetch(lists.records + lists.gaussians[pair + kAhead] * lists.stride);
+        const u32 shown = hits[pair];
+        float* slot = sums + slots[pair] * n_vectors * kWidth;
+        if (!shown) {
+            for (i64 j = 0; j < n_vectors; ++j) store(slot + j * kWidth, splat(0.0f));
+            continue;
+        }
+        const float* record = lists.records + lists.gaussians[pair] * lists.stride;
+        vfloat q[Slot<C>::parts * kWidth]{};
+        for (u32 rest = shown; rest; rest &= rest - 1) {
+            const int block = __builtin_ctz(rest);
+            for (int part = 0; part < kParts; ++part) {
+                const int at = part * kWidth;
+                vfloat before = load(left.now[block] + at);
+                const Layer found = layer(record, centres.x[block % 4], centres.y[block / 4][part], before);
+                store(left.now[block] + at, select(found.stopped, splat(0.0f), before));
+                vfloat own{};
+                NEURAL_UNROLL for (i64 k = 0; k < channels; ++k) {
+                    const vfloat g = load(grad[k][block] + at);
+                    own += g * record[kGeometry + k];
+                    if constexpr (C > 0) q[kMoments + k] += found.weight * g;
+                }
+                if constexpr (C == 0) store(weights[block] + at, found.weight);
+                const vfloat after = load(behind[block] + at) - found.weight * own;
+                store(behind[block] + at, after);
+                const vmask free = without(found.kept, above(found.alpha, splat(blending::kMaxAlpha)));
+                const vfloat v = or_zero(free, blending::slope(found.weight, found.alpha, own, after,
+                                                               inverse(1.0f - found.alpha)));
+                const vfloat x = v * found.dx, y = v * found.dy;
+                q[0] += v;
+                q[1] += x;
+                q[2] += y;
+                q[3] += x * found.dx;
+                q[4] += x * found.dy;
+                q[5] += y * found.dy;
+                if constexpr (kAbsolute) {
+                    q[6] += abs(2.0f * record[2] * x + record[3] * y);
+                    q[7] += abs(record[3] * x + 2.0f * record[4] * y);
                 }
             }
         }
-    for (i64 i = 0; i < n; ++i) {
-        const float *const row = staged + i * kRow, *const s = sums + i * kSums;
-        float* const out = partials + i64(slots[i]) * kPartial;
-        constexpr float unscale = -1.0f / blend::kLog2e;
-        blend::gradients({s[0], s[1], s[2], s[3], s[4], s[5]}, row[0], row[1], 2.0f * unscale * row[2],
-                         unscale * row[3], 2.0f * unscale * row[4], row[5], out);
-        for (int k = 0; k < C; ++k) out[6 + k] = s[6 + k];
-        if constexpr (Absolute) out[6 + C] = s[kAbsolute], out[7 + C] = s[kAbsolute + 1];
+        NEURAL_UNROLL for (int j = 0; j < Slot<C>::parts; ++j) {
+            constexpr int last = Slot<C>::quantities - (Slot<C>::parts - 1) * kWidth;
+            if (j + 1 < Slot<C>::parts) lane_sums<kWidth>(q + j * kWidth);
+            else lane_sums<last>(q + j * kWidth);
+            store(slot + j * kWidth, q[j * kWidth]);
+        }
+        if constexpr (C == 0) {
+            for (i64 first = 0; first < channels; first += kWidth) {
+                vfloat f[kWidth]{};
+                for (int k = 0; k < kWidth && first + k < channels; ++k)
+                    for (u32 rest = shown; rest; rest &= rest - 1) {
+                        const int block = __builtin_ctz(rest);
+                        for (int at = 0; at < kBlockPixels; at += kWidth)
+                            f[k] += load(weights[block] + at) * load(grad[first + k][block] + at);
+                    }
+                lane_sums<kWidth>(f);
+                store(slot + Slot<C>::parts * kWidth + first, f[0]);
+            }
+        }
     }
 }
 
-struct Gradients {
-    float *means2d, *conics, *opacities, *features, *background, *absolute;
+struct Outputs {
+    float *means2d, *conics, *opacities, *features, *absolute;
 };
 
-template <int C, bool Absolute>
-void backward(const float* rows, i64 n, const i64* offsets, const i32* gaussians, const u16* masks, const i32* slots,
-              const i32* starts, const i32* reached, i64 width, i64 height, const Upstream& up, const Gradients& grad,
-              int n_threads) {
-    constexpr int kPartial = 6 + C + (Absolute ? 2 : 0);
-    constexpr i64 kChunk = 4096;
-    const i64 n_tiles = ((width + kTile - 1) / kTile) * ((height + kTile - 1) / kTile);
-    i64 longest = 1;
-    for (i64 t = 0; t < n_tiles; ++t) longest = reached[t] > longest ? reached[t] : longest;
-    const Lengths parts(longest);
-    const Scratch<float> partials(i64(starts[n]) * kPartial + 1);
-    const Scratch<double> backgrounds(grad.background ? n_tiles * C : 1);
-    parallel_for_with<float>(parts.total, n_tiles, n_threads, [&](i64 tile, float* memory) {
-        const TilePlace place(tile, width, height);
-        const i64 first = offsets[tile], count = reached[tile];
-        double* const behind = grad.background ? backgrounds.data + tile * C : nullptr;
-        for (int k = 0; behind && k < C; ++k) behind[k] = 0.0;
-        backward_tile<C, Absolute>(place, rows, gaussians + first, masks + first, slots + first, count, up, memory,
-                                   parts, partials.data, behind);
-        for (i64 i = first + count; i < offsets[tile + 1]; ++i)
-            for (int k = 0; k < kPartial; ++k) partials.data[i64(slots[i]) * kPartial + k] = 0.0f;
-    });
-    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        for (i64 g = chunk * kChunk; g < end; ++g) {
-            float total[kPartial] = {};
-            for (i64 slot = starts[g]; slot < starts[g + 1]; ++slot)
-                for (int k = 0; k < kPartial; ++k) total[k] += partials.data[slot * kPartial + k];
-            grad.means2d[g] = total[0], grad.means2d[n + g] = total[1];
-            for (int k = 0; k < 3; ++k) grad.conics[k * n + g] = total[2 + k];
-            grad.opacities[g] = total[5];
-            for (int k = 0; k < C; ++k) grad.features[k * n + g] = total[6 + k];
-            if constexpr (Absolute)
-                grad.absolute[g] += __builtin_sqrtf(total[6 + C] * total[6 + C] + total[7 + C] * total[7 + C]);
+// Adds the slots of kWidth Gaussians from n on, and turns moments into gradients.
+template <int C, bool kAbsolute>
+void gather(const Lists& lists, i64 n, i64 n_gaussians, i64 n_channels, const i64* starts, const float* sums,
+            const Outputs& out) {
+    const i64 n_vectors = Slot<C>::vectors(n_channels), count = n_gaussians - n;
+    const int here = count < kWidth ? int(count) : kWidth;
+    vfloat q[Slot<C>::parts * kWidth];
+    const auto add = [&](i64 j, vfloat(&rows)[kWidth]) { // vector j of the slots; then rows[sum_lane(i)] is quantity i
+        for (int i = 0; i < kWidth; ++i) {
+            vfloat total{};
+            if (i < here)
+                for (i64 at = starts[n + i]; at < starts[n + i + 1]; ++at)
+                    total += load(sums + (at * n_vectors + j) * kWidth);
+            rows[i] = total;
         }
-    });
-    if (!grad.background) return;
-    for (int k = 0; k < C; ++k) {
-        double sum = 0.0;
-        for (i64 t = 0; t < n_tiles; ++t) sum += backgrounds.data[t * C + k];
-        grad.background[k] = float(sum);
+        transpose(rows);
+    };
+    NEURAL_UNROLL for (int j = 0; j < Slot<C>::parts; ++j) {
+        vfloat rows[kWidth];
+        add(j, rows);
+        NEURAL_UNROLL for (int i = 0; i < kWidth; ++i) q[j * kWidth + i] = rows[sum_lane(i)];
+    }
+    vfloat geometry[4]{}; // a, b, c, l; 0 where nothing shows: culled Gaussians may have anything
+    for (int i = 0; i < here; ++i)
+        if (starts[n + i] < starts[n + i + 1])
+            for (int k = 0; k < 4; ++k) geometry[k][i] = lists.records[(n + i) * lists.stride + 2 + k];
+    const auto g = blending::gradients<vfloat>({q[0], q[1], q[2], q[3], q[4], q[5]}, geometry[0], geometry[1],
+                                               geometry[2], exp2(-geometry[3]));
+    const auto write = [&](float* to, vfloat v) { store(to + n, v, here); };
+    write(out.means2d, g.mean_x);
+    write(out.means2d + n_gaussians, g.mean_y);
+    write(out.conics, g.a);
+    write(out.conics + n_gaussians, g.b);
+    write(out.conics + 2 * n_gaussians, g.c);
+    write(out.opacities, g.opacity);
+    if constexpr (kAbsolute) {
+        const vfloat norm = ellipse::kLn2 * sqrt(q[6] * q[6] + q[7] * q[7]);
+        write(out.absolute, load(out.absolute + n, here) + norm);
+    }
+    if constexpr (C > 0) {
+        NEURAL_UNROLL for (int k = 0; k < C; ++k) write(out.features + k * n_gaussians, q[kMoments + k]);
+    } else {
+        for (i64 first = 0; first < n_channels; first += kWidth) {
+            vfloat rows[kWidth];
+            add(Slot<C>::parts + first / kWidth, rows);
+            for (int k = 0; k < kWidth && first + k < n_channels; ++k)
+                write(out.features + (first + k) * n_gaussians, rows[sum_lane(k)]);
+        }
     }
 }
+
+i64 tile_count(i64 width, i64 height) { return ((width + kTile - 1) / kTile) * ((height + kTile - 1) / kTile); }
 
 } // namespace
 
-void gaussian_blend_forward(const float* means2d, i64 m_stride_n, i64 m_stride_k, const float* conics, i64 c_stride_n,
-                            i64 c_stride_k, const float* opacities, const float* features, i64 f_stride_n,
-                            i64 f_stride_k, i64 n, i64 n_channels, const i64* offsets, const i32* gaussians,
-                            const u16* masks, i64 width, i64 height, const float* background, float* colors,
-                            float* alphas, i32* reached, int n_threads) {
-    const Splats splats{means2d, m_stride_n, m_stride_k, conics, c_stride_n, c_stride_k,
-                        opacities, features, f_stride_n, f_stride_k};
-    const Scratch<float> rows(n * kRow + 1);
-    pack(splats, int(n_channels), n, rows.data, n_threads);
-    with_channels(n_channels, [&](auto c) {
-        forward<decltype(c)::value>(rows.data, offsets, gaussians, masks, {width, height, background, colors, alphas},
-                                    reached, n_threads);
+void gaussian_blend_pack(const float* means2d, i64 m_stride_n, i64 m_stride_k, const float* conics, i64 c_stride_n,
+                         i64 c_stride_k, const float* opacities, const float* features, i64 f_stride_n,
+                         i64 f_stride_k, i64 n, i64 n_channels, float* records, int n_threads) {
+    const Rows mean{means2d, m_stride_n, m_stride_k}, conic{conics, c_stride_n, c_stride_k};
+    const Rows feature{features, f_stride_n, f_stride_k};
+    const i64 stride = record_stride(n_channels), used = (kGeometry + n_channels + kWidth - 1) / kWidth * kWidth;
+    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
+        const i64 end = (chunk + 1) * kChunk < n ? (chunk + 1) * kChunk : n;
+        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
+            const int count = end - i < kWidth ? int(end - i) : kWidth;
+            const vfloat a = -0.5f * ellipse::kLog2E * conic.load_lanes(i, 0, count);
+            const vfloat b = -ellipse::kLog2E * conic.load_lanes(i, 1, count);
+            const vfloat c = -0.5f * ellipse::kLog2E * conic.load_lanes(i, 2, count);
+            const vfloat l = ellipse::kLog2E * log(load(opacities + i, count));
+            const vfloat geometry[kGeometry] = {mean.load_lanes(i, 0, count), mean.load_lanes(i, 1, count), a, b, c, l,
+                                                -0.5f * b / a, -0.5f * b / c};
+            for (i64 first = 0; first < used; first += kWidth) {
+                vfloat rows[kWidth];
+                for (int k = 0; k < kWidth; ++k) {
+                    const i64 at = first + k;
+                    rows[k] = at < kGeometry                ? geometry[at]
+                              : at < kGeometry + n_channels ? feature.load_lanes(i, at - kGeometry, count)
+                                                            : splat(0.0f);
+                }
+                transpose(rows);
+                for (int j = 0; j < count; ++j) store(records + (i + j) * stride + first, rows[j]);
+            }
+        }
     });
 }
 
-void gaussian_blend_backward(const float* means2d, i64 m_stride_n, i64 m_stride_k, const float* conics, i64 c_stride_n,
-                             i64 c_stride_k, const float* opacities, const float* features, i64 f_stride_n,
-                             i64 f_stride_k, i64 n, i64 n_channels, const i64* offsets, const i32* gaussians,
-                             const u16* masks, const i32* slots, const i32* starts, const i32* reached, i64 width,
-                             i64 height, const float* background, const float* grad_colors, i64 g_stride_h,
-                             i64 g_stride_w, i64 g_stride_c, const float* grad_alphas, float* grad_means2d,
-                             float* grad_conics, float* grad_opacities, float* grad_features, float* grad_background,
-                             float* absolute, int n_threads) {
-    const Splats splats{means2d, m_stride_n, m_stride_k, conics, c_stride_n, c_stride_k,
-                        opacities, features, f_stride_n, f_stride_k};
-    const Scratch<float> rows(n * kRow + 1);
-    pack(splats, int(n_channels), n, rows.data, n_threads);
-    const Upstream up{grad_colors, g_stride_h, g_stride_w, g_stride_c, grad_alphas, background};
-    const Gradients grad{grad_means2d, grad_conics, grad_opacities, grad_features, grad_background, absolute};
+void gaussian_blend_forward(const float* records, i64 n_channels, const float* background, const i64* offsets,
+                            const i32* gaussians, i64 width, i64 height, float* colors, float* alphas, float* left,
+                            u16* hits, int n_threads) {
+    const Lists lists{records, record_stride(n_channels), offsets, gaussians};
     with_channels(n_channels, [&](auto c) {
-        constexpr int C = decltype(c)::value;
-        const auto run = absolute ? &backward<C, true> : &backward<C, false>;
-        run(rows.data, n, offsets, gaussians, masks, slots, starts, reached, width, height, up, grad, n_threads);
+        parallel_for_with<Plane>(n_channels + 2, tile_count(width, height), n_threads, [&](i64 index, Plane* planes) {
+            const Tile tile(lists, width, height, index);
+            forward<decltype(c)::value>(lists, tile, n_channels, background, width, height, colors, alphas, left, hits,
+                                        planes);
+        });
     });
+}
+
+void gaussian_blend_backward(const float* records, i64 n, i64 n_channels, const i64* offsets, const i32* gaussians,
+                             const i64* starts, const i32* slots, const u16* hits, i64 width, i64 height,
+                             const float* colors, const float* left, const float* grad_colors,
+                             const float* grad_alphas, float* grad_means2d, float* grad_conics,
+                             float* grad_opacities, float* grad_features, float* grad_background, float* absolute,
+                             int n_threads) {
+    const Lists lists{records, record_stride(n_channels), offsets, gaussians};
+    const Upstream up{colors, left, grad_colors, grad_alphas};
+    const Outputs out{grad_means2d, grad_conics, grad_opacities, grad_features, absolute};
+    const i64 n_tiles = tile_count(width, height);
+    const Scratch<float> shares(grad_background ? n_tiles * n_channels : 0);
+    const auto run = [&](auto c, auto with_absolute) {
+        constexpr int C = decltype(c)::value;
+        constexpr bool kAbsolute = decltype(with_absolute)::value;
+        const Scratch<float> sums(offsets[n_tiles] * Slot<C>::vectors(n_channels) * kWidth);
+        parallel_for_with<Plane>(n_channels + 3, n_tiles, n_threads, [&](i64 index, Plane* planes) {
+            const Tile tile(lists, width, height, index);
+            backward<C, kAbsolute>(lists, tile, n_channels, up, slots, hits, width, height, sums.data,
+                                   grad_background ? shares.data + index * n_channels : nullptr, planes);
+        });
+        parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
+            const i64 end = (chunk + 1) * kChunk < n ? (chunk + 1) * kChunk : n;
+            for (i64 i = chunk * kChunk; i < end; i += kWidth)
+                gather<C, kAbsolute>(lists, i, n, n_channels, starts, sums.data, out);
+        });
+    };
+    with_channels(n_channels, [&](auto c) { absolute ? run(c, Constant<1>{}) : run(c, Constant<0>{}); });
+    for (i64 k = 0; k < n_channels && grad_background; ++k) {
+        float total = 0.0f;
+        for (i64 index = 0; index < n_tiles; ++index) total += shares.data[index * n_channels + k];
+        grad_background[k] = total;
+    }
 }
 
 } // namespace NEURAL_ISA

@@ -1,47 +1,38 @@
-// Gaussians over one pixel, near to far. At the offset (dx, dy) of the pixel's centre,
-//   alpha = min(0.99, o exp(-(A dx^2 + C dy^2) / 2 - B dx dy)),   left out if below 1/255,
-//   color += T alpha c,   T *= 1 - alpha,   stopping before T would fall below 1e-4 (that Gaussian is not added).
-// With G the gradient of the colour and g_a that of 1 - T,  S_i = sum_{j>i} T_j alpha_j (c_j G) + T_end (background G - g_a):
-//   dL/dalpha_i = T_i (c_i G) - S_i / (1 - alpha_i),   dL/dc_i = T_i alpha_i G.
-// Source: Kerbl et al. 2023, arXiv:2308.04079, eq. 3 and appendix C; Zwicker et al. 2001, "EWA Splatting", eq. 12.
+// Blending of projected Gaussians, per pixel and Gaussian. With T_i what reaches layer i and w_i = T_i alpha_i,
+//   alpha_i = min(0.99, 2^exponent),   T_{i+1} = T_i (1 - alpha_i),   C = sum w_i f_i + T_end background,
+// over the layers with alpha_i >= 1/255 and exponent <= log2(opacity), up to the first that would leave T < 1e-4. With
+// g = dL/dC, own_i = g . f_i, and behind_i = sum_{j>i} w_j own_j + T_end (g . background - dL/dalpha),
+//   dL/dalpha_i = T_i own_i - behind_i / (1 - alpha_i).
+// Position, conic and opacity act through ln alpha: with v = alpha_i dL/dalpha_i (0 where clamped) their gradients are
+// moments of v over the pixels. behind_i is what remains of g . C when the layers up to i are taken off, so both
+// directions walk front to back.
+// Source: Kerbl et al. 2023, arXiv:2308.04079, eq. 3 and appendix C; moments and remainder: ours.
 // V is float on a GPU and a vector of lanes on a CPU.
 #pragma once
-#include "common/platform.cuh"
+#include "common/ellipse.cuh"
 
 namespace neural {
-namespace blend {
+namespace blending {
 
-constexpr float kMinAlpha = 1.0f / 255.0f, kMaxAlpha = 0.99f, kMinTransmittance = 1e-4f;
-constexpr float kLog2e = 1.44269504088896341f;
+constexpr float kMinAlpha = 1.0f / 255.0f, kMaxAlpha = 0.99f, kMinLeft = 1e-4f;
 
-// A Gaussian as pixels read it; the conic is scaled so that the exponent is one of 2.
-struct Splat {
-    float x, y, a, b, c, opacity;
+// alpha dL/dalpha, from 1 / (1 - alpha).
+template <class V> NEURAL_HD V slope(V weight, V alpha, V own, V behind, V inverse) {
+    return weight * own - alpha * (behind * inverse);
+}
+
+// Of v dx^i dy^j.
+template <class V> struct Moments {
+    V one, x, y, xx, xy, yy;
 };
-
-NEURAL_HD Splat splat(float x, float y, float a, float b, float c, float opacity) {
-    return {x, y, -0.5f * kLog2e * a, -kLog2e * b, -0.5f * kLog2e * c, opacity};
-}
-
-// Before anything is left out.
-template <class V, class F> NEURAL_HD V alpha(const Splat& s, V px, V py, const F& f) {
-    const V dx = px - s.x, dy = py - s.y;
-    return f.low(s.opacity * f.exp2((s.a * dx + s.b * dy) * dx + s.c * dy * dy), kMaxAlpha);
-}
-
-// Sums over a Gaussian's pixels of v = dL/dalpha alpha times 1, x, y, x^2, xy, y^2 become its gradients.
-struct Moments {
-    float one, x, y, xx, xy, yy; // positions from the same origin as the centre
+template <class V> struct Gradients {
+    V mean_x, mean_y, a, b, c, opacity; // a, b, c: of the conic
 };
-NEURAL_HD void gradients(const Moments& m, float cx, float cy, float A, float B, float C, float opacity, float* out) {
-    const float x = m.x - cx * m.one, y = m.y - cy * m.one;
-    out[0] = A * x + B * y;
-    out[1] = B * x + C * y;
-    out[2] = -0.5f * (m.xx - 2.0f * cx * m.x + cx * cx * m.one);
-    out[3] = -(m.xy - cx * m.y - cy * m.x + cx * cy * m.one);
-    out[4] = -0.5f * (m.yy - 2.0f * cy * m.y + cy * cy * m.one);
-    out[5] = m.one / opacity;
+// inverse is 1 / opacity; a, b, c are those of the exponent.
+template <class V> NEURAL_HD Gradients<V> gradients(const Moments<V>& m, V a, V b, V c, V inverse) {
+    return {-ellipse::kLn2 * (2.0f * a * m.x + b * m.y), -ellipse::kLn2 * (b * m.x + 2.0f * c * m.y),
+            -0.5f * m.xx, -m.xy, -0.5f * m.yy, m.one * inverse};
 }
 
-} // namespace blend
+} // namespace blending
 } // namespace neural

@@ -1,26 +1,24 @@
-"""Blending of sorted Gaussians into an image, near to far, with early stop; and the way back of its gradients."""
+"""Blends projected Gaussians into an image, tile by tile, front to back, with an early stop."""
 
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, gaussian_blend_cuda, library
 from neural.cuda.autograd import Function
-from neural.cuda.gaussian_tiles import TILE, Tiles
+from neural.cuda.gaussian_tiles import Tiles, count, require_size
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_blend as reference
 
-MOST_CHANNELS = 4  # per pass; more are blended in several
-
 
 class Blended(NamedTuple):
-    """An image.
+    """What `blend` gives.
 
     Attributes:
-        colors: Features blended, on the background if one was given; the permuted view of [C, H, W].
-        alphas: Opacity, 0 to 1.
+        colors: Sum of weight times feature, plus what is left times the background.
+        alphas: Sum of the weights, 0 to 1.
     """
 
     colors: Float[Tensor, "H W C"]
@@ -38,229 +36,264 @@ def blend(
     background: Float[Tensor, "C"] | None = None,
     absolute: Float[Tensor, "N"] | None = None,
 ) -> Blended:
-    r"""Blends Gaussians over each pixel: C = \sum_i T_i alpha_i c_i, T_i = \prod_{j<i} (1 - alpha_j).
+    """Blends the Gaussians of every tile, near to far.
 
-    alpha = min(0.99, o exp(-(A dx^2 + C dy^2) / 2 - B dx dy)) at the pixel's centre; below 1/255 a Gaussian is left
-    out, and a pixel stops before T would fall below 1e-4.
+    alpha = min(0.99, opacity exp(power)) with power = -(A dx^2 + C dy^2) / 2 - B dx dy, weight = T alpha, and
+    T' = T (1 - alpha) is what reaches the next.
+    A Gaussian is skipped in a pixel where power > 0 or alpha < 1/255; a pixel ends before the first that would leave
+    T' < 1e-4.
 
     Args:
-        means2d: Centres in pixels.
-        conics: Inverse covariances A, B, C.
-        opacities: At the centre; 0 where a Gaussian is not seen.
-        features: What is blended, colours and any other channels; four at a time are quickest.
-        tiles: From `neural.cuda.gaussian_tiles.intersect`, for the same Gaussians and size.
-        size: Width and height in pixels.
-        background: Behind the last Gaussian.
-        absolute: Raised in backward by the length of (sum |dL/dx|, sum |dL/dy|) over each Gaussian's pixels, which does
-            not cancel as the gradient of `means2d` does (AbsGS).
+        means2d: Pixels; the first pixel's centre is (0.5, 0.5).
+        conics: A, B, C.
+        opacities: In [0, 1].
+        features: Any number of channels: colours, depths, normals.
+        tiles: Of the same Gaussians, as `gaussian_tiles.intersect` gives them.
+        size: Width and height of the image in pixels, as given to `intersect`.
+        background: Feature of what is behind everything; none counts as 0.
+        absolute: backward adds to it, per Gaussian, the norm over the axes of the sums over pixels of
+            |d loss / d means2d| (absgrad).
 
     Returns:
-        `Blended`, differentiable once with respect to means2d, conics, opacities, features and background. Sums over
-        pixels do not depend on the number of threads. Where alpha is held at 0.99, only features get a gradient.
+        `Blended`, a view of [C, H, W]; differentiable once with respect to the first four and the background.
 
     Raises:
-        TypeError, ValueError: A wrong dtype, shape or device, or tiles of another image.
+        TypeError, ValueError: A wrong dtype, shape or device, tiles of another image, or `absolute` in compiled code.
 
-    Source: Kerbl et al. 2023, arXiv:2308.04079, eq. 3, appendix C; Ye et al. 2024, arXiv:2404.10484 (AbsGS), eq. 8.
+    Source: Kerbl et al. 2023, arXiv:2308.04079, eq. 3 and sec. 6; absgrad: Ye et al. 2024, arXiv:2404.10484, eq. 7.
     """
-    checks.require("blend", "means2d", means2d, ("N", 2))
+    _require(means2d, conics, opacities, tiles, size)
     n, device = means2d.shape[0], means2d.device
-    checks.require("blend", "conics", conics, (n, 3), device=device)
-    checks.require("blend", "opacities", opacities, (n,), device=device)
-    checks.require("blend", "features", features, (n, "C"), device=device)
-    channels = features.shape[1]
+    checks.require("gaussian_blend", "features", features, (n, "C"), device=device)
     if background is not None:
-        checks.require("blend", "background", background, (channels,), device=device)
+        checks.require("gaussian_blend", "background", background, (features.shape[1],), device=device)
     if absolute is not None:
-        checks.require_like("blend", "absolute", absolute, opacities)
-    width, height = size
-    n_tiles = -(-width // TILE) * -(-height // TILE)
-    if len(tiles.offsets) != n_tiles + 1 or len(tiles.starts) != n + 1:
-        raise ValueError(
-            f"blend: tiles are of {len(tiles.starts) - 1} Gaussians in {len(tiles.offsets) - 1} tiles, expected {n} in "
-            f"{n_tiles} for {width}x{height} pixels; call intersect with the same Gaussians and size"
-        )
-    if channels == 0:
-        raise ValueError("blend: features must have at least one channel, got [N, 0]")
-    if channels <= MOST_CHANNELS:
-        return _blend(means2d, conics, opacities, features, background, absolute, tiles, width, height)
-    parts = []
-    for first in range(0, channels, MOST_CHANNELS):
-        chosen = slice(first, min(first + MOST_CHANNELS, channels))
-        behind = None if background is None else background[chosen]
-        parts.append(_blend(means2d, conics, opacities, features[:, chosen], behind, absolute, tiles, width, height))
-    return Blended(torch.cat([part.colors for part in parts], dim=-1), parts[0].alphas)
-
-
-def _blend(
-    means2d: Tensor,
-    conics: Tensor,
-    opacities: Tensor,
-    features: Tensor,
-    background: Tensor | None,
-    absolute: Tensor | None,
-    tiles: Tiles,
-    width: int,
-    height: int,
-) -> Blended:
-    """At most four channels."""
-    tensors = (means2d, conics, opacities, features, background)
+        checks.require("gaussian_blend", "absolute", absolute, (n,), device=device)
+        if not absolute.is_contiguous():
+            raise ValueError("gaussian_blend: absolute must be contiguous, as backward adds to it; call .contiguous()")
+    inputs = (means2d, conics, opacities, features, background)
     if torch.compiler.is_compiling():
-        colors, alphas, _ = torch.ops.neural.gaussian_blend(*tensors, absolute, *tiles, width, height)
-    elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        colors, alphas = _Blend.apply(*tensors, absolute, *tiles, width, height)
+        if absolute is not None:
+            raise ValueError("gaussian_blend: absolute is not collected under torch.compile; call blend outside of it")
+        colors, alphas, *_ = torch.ops.neural.gaussian_blend(*inputs, *tiles, *size)
+    elif torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
+        colors, alphas = _Blend.apply(*inputs, tiles, size, absolute)
     else:
-        colors, alphas, _ = _forward(*tensors, absolute, *tiles, width, height)
+        colors, alphas, *_ = _forward(*inputs, *tiles, *size)
     return Blended(colors.permute(1, 2, 0), alphas)
+
+
+def contributions(
+    means2d: Float[Tensor, "N 2"],
+    conics: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, "N"],
+    tiles: Tiles,
+    size: tuple[int, int],
+) -> tuple[Int[Tensor, "N"], Float[Tensor, "N"]]:
+    """In how many pixels each Gaussian is blended, and the sum of its weights there. Arguments as in `blend`."""
+    _require(means2d, conics, opacities, tiles, size)
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        with torch.no_grad():
+            return reference.contributions(means2d, conics, opacities, tiles.offsets, tiles.gaussians, size)
+    n = means2d.shape[0]
+    counts, weights = torch.empty(n, dtype=torch.int64, device=means2d.device), torch.empty_like(opacities)
+    pairs = [x.contiguous() for x in tiles]
+    records = _pack(means2d, conics, opacities, means2d.new_empty(n, 0))
+    if backend == "cuda":
+        gaussian_blend_cuda.contributions(records, pairs, *size, counts, weights)
+        return counts, weights
+    lib.gaussian_contributions(
+        records.data_ptr(), n, *(x.data_ptr() for x in pairs), *size, counts.data_ptr(), weights.data_ptr(), threads()
+    )
+    return counts, weights
+
+
+def median_depth(
+    means2d: Float[Tensor, "N 2"],
+    conics: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, "N"],
+    depths: Float[Tensor, "N"],
+    tiles: Tiles,
+    size: tuple[int, int],
+) -> Float[Tensor, "H W"]:
+    """Depth at which each pixel's transmittance falls to one half; 0 where it does not. Arguments as in `blend`."""
+    _require(means2d, conics, opacities, tiles, size)
+    checks.require_like("gaussian_blend", "depths", depths, opacities)
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        with torch.no_grad():
+            return reference.median_depth(means2d, conics, opacities, depths, tiles.offsets, tiles.gaussians, size)
+    depth = means2d.new_empty(size[1], size[0])
+    offsets, gaussians = tiles.offsets.contiguous(), tiles.gaussians.contiguous()
+    records = _pack(means2d, conics, opacities, depths[:, None])
+    if backend == "cuda":
+        gaussian_blend_cuda.median_depth(records, offsets, gaussians, depth)
+        return depth
+    lib.gaussian_median_depth(
+        records.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(), *size, depth.data_ptr(), threads()
+    )
+    return depth
+
+
+def _require(means2d: Tensor, conics: Tensor, opacities: Tensor, tiles: Tiles, size: tuple[int, int]) -> None:
+    require_size("gaussian_blend", size)
+    checks.require("gaussian_blend", "means2d", means2d, ("N", 2))
+    n, device = means2d.shape[0], means2d.device
+    checks.require("gaussian_blend", "conics", conics, (n, 3), device=device)
+    checks.require("gaussian_blend", "opacities", opacities, (n,), device=device)
+    checks.require("gaussian_blend", "offsets", tiles.offsets, (count(size) + 1,), torch.int64, device)
+    checks.require("gaussian_blend", "gaussians", tiles.gaussians, ("P",), torch.int32, device)
+    checks.require("gaussian_blend", "starts", tiles.starts, (n + 1,), torch.int64, device)
+    checks.require("gaussian_blend", "slots", tiles.slots, tuple(tiles.gaussians.shape), torch.int32, device)
 
 
 class _Blend(Function):
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        colors, alphas, reached = _forward(*inputs)
-        ctx.save_for_backward(*inputs[:11], reached)
-        ctx.size = inputs[11:]
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        *inputs, tiles, size, absolute = arguments
+        outputs = _forward(*inputs, *tiles, *size)
+        ctx.save_for_backward(*inputs, *tiles, outputs[0], *outputs[2:])
+        ctx.size, ctx.absolute = size, absolute
         ctx.set_materialize_grads(False)
-        return colors, alphas
+        return outputs[0], outputs[1]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_colors: Tensor | None, grad_alphas: Tensor | None) -> tuple[Tensor | None, ...]:
-        *inputs, reached = ctx.saved_tensors
-        return *_backward(grad_colors, grad_alphas, *inputs, reached, *ctx.size), *(None,) * 8
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        found = _backward(grads[0], grads[1], *ctx.saved_tensors, *ctx.size, ctx.absolute)  # type: ignore[call-arg]
+        return *found, None, None, None
 
 
 def _forward(
-    means2d: Tensor,
-    conics: Tensor,
-    opacities: Tensor,
-    features: Tensor,
-    background: Tensor | None,
-    absolute: Tensor | None,
-    offsets: Tensor,
-    gaussians: Tensor,
-    masks: Tensor,
-    slots: Tensor,
-    starts: Tensor,
-    width: int,
-    height: int,
-) -> tuple[Float[Tensor, "C H W"], Float[Tensor, "H W"], Tensor]:
-    """Image and opacity, and how many pairs of each tile were looked at."""
-    if checks.backend(means2d) != "cpu":
-        image = reference.forward(means2d, conics, opacities, features, background, offsets, gaussians, (width, height))
-        return *image, offsets.diff().int()
-    n, channels = features.shape
-    colors, alphas = means2d.new_empty(channels, height, width), means2d.new_empty(height, width)
-    reached = torch.empty(len(offsets) - 1, dtype=torch.int32)
-    keep, pointers = _pointers(means2d, conics, opacities, features)
+    means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, background: Tensor | None, offsets: Tensor,
+    gaussians: Tensor, starts: Tensor, slots: Tensor, width: int, height: int,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Colours [C, H, W], alphas; for backward: what is left, records, and which blocks of its tile show each pair."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        colors, alphas = reference.forward(
+            means2d, conics, opacities, features, background, offsets, gaussians, (width, height)
+        )
+        return colors, alphas, 1.0 - alphas, features.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
+    channels = features.shape[1]
+    colors = features.new_empty(channels, height, width)
+    alphas = features.new_empty(height, width)
+    left = torch.empty_like(alphas)
     background = None if background is None else background.contiguous()
+    offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
+    records = _pack(means2d, conics, opacities, features)
+    if backend == "cuda":
+        gaussian_blend_cuda.forward(records, background, offsets, gaussians, colors, alphas, left)
+        return colors, alphas, left, records, gaussians.new_empty(0, dtype=torch.int16)
+    hits = torch.empty_like(gaussians, dtype=torch.int16)
     lib.gaussian_blend_forward(
-        *pointers, n, channels, offsets.data_ptr(), gaussians.data_ptr(), masks.data_ptr(), width, height,
-        checks.pointer(background), colors.data_ptr(), alphas.data_ptr(), reached.data_ptr(), threads(),
+        records.data_ptr(), channels, checks.pointer(background), offsets.data_ptr(), gaussians.data_ptr(), width,
+        height, colors.data_ptr(), alphas.data_ptr(), left.data_ptr(), hits.data_ptr(), threads(),
     )  # fmt: skip
-    del keep
-    return colors, alphas, reached
+    return colors, alphas, left, records, hits
 
 
 def _backward(
-    grad_colors: Tensor | None,
-    grad_alphas: Tensor | None,
-    means2d: Tensor,
-    conics: Tensor,
-    opacities: Tensor,
-    features: Tensor,
-    background: Tensor | None,
-    absolute: Tensor | None,
-    offsets: Tensor,
-    gaussians: Tensor,
-    masks: Tensor,
-    slots: Tensor,
-    starts: Tensor,
-    reached: Tensor,
-    width: int,
-    height: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-    if checks.backend(means2d) != "cpu":
-        return reference.backward(
-            grad_colors, grad_alphas, (means2d, conics, opacities, features, background), offsets, gaussians,
-            (width, height), absolute,
-        )  # type: ignore[return-value]  # fmt: skip
+    grad_colors: Tensor | None, grad_alphas: Tensor | None, means2d: Tensor, conics: Tensor, opacities: Tensor,
+    features: Tensor, background: Tensor | None, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor,
+    colors: Tensor, left: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """Gradients to means2d, conics, opacities, features and background; adds to `absolute`."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        inputs = means2d, conics, opacities, features, background
+        return reference.backward(grad_colors, grad_alphas, inputs, offsets, gaussians, (width, height), absolute)
     n, channels = features.shape
-    if grad_colors is None:
-        grad_colors = means2d.new_zeros(()).expand(channels, height, width)
-    grad_alphas = None if grad_alphas is None else grad_alphas.contiguous()
-    grads = [checks.empty_features(n, k, means2d) for k in (2, 3)]
-    grad_opacities, grad_features = means2d.new_empty(n), checks.empty_features(n, channels, means2d)
-    grad_background = None if background is None else means2d.new_empty(channels)
-    keep, pointers = _pointers(means2d, conics, opacities, features)
-    background = None if background is None else background.contiguous()
-    sc, sh, sw = grad_colors.stride()
+    found = [checks.empty_features(n, k, features) for k in (2, 3, 1, channels)]
+    found[2] = found[2][:, 0]
+    upstream = [None if g is None else g.contiguous() for g in (grad_colors, grad_alphas)]
+    pairs = [x.contiguous() for x in (offsets, gaussians, starts, slots)]
+    if backend == "cuda":
+        gaussian_blend_cuda.backward(upstream, records, pairs, colors, left, found, absolute)
+        if background is None:
+            return *found, None
+        return *found, torch.zeros_like(background) if grad_colors is None else (grad_colors * left).sum((1, 2))
+    grad_background = None if background is None else torch.empty_like(background)
     lib.gaussian_blend_backward(
-        *pointers, n, channels, offsets.data_ptr(), gaussians.data_ptr(), masks.data_ptr(), slots.data_ptr(),
-        starts.data_ptr(), reached.data_ptr(), width, height, checks.pointer(background), grad_colors.data_ptr(), sh,
-        sw, sc, checks.pointer(grad_alphas), *(g.data_ptr() for g in grads), grad_opacities.data_ptr(),
-        grad_features.data_ptr(), checks.pointer(grad_background), checks.pointer(absolute), threads(),
+        records.data_ptr(), n, channels, *(x.data_ptr() for x in pairs), hits.data_ptr(), width, height,
+        colors.data_ptr(), left.data_ptr(), *map(checks.pointer, upstream), *(x.data_ptr() for x in found),
+        checks.pointer(grad_background), checks.pointer(absolute), threads(),
     )  # fmt: skip
-    del keep
-    return *grads, grad_opacities, grad_features, grad_background
+    return *found, grad_background
 
 
-def _pointers(means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor) -> tuple[list[Tensor], list[int]]:
-    """What must stay alive during the call, and the addresses and strides that kernels take."""
-    (centres, mn, mk), (inverse, cn, ck), (shown, fn, fk) = (checks.rows(t) for t in (means2d, conics, features))
+def _pack(means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor) -> Tensor:
+    """The Gaussians as the kernels read them: one record each."""
+    n, channels = features.shape
+    records = features.new_empty(n, _stride(channels))
+    if checks.backend(features) == "cuda":
+        gaussian_blend_cuda.pack(means2d, conics, opacities, features, records)
+        return records
+    (means, mn, mk), (conic, cn, ck), (feature, fn, fk) = map(checks.rows, (means2d, conics, features))
     opacities = opacities.contiguous()
-    addresses = [centres.data_ptr(), mn, mk, inverse.data_ptr(), cn, ck, opacities.data_ptr(), shown.data_ptr(), fn, fk]
-    return [centres, inverse, opacities, shown], addresses
+    lib.gaussian_blend_pack(
+        means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), feature.data_ptr(), fn, fk, n,
+        channels, records.data_ptr(), threads(),
+    )  # fmt: skip
+    return records
 
 
-def _fake(means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    offsets, (width, height) = others[2], others[7:]
-    return (
-        means2d.new_empty(features.shape[1], height, width),
-        means2d.new_empty(height, width),
-        offsets.new_empty(offsets.shape[0] - 1, dtype=torch.int32),
-    )
+def _stride(channels: int) -> int:
+    """Floats of a record: eight of geometry, the features, to whole cache lines."""
+    return (8 + channels + 15) // 16 * 16
 
 
-def _library_save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:11], output[2])
-    ctx.size = inputs[11:]
+def _fake(
+    means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, background: Tensor | None, offsets: Tensor,
+    gaussians: Tensor, starts: Tensor, slots: Tensor, width: int, height: int,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    n, channels = features.shape
+    colors, alphas = features.new_empty(channels, height, width), features.new_empty(height, width)
+    left = torch.empty_like(alphas)
+    hits = gaussians.new_empty(gaussians.shape if features.device.type == "cpu" else 0, dtype=torch.int16)
+    return colors, alphas, left, features.new_empty(n, _stride(channels)), hits
 
 
-def _library_backward(ctx: Any, grad_colors: Tensor, grad_alphas: Tensor, unused: Tensor) -> tuple[Tensor | None, ...]:
-    *inputs, reached = ctx.saved_tensors
-    found = torch.ops.neural.gaussian_blend_backward(grad_colors, grad_alphas, *inputs, reached, *ctx.size)
-    grad_background = None if inputs[4] is None else found[4]
-    return *found[:4], grad_background, *(None,) * 8
-
-
-def _backward_op(*arguments: Any) -> tuple[Tensor, ...]:
-    """An empty tensor stands for no gradient of the background."""
-    *found, grad_background = _backward(*arguments)
-    return *found, found[0].new_empty(0) if grad_background is None else grad_background
-
-
-_TENSORS = (
-    "Tensor means2d, Tensor conics, Tensor opacities, Tensor features, Tensor? background, Tensor(a!)? absolute,"
-    " Tensor offsets, Tensor gaussians, Tensor masks, Tensor slots, Tensor starts"
+_INPUTS = (
+    "Tensor means2d, Tensor conics, Tensor opacities, Tensor features, Tensor? background, Tensor offsets,"
+    " Tensor gaussians, Tensor starts, Tensor slots"
 )
 library.define(
     "gaussian_blend",
-    f"({_TENSORS.replace('(a!)', '')}, int width, int height) -> (Tensor, Tensor, Tensor)",
+    f"({_INPUTS}, SymInt width, SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     implementation=_forward,
     fake=_fake,
-    backward=_library_backward,
-    save=_library_save,
+    backward=lambda ctx, *grads: (
+        *_found(torch.ops.neural.gaussian_blend_backward(*grads[:2], *ctx.saved_tensors, *ctx.size), ctx),
+        *library.constants(*range(6)),
+    ),
+    save=lambda ctx, inputs, output: _save(ctx, inputs, output),
 )
 library.define(
     "gaussian_blend_backward",
-    f"(Tensor? grad_colors, Tensor? grad_alphas, {_TENSORS}, Tensor reached, int width, int height)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    implementation=_backward_op,
+    f"(Tensor? grad_colors, Tensor? grad_alphas, {_INPUTS}, Tensor colors, Tensor left, Tensor records, Tensor hits,"
+    " SymInt width, SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    implementation=lambda *args: _empty_for_none(_backward(*args, None)),  # type: ignore[call-arg]
     fake=lambda *args: (
-        *(checks.empty_features(args[2].shape[0], k, args[2]) for k in (2, 3)),
-        args[2].new_empty(args[2].shape[0]),
-        checks.empty_features(*args[5].shape, args[2]),
-        args[2].new_empty(0 if args[6] is None else args[5].shape[1]),
+        *(checks.empty_features(args[2].shape[0], k, args[5]) for k in (2, 3)),
+        args[4].new_empty(args[4].shape),
+        checks.empty_features(args[5].shape[0], args[5].shape[1], args[5]),
+        args[5].new_empty(0 if args[6] is None else args[6].shape),
     ),
 )
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    *tensors, width, height = inputs
+    ctx.save_for_backward(*tensors, outputs[0], *outputs[2:])
+    ctx.size, ctx.has_background = (width, height), inputs[4] is not None
+
+
+def _found(grads: tuple[Tensor, ...], ctx: Any) -> tuple[Tensor | None, ...]:
+    return *grads[:4], grads[4] if ctx.has_background else None
+
+
+def _empty_for_none(grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """An op gives tensors only: one without elements for no background."""
+    return *grads[:4], grads[3].new_empty(0) if grads[4] is None else grads[4]  # type: ignore[union-attr]

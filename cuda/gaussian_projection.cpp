@@ -2,16 +2,16 @@
 // sum over all Gaussians: each chunk has its own, added in the order of the chunks.
 #include "gaussian_projection.h"
 #include "common/features.h"
-#include "common/scan.h"
+#include "common/interleave.h"
 #include "common/threads.h"
-#include "gaussian_projection.cuh"
+#include "gaussian_unscented.cuh"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
 constexpr i64 kChunk = 2048; // rows per task
-constexpr int kCamera = 16;  // gradients of rotation, translation, intrinsics
+constexpr int kSums = 16;    // gradients of rotation, translation, intrinsics
 
 struct Machine {
     NEURAL_HD vfloat exp(vfloat v) const { return NEURAL_ISA::exp(v); }
@@ -25,41 +25,38 @@ struct Machine {
 
 struct Parameters { // row-major
     const float *means, *quats, *log_scales, *logits;
-
-    NEURAL_HD void load(i64 i, int count, vfloat* mean, vfloat* quat, vfloat* log_scale, vfloat& logit) const {
-        for (int k = 0; k < 3; ++k) mean[k] = load_strided(means + 3 * i + k, 3, count);
-        for (int k = 0; k < 4; ++k) quat[k] = load_strided(quats + 4 * i + k, 4, count);
-        for (int k = 0; k < 3; ++k) log_scale[k] = load_strided(log_scales + 3 * i + k, 3, count);
-        logit = load_first(logits + i, count);
-    }
+};
+struct Gaussian { // kWidth of them
+    vfloat mean[3], quat[4], log_scale[3], logit;
 };
 
-projection::Camera read(const float* c) {
-    projection::Camera k;
-    for (int i = 0; i < 9; ++i) k.w[i] = c[i];
-    for (int i = 0; i < 3; ++i) k.t[i] = c[9 + i];
-    k.fx = c[12], k.fy = c[13], k.cx = c[14], k.cy = c[15], k.width = c[16], k.height = c[17];
-    k.near_ = c[18], k.far_ = c[19], k.blur = c[20];
-    k.antialiased = c[21] != 0.0f, k.orthographic = c[22] != 0.0f;
-    return k;
+NEURAL_HD Gaussian read(const Parameters& p, i64 i, int count) {
+    Gaussian g;
+    load_rows(p.means + 3 * i, count, g.mean);
+    load_rows(p.quats + 4 * i, count, g.quat);
+    load_rows(p.log_scales + 3 * i, count, g.log_scale);
+    g.logit = load_first(p.logits + i, count);
+    return g;
 }
 
-} // namespace
+// Calls visit(form) with an object of the type that forms covariances for the camera's model.
+template <class Visit> void with_form(int model, const Visit& visit) {
+    switch (model) {
+    case 2: return visit(projection::Unscented<vfloat, lens::OpenCV<vfloat>, false>{});
+    case 3: return visit(projection::Unscented<vfloat, lens::Fisheye<vfloat>, true>{});
+    default: return visit(projection::Linear<vfloat>{});
+    }
+}
 
-void gaussian_projection_forward(const float* means, const float* quats, const float* log_scales, const float* logits,
-                                 i64 n, const float* camera, float* image, int n_threads) {
-    const projection::Camera k = read(camera);
-    const Parameters parameters{means, quats, log_scales, logits};
+template <class Form>
+void forward(const Parameters& parameters, i64 n, const projection::Camera& k, float* image, int n_threads) {
     parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
         const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
         for (i64 i = chunk * kChunk; i < end; i += kWidth) {
             const int count = end - i < kWidth ? int(end - i) : kWidth;
-            vfloat mean[3], quat[4], log_scale[3], logit;
-            parameters.load(i, count, mean, quat, log_scale, logit);
-            projection::Shape<vfloat> s;
+            const Gaussian g = read(parameters, i, count);
             projection::Image<vfloat> out;
-            projection::shape(k, mean, quat, log_scale, logit, Machine{}, s);
-            const vint seen = projection::image(k, s, Machine{}, out);
+            const vint seen = projection::image<Form>(k, g.mean, g.quat, g.log_scale, g.logit, Machine{}, out);
             const vfloat rows[9] = {out.x, out.y, out.conic[0], out.conic[1], out.conic[2],
                                     out.opacity, out.depth, out.extent[0], out.extent[1]};
             for (int r = 0; r < 9; ++r) store_first(image + r * n + i, seen ? rows[r] : splat(0.0f), count);
@@ -67,61 +64,93 @@ void gaussian_projection_forward(const float* means, const float* quats, const f
     });
 }
 
-void gaussian_projection_backward(const float* means, const float* quats, const float* log_scales, const float* logits,
-                                  i64 n, const float* camera, const float* image, const float* grad_means2d,
-                                  i64 gm_stride_n, i64 gm_stride_k, const float* grad_conics, i64 gc_stride_n,
-                                  i64 gc_stride_k, const float* grad_opacities, const float* grad_depths,
-                                  float* grad_means, float* grad_quats, float* grad_log_scales, float* grad_logits,
-                                  float* grad_camera, int n_threads) {
-    const projection::Camera k = read(camera);
-    const Parameters parameters{means, quats, log_scales, logits};
-    const Rows up_means{grad_means2d, gm_stride_n, gm_stride_k}, up_conics{grad_conics, gc_stride_n, gc_stride_k};
+struct Upstream { // data is nullptr where there is none
+    Rows means2d, conics;
+    const float *opacities, *depths;
+
+    NEURAL_HD projection::Image<vfloat> load(i64 i, int count) const {
+        projection::Image<vfloat> up{};
+        if (means2d.data) up.x = means2d.load_lanes(i, 0, count), up.y = means2d.load_lanes(i, 1, count);
+        if (conics.data)
+            for (int r = 0; r < 3; ++r) up.conic[r] = conics.load_lanes(i, r, count);
+        if (opacities) up.opacity = load_first(opacities + i, count);
+        if (depths) up.depth = load_first(depths + i, count);
+        return up;
+    }
+};
+struct Outputs {
+    float *means, *quats, *log_scales, *logits, *camera;
+};
+
+template <class Form>
+void backward(const Parameters& parameters, i64 n, const projection::Camera& k, const float* image,
+              const Upstream& upstream, const Outputs& grad, int n_threads) {
     const i64 n_chunks = (n + kChunk - 1) / kChunk;
-    const Scratch<float> sums(grad_camera ? n_chunks * kCamera : 1);
+    const Scratch<float> sums(n_chunks * kSums + 1);
     parallel_for(n_chunks, n_threads, [&](i64 chunk) {
         const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        vfloat total[kCamera]{};
+        vfloat total[kSums]{};
         for (i64 i = chunk * kChunk; i < end; i += kWidth) {
             const int count = end - i < kWidth ? int(end - i) : kWidth;
             const vint seen = load_first(image + 5 * n + i, count) > 0.0f;
             projection::Gradients<vfloat> g{};
             if (any(seen)) {
-                vfloat mean[3], quat[4], log_scale[3], logit;
-                parameters.load(i, count, mean, quat, log_scale, logit);
-                projection::Shape<vfloat> s;
-                projection::Image<vfloat> out, up{};
-                projection::shape(k, mean, quat, log_scale, logit, Machine{}, s);
-                for (int r = 0; r < 3; ++r) out.conic[r] = load_first(image + (2 + r) * n + i, count);
-                if (grad_means2d) {
-                    up.x = up_means.load_lanes(i, 0, count);
-                    up.y = up_means.load_lanes(i, 1, count);
-                }
-                if (grad_conics)
-                    for (int r = 0; r < 3; ++r) up.conic[r] = up_conics.load_lanes(i, r, count);
-                if (grad_opacities) up.opacity = load_first(grad_opacities + i, count);
-                if (grad_depths) up.depth = load_first(grad_depths + i, count);
-                projection::backward(k, mean, s, out, up, Machine{}, g);
+                const Gaussian x = read(parameters, i, count);
+                const vfloat conic[3] = {load_first(image + 2 * n + i, count), load_first(image + 3 * n + i, count),
+                                         load_first(image + 4 * n + i, count)};
+                projection::backward<Form>(k, x.mean, x.quat, x.log_scale, x.logit, conic, upstream.load(i, count),
+                                           Machine{}, g);
                 const auto only_seen = [&](vfloat* v, int length) {
                     for (int r = 0; r < length; ++r) v[r] = seen ? v[r] : splat(0.0f);
                 };
                 only_seen(g.mean, 3), only_seen(g.quat, 4), only_seen(g.log_scale, 3), only_seen(&g.logit, 1);
-                only_seen(g.camera, kCamera);
-                for (int r = 0; r < kCamera; ++r) total[r] += g.camera[r];
+                if (grad.camera)
+                    for (int r = 0; r < kSums; ++r) total[r] += seen ? g.camera[r] : splat(0.0f);
             }
-            for (int r = 0; r < 3; ++r) store_strided(grad_means + 3 * i + r, 3, g.mean[r], count);
-            for (int r = 0; r < 4; ++r) store_strided(grad_quats + 4 * i + r, 4, g.quat[r], count);
-            for (int r = 0; r < 3; ++r) store_strided(grad_log_scales + 3 * i + r, 3, g.log_scale[r], count);
-            store_first(grad_logits + i, g.logit, count);
+            store_rows(grad.means + 3 * i, count, g.mean);
+            store_rows(grad.quats + 4 * i, count, g.quat);
+            store_rows(grad.log_scales + 3 * i, count, g.log_scale);
+            store_first(grad.logits + i, g.logit, count);
         }
-        if (grad_camera)
-            for (int r = 0; r < kCamera; ++r) sums.data[chunk * kCamera + r] = lane_sum(total[r]);
+        for (int r = 0; r < kSums; ++r) sums.data[chunk * kSums + r] = lane_sum(total[r]);
     });
-    if (!grad_camera) return;
-    for (int r = 0; r < kCamera; ++r) {
+    if (!grad.camera) return;
+    for (int r = 0; r < kSums; ++r) {
         double sum = 0.0;
-        for (i64 chunk = 0; chunk < n_chunks; ++chunk) sum += sums.data[chunk * kCamera + r];
-        grad_camera[r] = float(sum);
+        for (i64 chunk = 0; chunk < n_chunks; ++chunk) sum += sums.data[chunk * kSums + r];
+        grad.camera[r] = float(sum);
     }
+}
+
+} // namespace
+
+void gaussian_projection_forward(const float* means, const float* quats, const float* log_scales, const float* logits,
+                                 i64 n, const float* w2c, const float* intrinsics, const float* distortion,
+                                 float width, float height, float near, float far, float blur, int antialiased,
+                                 int model, float fold, float* image, int n_threads) {
+    const projection::Camera camera = projection::camera_of(w2c, intrinsics, distortion, width, height, near, far, blur,
+                                                            antialiased, model, fold);
+    with_form(model, [&](auto form) {
+        forward<decltype(form)>({means, quats, log_scales, logits}, n, camera, image, n_threads);
+    });
+}
+
+void gaussian_projection_backward(const float* means, const float* quats, const float* log_scales, const float* logits,
+                                  i64 n, const float* w2c, const float* intrinsics, const float* distortion,
+                                  float width, float height, float near, float far, float blur, int antialiased,
+                                  int model, float fold, const float* image, const float* grad_means2d,
+                                  i64 gm_stride_n, i64 gm_stride_k, const float* grad_conics, i64 gc_stride_n,
+                                  i64 gc_stride_k, const float* grad_opacities, const float* grad_depths,
+                                  float* grad_means, float* grad_quats, float* grad_log_scales, float* grad_logits,
+                                  float* grad_camera, int n_threads) {
+    const projection::Camera camera = projection::camera_of(w2c, intrinsics, distortion, width, height, near, far, blur,
+                                                            antialiased, model, fold);
+    const Upstream upstream{{grad_means2d, gm_stride_n, gm_stride_k}, {grad_conics, gc_stride_n, gc_stride_k},
+                            grad_opacities, grad_depths};
+    const Outputs grad{grad_means, grad_quats, grad_log_scales, grad_logits, grad_camera};
+    with_form(model, [&](auto form) {
+        backward<decltype(form)>({means, quats, log_scales, logits}, n, camera, image, upstream, grad, n_threads);
+    });
 }
 
 } // namespace NEURAL_ISA

@@ -1,40 +1,40 @@
-// Where the ellipse of a projected Gaussian lies, row of blocks by row of blocks. Its points (dx, dy) have
-//   A dx^2 + 2 B dx dy + C dy^2 <= tau = 2 ln(255 o),     that is alpha >= 1/255;
-// at height dy they reach from -B dy / A - h to -B dy / A + h with h = sqrt(tau / A (1 - (dy / ey)^2)), ey the half height
-// of the box. Between two heights the right end is farthest where dy = -B ex / C, or at the height nearest to it.
-// Source: Hanson et al. 2024, arXiv:2412.00578 (Speedy-Splat), section 4 (exact tiles), here for bands of pixel centres.
-// V is float on a GPU and a vector of lanes (bands) on a CPU.
+// The box of tiles of a projected Gaussian, and which of them its ellipse reaches: those with a pixel's rectangle of
+// centres in which alpha comes to 1/255.
+// Source: Hanson et al. 2024 (Speedy-Splat), arXiv:2412.00578, sec. 4.1, with pixel centres for tile borders.
+// V is float on a GPU and a vector of lanes on a CPU.
 #pragma once
-#include "common/platform.cuh"
+#include "common/ellipse.cuh"
 
 namespace neural {
-namespace tiles {
+namespace tiling {
 
-constexpr int kTile = 16, kBlock = 4;
+constexpr float kBoxSlack = 1e-4f; // pixels, for rounding
 
-struct Ellipse {
-    float x, y;         // centre, pixels
-    float tilt;         // B / A
-    float reach;        // sqrt(tau / A)
-    float summit;       // B ex / C: the right end's height below the centre, the left end's above
-    float ey, inverse_ey;
-    float margin;       // pixels, for rounding
-};
-
-// First and last pixel column whose centre lies in the ellipse somewhere in the band of pixel rows [row, row + kBlock);
-// last < first where there is none. F has sqrt, floor, low(a, b) = min and high(a, b) = max of V.
-template <class V, class F> NEURAL_HD void span(const Ellipse& e, V row, const F& f, V& first, V& last) {
-    const V zero = row - row;
-    const V low = f.high(row + 0.5f - e.y, zero - e.ey), high = f.low(row + (kBlock - 0.5f) - e.y, zero + e.ey);
-    const V right = f.low(f.high(zero - e.summit, low), high), left = f.low(f.high(zero + e.summit, low), high);
-    const V sr = right * e.inverse_ey, sl = left * e.inverse_ey;
-    const V x1 = e.x - e.tilt * right + e.reach * f.sqrt(f.high(1.0f - sr * sr, zero)) + e.margin;
-    const V x0 = e.x - e.tilt * left - e.reach * f.sqrt(f.high(1.0f - sl * sl, zero)) - e.margin;
-    first = -f.floor(0.5f - x0); // ceil(x0 - 0.5)
-    last = f.floor(x1 - 0.5f);
-    const V none = high - low + e.margin; // below 0: the band misses the ellipse
-    last = f.choose(none < 0.0f, first - 1.0f, last);
+// First and last pixel whose centre lies within `extent` of `mean`, inside [0, size); last < first: none.
+template <class V, class Floor> NEURAL_HD void span(V mean, V extent, V size, const Floor& floor, V& first, V& last) {
+    const V low = -floor(extent + 0.5f + kBoxSlack - mean), high = floor(mean + extent - 0.5f + kBoxSlack);
+    const V zero = size - size;
+    first = low > zero ? low : zero;
+    last = high < size - 1.0f ? high : size - 1.0f; // NaN: all pixels, none of which is reached
 }
 
-} // namespace tiles
+// An ellipse in exponents to base 2, see ellipse.cuh.
+template <class V> struct Ellipse {
+    V x, y, a, b, c, l, along, down;
+};
+// log2_opacity = log2(opacity); A, B, C of the conic.
+template <class V> NEURAL_HD Ellipse<V> make(V x, V y, V A, V B, V C, V log2_opacity) {
+    return {x, y, -0.5f * ellipse::kLog2E * A, -ellipse::kLog2E * B, -0.5f * ellipse::kLog2E * C, log2_opacity,
+            -B / A, -B / C};
+}
+// Exponent in the tile of which (column, row) is the first pixel, at its greatest.
+template <class V> NEURAL_HD V greatest(const Ellipse<V>& e, V column, V row, V width, V height) {
+    const V most = column - column + float(ellipse::kTile - 1);
+    const V right = ellipse::smaller(column + most, width - 1.0f), bottom = ellipse::smaller(row + most, height - 1.0f);
+    return ellipse::greatest(e.a, e.b, e.c, e.l, e.along, e.down, column + 0.5f - e.x, right + 0.5f - e.x,
+                             row + 0.5f - e.y, bottom + 0.5f - e.y);
+}
+constexpr float kReached = ellipse::kMinExponent - ellipse::kSlack;
+
+} // namespace tiling
 } // namespace neural

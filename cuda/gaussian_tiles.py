@@ -1,4 +1,4 @@
-"""Projected Gaussians sorted into the tiles of an image, near to far."""
+"""Which Gaussians each tile of an image draws: exact ellipse-tile test, near to far, in a fixed order."""
 
 from typing import NamedTuple
 
@@ -6,31 +6,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, jit, library
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_tiles as reference
 
 TILE = 16  # pixels
-BLOCK = 4
-MOST_PAIRS = 2**31 - 1
+_MOST_PAIRS = 2**31 - 1  # what an int32 counts
+_MOST_PIXELS = 2**20  # on a side
 
 
 class Tiles(NamedTuple):
-    """Which Gaussians each tile shows. T tiles row by row, P pairs of a tile and a Gaussian.
+    """The Gaussians that each tile of 16x16 pixels draws. A pair is a Gaussian in a tile.
 
     Attributes:
-        offsets: int64; the pairs of tile t are offsets[t] .. offsets[t + 1], near to far, ties by index.
-        gaussians: int32, the Gaussian of each pair.
-        masks: int16, bit 4 row + column of the 4x4-pixel blocks of the tile that the Gaussian reaches.
-        slots: int32, place of each pair if they were sorted by Gaussian: where a backward pass leaves its share.
-        starts: int32; the slots of Gaussian g are starts[g] .. starts[g + 1].
+        offsets: Tiles stand row by row; those of tile t are `gaussians[offsets[t] : offsets[t + 1]]`.
+        gaussians: Indices, near to far within a tile; equal depths by index.
+        starts: Gaussian n has pairs `starts[n]` to `starts[n + 1]` if pairs are ordered by Gaussian, then tile.
+        slots: Where each entry of `gaussians` stands in that order: backward sums along it.
     """
 
     offsets: Int[Tensor, "T+1"]
     gaussians: Int[Tensor, "P"]
-    masks: Int[Tensor, "P"]
-    slots: Int[Tensor, "P"]
     starts: Int[Tensor, "N+1"]
+    slots: Int[Tensor, "P"]
 
 
 def intersect(
@@ -41,93 +39,131 @@ def intersect(
     extents: Float[Tensor, "N 2"],
     size: tuple[int, int],
 ) -> Tiles:
-    """Finds the tiles that each Gaussian's ellipse of alpha 1/255 meets, and sorts them by depth within each tile.
+    """Finds the tiles in which each Gaussian's alpha reaches 1/255, and sorts.
 
     Args:
-        means2d: Centres in pixels, as all of these from `neural.cuda.gaussian_projection.project`.
-        conics: Inverse covariances A, B, C.
-        opacities: 0 for Gaussians that are not seen.
-        depths: What the order follows; any finite numbers.
-        extents: Half width and height of the ellipse's box.
+        means2d: Pixels; the first pixel's centre is (0.5, 0.5).
+        conics: A, B, C of the inverse 2D covariance, positive definite.
+        opacities: In [0, 1]; 0 is in no tile.
+        depths: What orders the Gaussians of a tile, any finite number.
+        extents: Half width and half height of the box outside which alpha is below 1/255, pixels; 0 is in no tile.
         size: Width and height of the image in pixels.
 
     Returns:
-        `Tiles`; the same for any number of threads.
+        `Tiles`; nothing is differentiable.
 
     Raises:
-        TypeError, ValueError: A wrong dtype, shape or device, or more than 2^31 - 1 pairs.
+        TypeError, ValueError: A wrong dtype, shape, device or size, or more than 2^31 - 1 pairs.
 
-    Source: Hanson et al. 2024, arXiv:2412.00578 (Speedy-Splat), section 4; the sort in two passes as in Hahlbohm et al.
-        2026 (Faster-GS).
+    Source: the test is that of Hanson et al. 2024 (Speedy-Splat), arXiv:2412.00578, sec. 4.1, on the rectangle of the
+        tile's pixel centres.
     """
-    checks.require("intersect", "means2d", means2d, ("N", 2))
+    require_size("gaussian_tiles", size)
+    checks.require("gaussian_tiles", "means2d", means2d, ("N", 2))
     n, device = means2d.shape[0], means2d.device
-    checks.require("intersect", "conics", conics, (n, 3), device=device)
-    checks.require("intersect", "opacities", opacities, (n,), device=device)
-    checks.require("intersect", "depths", depths, (n,), device=device)
-    checks.require_like("intersect", "extents", extents, means2d)
-    width, height = size
-    if not (1 <= width <= 1 << 20 and 1 <= height <= 1 << 20):
-        raise ValueError(f"intersect: size must be 1 to 2^20 pixels, got {width}x{height}")
-    arguments = (means2d, conics, opacities, depths, extents, width, height)
+    checks.require("gaussian_tiles", "conics", conics, (n, 3), device=device)
+    checks.require("gaussian_tiles", "opacities", opacities, (n,), device=device)
+    checks.require("gaussian_tiles", "depths", depths, (n,), device=device)
+    checks.require("gaussian_tiles", "extents", extents, (n, 2), device=device)
     if torch.compiler.is_compiling():
-        return Tiles(*torch.ops.neural.gaussian_tiles(*arguments))
-    return Tiles(*_intersect(*arguments))
+        starts = torch.ops.neural.gaussian_tiles_count(means2d, conics, opacities, extents, *size)
+        n_pairs = int(starts[-1])
+        fill = torch.ops.neural.gaussian_tiles_fill
+        offsets, gaussians, slots = fill(means2d, conics, opacities, depths, extents, starts, n_pairs, *size)
+    else:
+        starts, n_pairs = _count(means2d, conics, opacities, extents, *size)
+        if n_pairs > _MOST_PAIRS:
+            raise ValueError(
+                f"gaussian_tiles: {n_pairs} pairs of a Gaussian and a tile, more than the {_MOST_PAIRS} that can be"
+                " counted; draw fewer or smaller Gaussians, or a smaller image"
+            )
+        offsets, gaussians, slots = _fill(means2d, conics, opacities, depths, extents, starts, n_pairs, *size)
+    return Tiles(offsets, gaussians, starts, slots)
 
 
-def _intersect(
-    means2d: Tensor, conics: Tensor, opacities: Tensor, depths: Tensor, extents: Tensor, width: int, height: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    if checks.backend(means2d) != "cpu":
-        return reference.intersect(means2d, conics, opacities, depths, extents, width, height)
+def require_size(op: str, size: tuple[int, int]) -> None:
+    """Raises unless `size` is the width and height of an image."""
+    if len(size) != 2 or not all(type(side) is int and 0 < side <= _MOST_PIXELS for side in size):
+        raise ValueError(f"{op}: size must be (width, height), whole numbers of pixels from 1 to 2^20, got {size!r}")
+
+
+def count(size: tuple[int, int]) -> int:
+    """How many tiles an image has."""
+    return -(-size[0] // TILE) * -(-size[1] // TILE)
+
+
+def _count(
+    means2d: Tensor, conics: Tensor, opacities: Tensor, extents: Tensor, width: int, height: int
+) -> tuple[Tensor, int]:
+    """starts, and the number of pairs."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        starts = reference.starts(means2d, conics, opacities, extents, (width, height))
+        return starts, int(starts[-1])
     n = means2d.shape[0]
-    sources = [checks.rows(t) for t in (means2d, conics, extents)]
-    (centres, mn, mk), (inverse, cn, ck), (boxes, en, ek) = sources
-    opacities, depths = opacities.contiguous(), depths.contiguous()
-    starts = torch.empty(n + 1, dtype=torch.int32)
+    starts = torch.empty(n + 1, dtype=torch.int64, device=means2d.device)
+    (means, mn, mk), (conic, cn, ck), (extent, en, ek) = map(checks.rows, (means2d, conics, extents))
+    opacities = opacities.contiguous()
+    if backend == "cuda":
+        starts[:1] = 0
+        jit.launch(
+            "gaussian_tiles", "gaussian_tiles_count", {}, n,
+            (means, mn, mk, conic, cn, ck, opacities, extent, en, ek, n, width, height, starts[1:]),
+        )  # fmt: skip
+        starts = starts.cumsum(0)
+        return starts, int(starts[-1])
     n_pairs = lib.gaussian_tiles_count(
-        centres.data_ptr(), mn, mk, inverse.data_ptr(), cn, ck, opacities.data_ptr(), boxes.data_ptr(), en, ek, n,
-        width, height, starts.data_ptr(), threads(),
+        means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), extent.data_ptr(), en, ek, n, width,
+        height, starts.data_ptr(), threads(),
     )  # fmt: skip
-    refuse_too_many(n_pairs, width, height)
-    offsets = torch.empty(-(-width // TILE) * -(-height // TILE) + 1, dtype=torch.int64)
-    gaussians, slots = torch.empty(n_pairs, dtype=torch.int32), torch.empty(n_pairs, dtype=torch.int32)
-    masks = torch.empty(n_pairs, dtype=torch.int16)
+    return starts, n_pairs
+
+
+def _fill(
+    means2d: Tensor, conics: Tensor, opacities: Tensor, depths: Tensor, extents: Tensor, starts: Tensor, n_pairs: int,
+    width: int, height: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """offsets, gaussians, slots."""
+    backend = checks.backend(means2d)
+    if backend == "reference":
+        return reference.fill(means2d, conics, opacities, depths, extents, (width, height))
+    n, n_tiles = means2d.shape[0], count((width, height))
+    offsets = starts.new_empty(n_tiles + 1)
+    gaussians, slots = (starts.new_empty(n_pairs, dtype=torch.int32) for _ in range(2))
+    (means, mn, mk), (conic, cn, ck), (extent, en, ek) = map(checks.rows, (means2d, conics, extents))
+    opacities, depths = opacities.contiguous(), depths.contiguous()
+    if backend == "cuda":
+        keys = starts.new_empty(n_pairs)
+        jit.launch(
+            "gaussian_tiles", "gaussian_tiles_keys", {}, n,
+            (means, mn, mk, conic, cn, ck, opacities, depths, extent, en, ek, n, width, height, starts, keys,
+             gaussians),
+        )  # fmt: skip
+        keys, order = torch.sort(keys, stable=True)
+        offsets = torch.searchsorted(keys >> 32, torch.arange(n_tiles + 1, device=keys.device))
+        return offsets, gaussians[order], order.to(torch.int32)
     lib.gaussian_tiles_fill(
-        centres.data_ptr(), mn, mk, inverse.data_ptr(), cn, ck, opacities.data_ptr(), depths.data_ptr(),
-        boxes.data_ptr(), en, ek, n, width, height, starts.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(),
-        masks.data_ptr(), slots.data_ptr(), threads(),
+        means.data_ptr(), mn, mk, conic.data_ptr(), cn, ck, opacities.data_ptr(), depths.data_ptr(), extent.data_ptr(),
+        en, ek, n, width, height, starts.data_ptr(), offsets.data_ptr(), gaussians.data_ptr(),
+        slots.data_ptr(), threads(),
     )  # fmt: skip
-    return offsets, gaussians, masks, slots, starts
-
-
-def refuse_too_many(n_pairs: int, width: int, height: int) -> None:
-    """Raises where pairs could not be counted in 32 bits."""
-    if n_pairs > MOST_PAIRS:
-        raise ValueError(
-            f"intersect: {n_pairs} pairs of a tile and a Gaussian at {width}x{height} pixels, at most {MOST_PAIRS} can "
-            "be sorted; render fewer Gaussians or a smaller image"
-        )
-
-
-def _fake(
-    means2d: Tensor, conics: Tensor, opacities: Tensor, depths: Tensor, extents: Tensor, width: int, height: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    n_pairs = torch.library.get_ctx().new_dynamic_size()
-    n_tiles = -(-width // TILE) * -(-height // TILE)
-    return (
-        means2d.new_empty(n_tiles + 1, dtype=torch.int64),
-        means2d.new_empty(n_pairs, dtype=torch.int32),
-        means2d.new_empty(n_pairs, dtype=torch.int16),
-        means2d.new_empty(n_pairs, dtype=torch.int32),
-        means2d.new_empty(means2d.shape[0] + 1, dtype=torch.int32),
-    )
+    return offsets, gaussians, slots
 
 
 library.define(
-    "gaussian_tiles",
-    "(Tensor means2d, Tensor conics, Tensor opacities, Tensor depths, Tensor extents, int width, int height)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    implementation=_intersect,
-    fake=_fake,
+    "gaussian_tiles_count",
+    "(Tensor means2d, Tensor conics, Tensor opacities, Tensor extents, SymInt width, SymInt height) -> Tensor",
+    implementation=lambda *args: _count(*args)[0],
+    fake=lambda means2d, *args: means2d.new_empty(means2d.shape[0] + 1, dtype=torch.int64),
+)
+library.define(
+    "gaussian_tiles_fill",
+    "(Tensor means2d, Tensor conics, Tensor opacities, Tensor depths, Tensor extents, Tensor starts, SymInt n_pairs,"
+    " SymInt width, SymInt height) -> (Tensor, Tensor, Tensor)",
+    implementation=_fill,
+    fake=lambda *args: (
+        args[5].new_empty(count(args[7:9]) + 1),
+        args[5].new_empty(args[6], dtype=torch.int32),
+        args[5].new_empty(args[6], dtype=torch.int32),
+    ),
 )

@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda.reference.gaussian_tiles import TILE
+from neural.cuda.reference.gaussian_tiles import MIN_ALPHA, TILE
 
-MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.99
 MIN_TRANSMITTANCE = 1e-4
 Size = tuple[int, int]
@@ -29,6 +28,8 @@ def forward(
     """Colours and alphas; `absolute` is added to in backward: per axis, the sum of |d loss / d means2d| over pixels."""
     width, height = size
     colors = features.new_zeros(features.shape[1], height, width)
+    if background is not None:
+        colors = colors + background[:, None, None]
     alphas = opacities.new_zeros(height, width)
     for rows, columns, owners in tiles(offsets, gaussians, size):
         before, alpha, kept = _layers(means2d, conics, opacities, owners, rows, columns, absolute)

@@ -67,6 +67,8 @@ class DensifyConfig:
 class SplatOptimConfig:
     """Loss, Adam and its schedules."""
 
+    lr_scale: float | None = None
+    """Times the rates of all that a Gaussian has: short runs must go faster. 1 for 30,000 steps and more, 3 on a CPU."""
     means_lr: float = 1.6e-4
     """Of centres, times the scene's extent."""
     means_final: float = 0.01
@@ -169,6 +171,9 @@ def resolve(
         coarse = 1
         while device == "cpu" and coarse < 4 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
             coarse *= 2
+    scale = optim.lr_scale
+    if scale is None:
+        scale = 3.0 if device == "cpu" else 1.0
     mcmc = strategy == "mcmc"
     return dataclasses.replace(
         config,
@@ -181,7 +186,7 @@ def resolve(
             init_scale=(0.5 if mcmc else 1.0) if model.init_scale is None else model.init_scale,
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
-        optim=dataclasses.replace(optim, coarse=coarse),
+        optim=dataclasses.replace(optim, coarse=coarse, lr_scale=scale),
         run=dataclasses.replace(
             run,
             steps=steps,
@@ -220,6 +225,7 @@ def _check(config: SplatsConfig) -> None:
     check_between("densify.stop", densify.stop, 0.0, 1.0)
     check_positive("densify.gradient", densify.gradient)
     for name in (
+        "lr_scale",
         "means_lr",
         "scales_lr",
         "quats_lr",

@@ -143,5 +143,6 @@ def _chosen(config: SplatsConfig) -> str:
     source = "the points" if model.init == "points" else "chance"
     return (
         f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({memory / 1e6:.0f} MB in "
-        f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of their size, background {config.run.background}"
+        f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
+        f"their size, background {config.run.background}"
     )

@@ -74,7 +74,7 @@ class SplatsTask:
 
     def _build_optimiser(self) -> Adam:
         optim, gaussians = self.config.optim, self.gaussians
-        views = optim.views
+        views, scale = optim.views, (optim.lr_scale or 1.0)
         betas = (max(0.0, 1 - views * (1 - optim.betas[0])), max(0.0, 1 - views * (1 - optim.betas[1])))
         rates = {
             "means": optim.means_lr * self.extent, "quats": optim.quats_lr, "log_scales": optim.scales_lr,
@@ -82,7 +82,7 @@ class SplatsTask:
         }  # fmt: skip
         groups = [
             Group(
-                {name: getattr(gaussians, name)}, lr=rate * math.sqrt(views), betas=betas,
+                {name: getattr(gaussians, name)}, lr=rate * scale * math.sqrt(views), betas=betas,
                 eps=optim.eps / math.sqrt(views), lazy=optim.lazy,
             )
             for name, rate in rates.items()
@@ -173,7 +173,9 @@ class SplatsTask:
             g = self.gaussians
             strength = self.strategy.noise * optim.means_lr * self.extent * decay
             with torch.no_grad():
-                gaussian_noise(g.means, g.quats, g.log_scales, g.opacity_logits, strength, self.config.run.seed, step)
+                gaussian_noise(
+                    g.means, g.quats, g.log_scales, g.opacity_logits, strength, seed=self.config.run.seed, step=step
+                )
 
     def tensors(self) -> dict[str, Tensor]:
         """Gaussians, optimiser, counters, poses and exposure."""

@@ -23,6 +23,32 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ),
     ("gaussian_noise", {}, ["gaussian_noise"]),
     (
+        "gaussian_blend",
+        {"CHANNELS": 16},
+        [
+            "gaussian_blend_pack",
+            "gaussian_blend_forward",
+            "gaussian_blend_states",
+            "gaussian_blend_backward",
+            "gaussian_blend_gather",
+        ],
+    ),
+    (
+        "gaussian_measures",
+        {},
+        [
+            "gaussian_measures_states",
+            "gaussian_contributions",
+            "gaussian_contributions_gather",
+            "gaussian_median_depth",
+        ],
+    ),
+    ("gaussian_tiles", {}, ["gaussian_tiles_count", "gaussian_tiles_keys"]),
+    ("gaussian_color", {"DEGREE": 3}, ["gaussian_color_forward", "gaussian_color_backward"]),
+    ("gaussian_projection", {"MODEL": 0}, ["gaussian_projection_forward", "gaussian_projection_backward"]),
+    ("gaussian_projection", {"MODEL": 2}, ["gaussian_projection_forward", "gaussian_projection_backward"]),
+    ("gaussian_projection", {"MODEL": 3}, ["gaussian_projection_forward", "gaussian_projection_backward"]),
+    (
         "occupancy",
         {},
         [

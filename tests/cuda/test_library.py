@@ -51,6 +51,20 @@ def _rays() -> tuple[torch.Tensor, ...]:
     return torch.rand(6).requires_grad_(), torch.rand(3, 6).T.requires_grad_(), t_starts, t_starts + 0.5, packed_info
 
 
+def _splats() -> tuple[torch.Tensor, ...]:
+    """means, quats, log_scales, opacity_logits, w2c, intrinsics of seven Gaussians before a camera."""
+    w2c = torch.eye(4)
+    w2c[2, 3] = 3.0
+    parameters = torch.randn(7, 3), torch.randn(7, 4), torch.randn(7, 3) - 2, torch.randn(7)
+    return *(x.requires_grad_() for x in parameters), w2c, torch.tensor([50.0, 50, 32, 24])
+
+
+def _colored() -> tuple[torch.Tensor, ...]:
+    """means, centre, sh0, shN, opacities of seven Gaussians."""
+    tensors = torch.randn(7, 3), torch.zeros(3), torch.randn(7, 3), torch.randn(7, 15, 3)
+    return *(x.requires_grad_() for x in tensors), torch.tensor([1.0, 0, 1, 1, 1, 0, 1])
+
+
 def _adam() -> tuple:
     tensors = [torch.rand(5, 2) for _ in range(4)]
     rows = torch.zeros(5, dtype=torch.int32)
@@ -63,6 +77,34 @@ def _mlp() -> tuple:
     """inputs, params, code, frequency of a small network."""
     spec = MLPSpec(3, 2, 16, 1, "softplus", bias=True)
     return torch.randn(7, 3).requires_grad_(), torch.randn(spec.n_params).requires_grad_(), list(spec.code), 1.0
+
+
+def _gaussians() -> tuple[torch.Tensor, ...]:
+    """means2d, conics, opacities, extents, depths of five Gaussians in an image of 20x18."""
+    means2d = 16 * torch.rand(2, 5).T
+    conics = torch.tensor([[0.5], [0.1], [0.4]]).expand(3, 5).contiguous().T
+    return means2d, conics, 0.1 + 0.8 * torch.rand(5), torch.full((5, 2), 4.0), torch.rand(5)
+
+
+def _gaussian_pairs() -> tuple:
+    means2d, conics, opacities, extents, depths = _gaussians()
+    starts = torch.ops.neural.gaussian_tiles_count(means2d, conics, opacities, extents, 20, 18)
+    return means2d, conics, opacities, depths, extents, starts, int(starts[-1]), 20, 18
+
+
+def _gaussian_blend() -> tuple:
+    means2d, conics, opacities, depths, extents, starts, *rest = _gaussian_pairs()
+    offsets, gaussians, slots = torch.ops.neural.gaussian_tiles_fill(
+        means2d, conics, opacities, depths, extents, starts, *rest
+    )
+    inputs = [x.requires_grad_() for x in (means2d, conics, opacities, torch.rand(3, 5).T, torch.rand(3))]
+    return *inputs, offsets, gaussians, starts, slots, 20, 18
+
+
+def _gaussian_blend_backward() -> tuple:
+    given = [x.detach() if isinstance(x, torch.Tensor) else x for x in _gaussian_blend()]
+    colors, _, *saved = torch.ops.neural.gaussian_blend(*given)
+    return torch.rand(3, 18, 20), torch.rand(18, 20), *given[:9], colors, *saved, 20, 18
 
 
 # one call per op; a new op that is missing here fails the test below
@@ -116,6 +158,28 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "frequency": lambda: (torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward": lambda: (torch.rand(7, 24).requires_grad_(), torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 24), torch.rand(7, 3), 4),
+    "gaussian_blend": _gaussian_blend,
+    "gaussian_blend_backward": _gaussian_blend_backward,
+    "gaussian_tiles_count": lambda: (*_gaussians()[:4], 20, 18),
+    "gaussian_tiles_fill": _gaussian_pairs,
+    "gaussian_color": lambda: (*_colored(), 2),
+    "gaussian_color_backward": lambda: (
+        torch.rand(7, 3),
+        *(x.detach() for x in (_colored()[0], *_colored()[1::2], _colored()[4])),
+        torch.rand(3, 7).T,
+        2,
+    ),
+    "gaussian_projection": lambda: (*_splats(), None, 64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
+    "gaussian_projection_backward": lambda: (
+        torch.rand(2, 7).T,
+        None,
+        torch.rand(7),
+        None,
+        *(x.detach() for x in _splats()),
+        None,
+        torch.rand(9, 7),
+        *(64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
+    ),
     "mlp": _mlp,
     # opcheck would ask for the second derivative of the parameters' gradient; test_mlp.py has the one that exists
     "mlp_backward": lambda: (torch.randn(7, 2), *(x.detach() for x in _mlp()[:2]), *_mlp()[2:]),
