@@ -30,7 +30,8 @@ class AdaptiveControl:
         duplicate_scale: Up to this share of `extent` a Gaussian is duplicated, above split.
         revised_opacity: Halves of a split have 1 - sqrt(1 - opacity), so that both together cover what it covered.
         prune_opacity: Below it a Gaussian is removed.
-        prune_scale: Above this share of `extent` too, once `reset_every` has passed.
+        prune_scale: Above this share of `extent` too, where opacities are reset and once they have been: a short run
+            would lose its background by it.
         reset: Against haze near the cameras: "reset" sets opacities back to at most twice `prune_opacity` now and then,
             which a short run does not recover from; "decay" takes a little off at each refinement; "auto": reset in
             runs of 10,000 steps or more, else decay.
@@ -103,10 +104,15 @@ class AdaptiveControl:
         if not self._schedule.due(step, steps):
             return False
         period = self._period(steps)
+        long = steps is not None and steps >= LONG_RUN
+        reset = ("reset" if long else "decay") if self.reset == "auto" else self.reset
         grown = self._grow(population, generator)
-        pruned = self._prune(population, large=step > period)
+        pruned = self._prune(population, large=reset == "reset" and step > period)
         self.prepare(population)
-        self._clear(step, steps, period, population)
+        if reset == "decay":
+            population.gaussians.opacity_logits.data.copy_(torch.logit(population.opacities() * (1 - self.decay)))
+        elif reset == "reset" and step % period == 0 and step < self._schedule.last(steps):
+            _set_back(population, 2 * self.prune_opacity)
         return grown or pruned
 
     def _period(self, steps: int | None) -> int:
@@ -146,19 +152,13 @@ class AdaptiveControl:
         """Largest standard deviations as shares of the extent."""
         return population.gaussians.log_scales.detach().amax(dim=1).double().exp() / self.extent
 
-    def _clear(self, step: int, steps: int | None, period: int, population: Population) -> None:
-        """Sets opacities back, or takes a little off."""
-        reset = self.reset
-        if reset == "auto":
-            reset = "reset" if steps is not None and steps >= LONG_RUN else "decay"
-        logits = population.gaussians.opacity_logits.data
-        if reset == "decay":
-            logits.copy_(torch.logit(population.opacities() * (1 - self.decay)))
-        elif reset == "reset" and step % period == 0 and step < self._schedule.last(steps):
-            low = 2 * self.prune_opacity
-            logits.clamp_(max=math.log(low / (1 - low)))
-            everyone = torch.arange(population.n, device=logits.device)
-            population.optimiser.reindex(["opacity_logits"], everyone, torch.ones_like(everyone, dtype=torch.bool))
+
+def _set_back(population: Population, opacity: float) -> None:
+    """No opacity is above this one, and their moments are forgotten."""
+    logits = population.gaussians.opacity_logits.data
+    logits.clamp_(max=math.log(opacity / (1 - opacity)))
+    everyone = torch.arange(population.n, device=logits.device)
+    population.optimiser.reindex(["opacity_logits"], everyone, torch.ones_like(everyone, dtype=torch.bool))
 
 
 def _shake(population: Population, rows: Int[Tensor, "M"], generator: torch.Generator) -> None:

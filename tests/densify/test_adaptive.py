@@ -66,19 +66,21 @@ def test_lengths_of_signed_gradients_where_absolute_is_not_asked_for(make: Make)
     assert AdaptiveControl(1.0).gradient == 8e-4
 
 
-def test_the_faint_and_later_the_huge_are_pruned(make: Make) -> None:
-    population, strategy = make(6), still(prune_scale=0.1, duplicate_scale=10.0, reset_every=0.2)
+@pytest.mark.parametrize("reset", ["reset", "decay"])
+def test_the_faint_are_pruned_and_where_opacities_were_reset_the_huge(make: Make, reset: str) -> None:
+    population, strategy = make(6), still(prune_scale=0.1, reset_every=0.2, reset=reset)
     gaussians = population.gaussians
     gaussians.log_scales.data.fill_(math.log(0.05))
     gaussians.opacity_logits.data[1] = math.log(0.0049 / 0.9951)
-    gaussians.opacity_logits.data[2] = math.log(0.0051 / 0.9949)
+    gaussians.opacity_logits.data[2] = math.log(0.0059 / 0.9941)
     gaussians.log_scales.data[3, 1] = math.log(0.11)
     strategy.prepare(population)
     assert strategy.refine(100, 1000, population, chance())
     assert tags(population).tolist() == [0, 2, 3, 4, 5]
     assert not strategy.refine(200, 1000, population, chance())
-    assert strategy.refine(300, 1000, population, chance())
-    assert tags(population).tolist() == [0, 2, 4, 5] == moments(population).tolist()
+    assert strategy.refine(300, 1000, population, chance()) == (reset == "reset")
+    left = [0, 2, 4, 5] if reset == "reset" else [0, 2, 3, 4, 5]
+    assert tags(population).tolist() == left == moments(population).tolist()
 
 
 def test_where_room_is_short_the_strongest_have_it(make: Make) -> None:

@@ -22,7 +22,7 @@ def pulls(population: Population, strategy: Budget) -> None:
     ("steps", "at_start", "budget"), [(2000, 100, 1000), (7000, 50, 3333), (1000, 10, 1000), (3000, 1000, 1001)]
 )
 def test_the_budget_is_met_exactly_and_never_exceeded(make: Make, steps: int, at_start: int, budget: int) -> None:
-    population, strategy = make(at_start), Budget(budget)
+    population, strategy = make(at_start), Budget(budget, start=300, stop=0.5)
     strategy.prepare(population)
     counts = []
     for step in range(100, steps + 1, 100):
@@ -100,7 +100,7 @@ def test_degenerate_populations(make: Make) -> None:
     strategy.prepare(full)
     pulls(full, strategy)
     assert not strategy.refine(300, 1000, full, chance())
-    short, strategy = make(5), Budget(50)
+    short, strategy = make(5), Budget(50, start=300)
     strategy.prepare(short)
     assert not any(strategy.refine(step, 200, short, chance()) for step in range(1, 201))
 
