@@ -48,12 +48,6 @@ template <class Visit> void with_form(int model, const Visit& visit) {
     }
 }
 
-NEURAL_HD bool any(vint mask) {
-    i32 found = 0;
-    for (int i = 0; i < kWidth; ++i) found |= mask[i];
-    return found != 0;
-}
-
 template <class Form>
 void forward(const Parameters& parameters, i64 n, const projection::Camera& k, float* image, int n_threads) {
     parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {

@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from neural.cuda.distortion import distortion as ray_distortion
+from neural.cuda.ssim import WINDOW, ssim_loss
 
 
 def steady_mean(values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
@@ -62,6 +63,32 @@ def huber(
     bent = error.clamp(max=delta)
     # torch's huber_loss rounds a thread's last elements otherwise: its gradients depend on the number of threads
     return steady_mean(bent * (error - 0.5 * bent)) * factor
+
+
+def photometric(
+    image: Float[Tensor, "H W 3"],
+    target: Float[Tensor, "H W 3"] | UInt8[Tensor, "H W 3"],
+    *,
+    ssim_weight: float = 0.2,
+    mask: Bool[Tensor, "H W"] | UInt8[Tensor, "H W"] | None = None,
+) -> Float[Tensor, ""]:
+    """(1 - w) mean |image - target| + w (1 - mean SSIM); the first part alone where no 11x11 window fits.
+
+    Args:
+        image: sRGB.
+        target: sRGB in [0, 1], or bytes.
+        ssim_weight: w, in [0, 1].
+        mask: Where pixels count: not 0.
+
+    Source: Kerbl et al. 2023, arXiv:2308.04079, eq. 7.
+    """
+    if min(image.shape[:2]) >= WINDOW:
+        return ssim_loss(image, target, ssim_weight=ssim_weight, mask=mask)
+    shown = target if target.is_floating_point() else target.float() / 255
+    error = (image - shown).abs()
+    if mask is None:
+        return steady_mean(error)
+    return (error * (mask > 0)[..., None]).sum() / (3 * int(mask.count_nonzero()) or 1)
 
 
 def distortion(

@@ -7,10 +7,11 @@ optimiser = Adam([
 loss.backward(); optimiser.step(lr_scale=schedule(step)); optimiser.zero_grad()
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
@@ -74,12 +75,15 @@ class Adam:
                     group.working_copies[name].copy_(param.detach())
                     increment_version((param,))  # both were written: neither is newer
 
-    def step(self, lr_scale: float = 1.0, *, grad_scale: float = 1.0) -> None:
+    def step(
+        self, lr_scale: float = 1.0, *, grad_scale: float = 1.0, lr_scales: Mapping[str, float] | None = None
+    ) -> None:
         """Updates every parameter that has a gradient; gradient buffers come back empty.
 
         Args:
             lr_scale: Multiplies all learning rates: the schedule's value at this step.
             grad_scale: Multiplies all gradients first: 1 / loss scale.
+            lr_scales: Name of a parameter -> what its rate is multiplied by as well.
         """
         self.steps += 1
         with torch.no_grad():
@@ -89,7 +93,8 @@ class Adam:
                 if grad is None:
                     continue
                 adam(
-                    param.detach(), grad.contiguous(), state, _rule(group, lr_scale), self.steps,
+                    param.detach(), grad.contiguous(), state,
+                    _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0)), self.steps,
                     touched=buffer.touched if buffer is not None and group.lazy else None,
                     grad_scale=grad_scale, clear_grad=buffer is not None,
                 )  # fmt: skip
@@ -114,6 +119,41 @@ class Adam:
                 found[name] = count
                 state.nonfinite.zero_()
         return found
+
+    @torch.no_grad()
+    def reindex(self, names: Iterable[str], source: Int[Tensor, "M"], fresh: Bool[Tensor, "M"] | None = None) -> None:
+        """Lets the state follow parameters whose rows are copied, dropped or put in another order.
+
+        Row i of all state becomes what row `source[i]` was; moments and step counts are zero where `fresh`, averages
+        are the source's there too. Parameters are left to the caller, before or after. Every tensor stays the same
+        object with another length, gradient buffers (which come back empty) and working copies included.
+
+        Args:
+            names: Parameters with as many rows (axis 0) as each other.
+            source: Old rows, any of them any number of times; on the parameters' device.
+            fresh: New rows that begin as if never stepped; None for none.
+
+        Raises:
+            KeyError: A name is no parameter of this optimiser.
+        """
+        wanted = set(names)
+        if unknown := wanted - self._states.keys():
+            raise KeyError(f"Adam.reindex: no parameters {sorted(unknown)}; there are {sorted(self._states)}")
+        for group, name, _, state in self._each():
+            if name not in wanted:
+                continue
+            for tensor in (state.exp_avg, state.exp_avg_sq, state.row_steps):
+                if tensor is not None:
+                    tensor.data = tensor[source]
+                    if fresh is not None:
+                        tensor[fresh] = 0
+            for tensor in (state.ema, state.ema_steps, state.working_copy):
+                if tensor is not None:
+                    tensor.data = tensor[source]
+            if name in group.buffers:
+                buffer = group.buffers[name]
+                empty = GradientBuffer.like(state.exp_avg)
+                buffer.grad.data, buffer.touched.data = empty.grad, empty.touched
 
     def averages(self) -> dict[str, Tensor]:
         """Name -> average over the steps, of the parameters whose group keeps one; copies, so that looking at them

@@ -140,3 +140,68 @@ def test_a_state_that_does_not_fit_is_refused_whole() -> None:
         Adam([Group({"w": params["weight"]}), Group({"w": params["table"]})])
     with pytest.raises(ValueError, match="'x' has a buffer or working copy but is no parameter"):
         Adam([Group({"w": params["table"]}, buffers={"x": GradientBuffer.like(params["table"])})])
+
+
+def test_state_follows_its_rows() -> None:
+    params = _model()
+    optimiser = Adam(_groups(params))
+    _train(optimiser, params, range(3))
+    before = {name: tensor.clone() for name, tensor in optimiser.state_dict().items()}
+    live = {name: tensor for name, tensor in optimiser.state_dict().items() if name != "optim/steps"}
+    source = torch.tensor([4999, 7, 7, 0])
+    fresh = torch.tensor([False, True, False, False])
+
+    optimiser.reindex(["table"], source, fresh)
+
+    after = optimiser.state_dict()
+    for key in ("optim/table/exp_avg", "optim/table/exp_avg_sq", "optim/table/row_steps"):
+        expected = before[key][source]
+        expected[1] = 0
+        assert torch.equal(after[key], expected), key
+    for key in ("ema/table", "optim/table/ema_steps"):
+        assert torch.equal(after[key], before[key][source]), key
+    for key in before:
+        if "table" not in key:
+            assert torch.equal(after[key], before[key]), key
+    assert all(after[key] is tensor for key, tensor in live.items())
+
+
+def test_buffers_and_copies_stay_the_same_objects() -> None:
+    table = torch.nn.Parameter(torch.randn(100, 2))
+    buffer, copy = GradientBuffer.like(table), torch.zeros(100, 2, dtype=torch.float16)
+    grad, touched = buffer.grad, buffer.touched
+    optimiser = Adam([Group({"t": table}, lazy=True, buffers={"t": buffer}, working_copies={"t": copy})])
+    buffer.add(torch.ones(100, 2))
+    source = torch.arange(9000) % 100
+    table.data = table.data[source]
+    optimiser.reindex(["t"], source)
+    assert buffer.grad is grad and buffer.touched is touched
+    assert grad.shape == (9000, 2) and not grad.any() and len(touched) == 3 and not touched.any()
+    assert torch.equal(copy, table.half())
+    buffer.add(torch.ones(9000, 2))
+    optimiser.step()
+    assert torch.equal(copy, table.half())
+
+
+def test_reindexed_rows_step_as_if_they_had_always_stood_there() -> None:
+    """A permutation before a step is the step, then the permutation."""
+    first, second = _model(), _model()
+    early, late = Adam(_groups(first)), Adam(_groups(second))
+    for params, optimiser in ((first, early), (second, late)):
+        _train(optimiser, params, range(2))
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(1))
+    grad = torch.randn(5000, 2) * (torch.rand(5000, 1) < 0.5)
+    early.reindex(["table"], order)
+    first["table"].data = first["table"].data[order]
+    first["table"].grad = grad[order]
+    early.step()
+    second["table"].grad = grad
+    late.step()
+    assert torch.equal(first["table"], second["table"][order])
+    assert torch.equal(early.averages()["table"], late.averages()["table"][order])
+
+
+def test_reindexing_what_is_not_there_is_refused() -> None:
+    optimiser = Adam(_groups(_model()))
+    with pytest.raises(KeyError, match="no parameters \\['other'\\]; there are"):
+        optimiser.reindex(["table", "other"], torch.arange(3))

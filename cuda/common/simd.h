@@ -100,6 +100,18 @@ NEURAL_HD vfloat sqrt(vfloat v) {
     return v;
 #endif
 }
+// Whether a mask has any lane set.
+NEURAL_HD bool any(vint mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#else
+    i32 found = 0;
+    for (int i = 0; i < kWidth; ++i) found |= mask[i];
+    return found != 0;
+#endif
+}
 // Sum of the lanes in a fixed tree order.
 NEURAL_HD float sum(vfloat v) {
     float lanes[kWidth];
@@ -128,6 +140,26 @@ NEURAL_HD vfloat exp(vfloat v) {
     vfloat power;
     const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v), power);
     return (q + 1.0f) * power;
+}
+// 2^v for v <= 127, relative error below 2e-7; 0 or below 1e-37 for v < -126.
+NEURAL_HD vfloat exp2(vfloat v) {
+#if defined(__AVX512F__)
+    const vfloat r = (vfloat)_mm512_reduce_ps((__m512)v, 0x00); // v less the nearest whole number
+#else
+    v = v < -126.0f ? splat(-126.0f) : v;
+    const vfloat n = round(v), r = v - n;
+#endif
+    vfloat p = splat(1.3276471874e-3f); // least greatest error on [-1/2, 1/2] at degree 5: 7.5e-8
+    p = p * r + 9.6755413335e-3f;
+    p = p * r + 5.5507132739e-2f;
+    p = p * r + 2.4022119724e-1f;
+    p = p * r + 6.9314696706e-1f;
+    p = p * r + 1.0000000717f;
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_scalef_ps((__m512)p, _mm512_roundscale_ps((__m512)v, 0x00));
+#else
+    return p * as_float((to_int(n) + 127) << 23);
+#endif
 }
 // e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
 NEURAL_HD vfloat expm1(vfloat v) {

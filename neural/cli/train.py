@@ -11,6 +11,7 @@ from neural import settings
 from neural.cli import UsageError, choose
 from neural.interrupt import EXIT_DONE, EXIT_USAGE
 from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunConfig, SamplingConfig
+from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
 
 T = TypeVar("T")
 
@@ -34,6 +35,28 @@ class Radiance:
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+
+
+@dataclass(frozen=True)
+class Splats:
+    """Train Gaussian splats from posed photographs.
+
+    The same command goes on with a run that was stopped. Values left at None or auto are chosen for the
+    device and the scene, and said.
+    """
+
+    scene: tyro.conf.Positional[Path]
+    """Folder or file of the capture: transforms.json (nerfstudio, instant-ngp, Blender) or COLMAP."""
+    out: Path | None = None
+    """Folder of the run; runs/<scene>-splats by default."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Remove the run in that folder and start anew."""
+    config: Path | None = None
+    """TOML file with tables [model], [densify], [optim], [run]; flags win over it."""
+    model: SplatModelConfig = field(default_factory=SplatModelConfig)
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
+    optim: SplatOptimConfig = field(default_factory=SplatOptimConfig)
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
 
@@ -64,7 +87,26 @@ def parse_radiance(arguments: Sequence[str]) -> Radiance:
     return tyro.cli(Radiance, prog="neural train radiance", args=list(arguments), default=default)
 
 
+def train_splats(arguments: Sequence[str]) -> int:
+    given = parse_splats(arguments)
+    config = _usage(lambda: SplatsConfig(given.model, given.densify, given.optim, given.run))
+
+    from neural.train import splats_run
+
+    splats_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
+    return EXIT_DONE
+
+
+def parse_splats(arguments: Sequence[str]) -> Splats:
+    """As `parse_radiance`."""
+    path = _value_of("--config", arguments)
+    base = _usage(lambda: settings.read_toml(SplatsConfig, path)) if path is not None else SplatsConfig()
+    default = Splats(scene=tyro.MISSING, model=base.model, densify=base.densify, optim=base.optim, run=base.run)
+    return tyro.cli(Splats, prog="neural train splats", args=list(arguments), default=default)
+
+
 TASKS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
+    "splats": (train_splats, "Gaussian splats, rasterised"),
     "radiance": (train_radiance, "a radiance field (hash grid and small networks), volume-rendered"),
 }
 

@@ -54,6 +54,9 @@ class Task(Protocol):
     def validate(self, step: int) -> Mapping[str, float]:
         """Scalars of a quick look at held-out data; changes nothing that training reads."""
 
+    def steps_for(self, seconds: float, step: int, pace: float) -> int:
+        """The last step of a run that goes on for `seconds` after step number `step`; `pace`: seconds of one by now."""
+
     def release(self) -> None:
         """Gives back what only training needs; called once, whether training came to its end or not."""
 
@@ -104,7 +107,7 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
             bar.update()
             fixed = False
             if steps is None and habits.minutes is not None:
-                steps = _steps_for(habits.minutes * 60, spent + now - start, step, durations)
+                steps = _steps_for(task, habits.minutes * 60, spent + now - start, step, durations)
                 fixed = steps is not None
             last = step == steps
             due = steps is not None and step % (habits.eval_every or max(1, steps // 10)) == 0 and not last
@@ -138,13 +141,13 @@ def _resume(task: Task, run: Run) -> tuple[int, float]:
     return latest.step, float(latest.meta.get("seconds", 0.0))
 
 
-def _steps_for(seconds: float, spent: float, step: int, durations: deque[float]) -> int | None:
+def _steps_for(task: Task, seconds: float, spent: float, step: int, durations: deque[float]) -> int | None:
     """The number of steps that fills the time, once enough of it has passed to tell."""
     steady = step >= SETTLED and spent >= WARMUP_SHARE * seconds and len(durations) == WINDOW
     if not steady and spent < WARMUP_LIMIT * seconds:
         return None
     pace = sum(durations) / len(durations)
-    return max(step + 1, step + round((seconds - spent) / pace))
+    return max(step + 1, task.steps_for(seconds - spent, step, pace))
 
 
 class _Means:

@@ -23,11 +23,17 @@ class PoseRefinement(nn.Module):
         super().__init__()
         self.tangent = nn.Parameter(torch.zeros(n_cameras, 6))
 
-    def forward(self, cameras: Cameras) -> Cameras:
-        """The corrected cameras; gradients reach `tangent`."""
-        correction = torch.eye(4, device=self.tangent.device).repeat(len(cameras), 1, 1)
-        correction[:, :3, :3] = rotation(self.tangent[:, :3])
-        correction[:, :3, 3] = self.tangent[:, 3:]
+    def forward(self, cameras: Cameras, first: int = 0) -> Cameras:
+        """The corrected cameras; gradients reach `tangent`.
+
+        Args:
+            cameras: All of them, or some in a row.
+            first: Number of the first one.
+        """
+        tangent = self.tangent[first : first + len(cameras)]
+        correction = torch.eye(4, device=tangent.device).repeat(len(cameras), 1, 1)
+        correction[:, :3, :3] = rotation(tangent[:, :3])
+        correction[:, :3, 3] = tangent[:, 3:]
         return replace(cameras, c2w=cameras.c2w @ correction.to(cameras.c2w.dtype))
 
 

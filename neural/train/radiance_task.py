@@ -185,6 +185,10 @@ class RadianceTask:
             raise CheckpointError("the checkpoint has no sampler/n_rays; start anew with --overwrite")
         self._n_rays = int(tensors["sampler/n_rays"])
 
+    def steps_for(self, seconds: float, step: int, pace: float) -> int:
+        """Every further step costs what one does by now."""
+        return step + round(seconds / pace)
+
     def release(self) -> None:
         """Gives the field back as it came: gradients go to `.grad` again."""
         for module in self._buffered():

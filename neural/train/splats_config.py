@@ -32,9 +32,9 @@ class SplatModelConfig:
     init_gaussians: int | None = None
     """Gaussians at the start: a random choice of the points, or the random ones; at most `max_gaussians`."""
     init_opacity: float | None = None
-    """Opacity of each at the start; 0.5 for mcmc, else 0.1."""
+    """Opacity of each at the start; 0.5 from points for mcmc, else 0.1."""
     init_scale: float | None = None
-    """Times the spacing of the neighbours; 0.5 for mcmc, else 1."""
+    """Times the spacing of the neighbours; 0.5 from chance, else 1."""
     antialiased: bool = False
     """Compensate opacity for the low-pass filter of small Gaussians (Mip-Splatting); files carry the mark."""
     sky: bool = False
@@ -59,14 +59,16 @@ class DensifyConfig:
     absolute: bool = True
     """adaptive and budget: sum gradients of pixels without their sign (AbsGS)."""
     reset: Literal["auto", "reset", "decay", "none"] = "auto"
-    """adaptive: what clears haze: opacities set back now and then, lowered a little each time, or nothing; "auto": reset
-    in runs of 10,000 steps or more, else decay."""
+    """adaptive: what clears haze: opacities set back now and then, lowered a little each time, or nothing; "auto":
+    reset in runs of 10,000 steps or more, else decay."""
 
 
 @dataclass(frozen=True)
 class SplatOptimConfig:
     """Loss, Adam and its schedules."""
 
+    lr_scale: float | None = None
+    """Times the rates of all that a Gaussian has: runs of a few thousand steps go faster; 3 on a CPU, 1 on a GPU."""
     means_lr: float = 1.6e-4
     """Of centres, times the scene's extent."""
     means_final: float = 0.01
@@ -90,7 +92,7 @@ class SplatOptimConfig:
     views: int = 1
     """Photographs per step; rates grow with the root of it."""
     coarse: int | None = None
-    """Photographs are this many times smaller at the start (1, 2, 4 or 8), then twice as large, ...; 4 on a CPU if
+    """Photographs are this many times smaller at the start (1, 2, 4 or 8), then twice as large, ...; 2 on a CPU if
     they are large enough, 1 on a GPU."""
     coarse_share: float = 0.4
     """Share of the run until photographs have their size."""
@@ -107,7 +109,7 @@ class SplatOptimConfig:
     pose_lr: float = 1e-4
     """Of poses (radians, scene units)."""
     depth: float = 0.0
-    """Weight of the depths of the capture's points (inverse depth, times the extent); 0.01 helps where views are few."""
+    """Weight of the depths of the capture's points (inverse, times the extent); 0.01 helps where views are few."""
     lazy: bool = False
     """Leave out Gaussians whose gradient is zero, moments included: faster where a view sees little of the scene."""
 
@@ -167,9 +169,12 @@ def resolve(
     coarse = optim.coarse
     if coarse is None:
         coarse = 1
-        while device == "cpu" and coarse < 4 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
+        while device == "cpu" and coarse < 2 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
             coarse *= 2
-    mcmc = strategy == "mcmc"
+    scale = optim.lr_scale
+    if scale is None:
+        scale = 3.0 if device == "cpu" else 1.0
+    dense = strategy == "mcmc" and init == "points"
     return dataclasses.replace(
         config,
         model=dataclasses.replace(
@@ -177,11 +182,11 @@ def resolve(
             max_gaussians=most,
             init=init,
             init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
-            init_opacity=(0.5 if mcmc else 0.1) if model.init_opacity is None else model.init_opacity,
-            init_scale=(0.5 if mcmc else 1.0) if model.init_scale is None else model.init_scale,
+            init_opacity=(0.5 if dense else 0.1) if model.init_opacity is None else model.init_opacity,
+            init_scale=(0.5 if init == "random" else 1.0) if model.init_scale is None else model.init_scale,
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
-        optim=dataclasses.replace(optim, coarse=coarse),
+        optim=dataclasses.replace(optim, coarse=coarse, lr_scale=scale),
         run=dataclasses.replace(
             run,
             steps=steps,
@@ -220,6 +225,7 @@ def _check(config: SplatsConfig) -> None:
     check_between("densify.stop", densify.stop, 0.0, 1.0)
     check_positive("densify.gradient", densify.gradient)
     for name in (
+        "lr_scale",
         "means_lr",
         "scales_lr",
         "quats_lr",

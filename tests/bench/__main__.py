@@ -18,6 +18,7 @@ from pathlib import Path
 # suite -> module with `run(size) -> list[Row]`
 SUITES = {
     "core": "tests.bench.core",
+    "gaussians": "tests.bench.gaussians",
     "hash_grid": "tests.bench.hash_grid",
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",

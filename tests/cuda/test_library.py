@@ -51,7 +51,7 @@ def _rays() -> tuple[torch.Tensor, ...]:
     return torch.rand(6).requires_grad_(), torch.rand(3, 6).T.requires_grad_(), t_starts, t_starts + 0.5, packed_info
 
 
-def _gaussians() -> tuple[torch.Tensor, ...]:
+def _splats() -> tuple[torch.Tensor, ...]:
     """means, quats, log_scales, opacity_logits, w2c, intrinsics of seven Gaussians before a camera."""
     w2c = torch.eye(4)
     w2c[2, 3] = 3.0
@@ -79,6 +79,34 @@ def _mlp() -> tuple:
     return torch.randn(7, 3).requires_grad_(), torch.randn(spec.n_params).requires_grad_(), list(spec.code), 1.0
 
 
+def _gaussians() -> tuple[torch.Tensor, ...]:
+    """means2d, conics, opacities, extents, depths of five Gaussians in an image of 20x18."""
+    means2d = 16 * torch.rand(2, 5).T
+    conics = torch.tensor([[0.5], [0.1], [0.4]]).expand(3, 5).contiguous().T
+    return means2d, conics, 0.1 + 0.8 * torch.rand(5), torch.full((5, 2), 4.0), torch.rand(5)
+
+
+def _gaussian_pairs() -> tuple:
+    means2d, conics, opacities, extents, depths = _gaussians()
+    starts = torch.ops.neural.gaussian_tiles_count(means2d, conics, opacities, extents, 20, 18)
+    return means2d, conics, opacities, depths, extents, starts, int(starts[-1]), 20, 18
+
+
+def _gaussian_blend() -> tuple:
+    means2d, conics, opacities, depths, extents, starts, *rest = _gaussian_pairs()
+    offsets, gaussians, slots = torch.ops.neural.gaussian_tiles_fill(
+        means2d, conics, opacities, depths, extents, starts, *rest
+    )
+    inputs = [x.requires_grad_() for x in (means2d, conics, opacities, torch.rand(3, 5).T, torch.rand(3))]
+    return *inputs, offsets, gaussians, starts, slots, 20, 18
+
+
+def _gaussian_blend_backward() -> tuple:
+    given = [x.detach() if isinstance(x, torch.Tensor) else x for x in _gaussian_blend()]
+    colors, _, *saved = torch.ops.neural.gaussian_blend(*given)
+    return torch.rand(3, 18, 20), torch.rand(18, 20), *given[:9], colors, *saved, 20, 18
+
+
 # one call per op; a new op that is missing here fails the test below
 SAMPLES: dict[str, Callable[[], tuple]] = {
     "occupancy_mean": lambda: (torch.rand(1, 4096),),
@@ -90,6 +118,15 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "ray_march_write": _march_write,
     "ray_points": lambda: (torch.rand(3, 3).requires_grad_(), _unit(3).requires_grad_(), *_packed()),
     "ray_points_backward": lambda: (torch.rand(5, 3), torch.rand(5, 3), *_packed()),
+    "gaussian_noise": lambda: (
+        torch.rand(7, 3),
+        torch.rand(7, 4),
+        torch.rand(7, 3),
+        torch.full((7,), -5.0),
+        1.0,
+        1,
+        2,
+    ),
     "hash_grid": lambda: (torch.rand(7, 3).requires_grad_(), *_table(), None, None, None, 1, 1),
     "hash_grid_backward": lambda: (
         torch.randn(7, 8),
@@ -121,6 +158,10 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "frequency": lambda: (torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward": lambda: (torch.rand(7, 24).requires_grad_(), torch.rand(7, 3).requires_grad_(), 4),
     "frequency_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 24), torch.rand(7, 3), 4),
+    "gaussian_blend": _gaussian_blend,
+    "gaussian_blend_backward": _gaussian_blend_backward,
+    "gaussian_tiles_count": lambda: (*_gaussians()[:4], 20, 18),
+    "gaussian_tiles_fill": _gaussian_pairs,
     "gaussian_color": lambda: (*_colored(), 2),
     "gaussian_color_backward": lambda: (
         torch.rand(7, 3),
@@ -128,13 +169,13 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         torch.rand(3, 7).T,
         2,
     ),
-    "gaussian_projection": lambda: (*_gaussians(), None, 64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
+    "gaussian_projection": lambda: (*_splats(), None, 64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
     "gaussian_projection_backward": lambda: (
         torch.rand(2, 7).T,
         None,
         torch.rand(7),
         None,
-        *(x.detach() for x in _gaussians()),
+        *(x.detach() for x in _splats()),
         None,
         torch.rand(9, 7),
         *(64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),

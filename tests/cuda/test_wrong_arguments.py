@@ -12,8 +12,11 @@ from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
+from neural.cuda.gaussian_blend import blend, contributions, median_depth
 from neural.cuda.gaussian_color import gaussian_color
+from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.gaussian_projection import project
+from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import MLPSpec
@@ -59,6 +62,40 @@ def _updated(thickness: Tensor, cells: Tensor, values: Tensor) -> Tensor:
     return thickness
 
 
+SIZE = (40, 30)
+
+
+def _projected() -> Arguments:
+    return {
+        "means2d": 30 * torch.rand(2, 9).T, "conics": torch.tensor([[0.1], [0.02], [0.2]]).repeat(1, 9).T,
+        "opacities": 0.2 + 0.7 * torch.rand(9), "depths": torch.rand(9), "extents": torch.full((9, 2), 9.0),
+    }  # fmt: skip
+
+
+def _blended(*names: str) -> Callable[[], Arguments]:
+    """The projected Gaussians' tensors of these names, and their tiles."""
+
+    def make() -> Arguments:
+        projected = _projected()
+        tiles = intersect(**projected, size=SIZE)
+        given = {**projected, "features": torch.rand(4, 9).T, "background": torch.rand(4)}
+        return {**{name: given[name] for name in names}, **tiles._asdict()}
+
+    return make
+
+
+def _with_tiles(op: Callable[..., Any]) -> Callable[..., Any]:
+    def call(offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor, **given: Tensor) -> Any:
+        return op(**given, tiles=Tiles(offsets, gaussians, starts, slots), size=SIZE)
+
+    return call
+
+
+def _noise(means: Tensor, **given: Tensor) -> Tensor:
+    gaussian_noise(means, **given, strength=1.0, seed=0, step=1)
+    return means
+
+
 # op -> (its tensors by name, a call of it); a new op belongs here
 OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "adam": (
@@ -81,6 +118,14 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         distortion,
     ),
     "frequency": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: frequency(positions, 4)),
+    "intersect": (_projected, lambda **given: intersect(**given, size=SIZE)),
+    "blend": (_blended("means2d", "conics", "opacities", "features", "background"), _with_tiles(blend)),
+    "contributions": (_blended("means2d", "conics", "opacities"), _with_tiles(contributions)),
+    "median_depth": (_blended("means2d", "conics", "opacities", "depths"), _with_tiles(median_depth)),
+    "gaussian_noise": (
+        lambda: {"means": torch.zeros(7, 3), "quats": torch.rand(7, 4), "log_scales": torch.rand(7, 3),
+                 "opacity_logits": torch.full((7,), -6.0) + torch.rand(7)}, _noise,
+    ),
     "gaussian_color": (
         lambda: {"means": torch.rand(7, 3), "centre": torch.zeros(3), "sh0": torch.rand(7, 3),
                  "shN": torch.rand(7, 15, 3), "opacities": torch.rand(7)},
@@ -128,12 +173,19 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
 }  # fmt: skip
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
 DENSE = {
-    ("adam", "param"), ("adam", "grad"), ("update", "thickness"), ("mlp", "params"), ("mlp_input_gradient", "params"),
+    ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
+    ("gaussian_noise", "means"), ("mlp", "params"), ("mlp_input_gradient", "params"),
     *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
     *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
 }  # fmt: skip
 EACH = [(op, name) for op, (make, _) in OPS.items() for name in make()]
-OTHER = {torch.float32: torch.float64, torch.float16: torch.float64, torch.int64: torch.int32, torch.uint8: torch.int8}
+OTHER = {
+    torch.float32: torch.float64,
+    torch.int32: torch.int64,
+    torch.float16: torch.float64,
+    torch.int64: torch.int32,
+    torch.uint8: torch.int8,
+}
 FAULTS: dict[str, Callable[[Tensor], Any]] = {
     "dtype": lambda tensor: tensor.to(OTHER[tensor.dtype]),
     "one axis more": lambda tensor: tensor[..., None],

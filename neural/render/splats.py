@@ -1,0 +1,136 @@
+"""Gaussians to pictures: projection, colours, tiles and blending of one view, in order."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural import lenses
+from neural.cameras import CAMERA_MODELS, Cameras
+from neural.cuda.gaussian_blend import blend
+from neural.cuda.gaussian_color import gaussian_color
+from neural.cuda.gaussian_projection import Model, Projected, project
+from neural.cuda.gaussian_tiles import intersect
+from neural.gaussians.model import Gaussians
+from neural.rays import image_rays
+from neural.render.rendering import Rendering
+
+_PROJECTIONS: dict[str, Model] = {"pinhole": "perspective", "opencv": "opencv", "fisheye": "fisheye"}
+
+
+class View(NamedTuple):
+    """One camera as the ops take it.
+
+    Attributes:
+        w2c: World to camera, in the frame of the Gaussians.
+        intrinsics: fx fy cx cy in pixels.
+        size: Width and height in pixels.
+        near: Smallest depth that is drawn, scene units.
+        model: Projection of the lens.
+        distortion: Of the lens; None for none.
+        fold: Where the lens ends; see `neural.lenses.fold`.
+    """
+
+    w2c: Float[Tensor, "4 4"]
+    intrinsics: Float[Tensor, "4"]
+    size: tuple[int, int]
+    near: float
+    model: Model = "perspective"
+    distortion: Float[Tensor, "8"] | None = None
+    fold: float = math.inf
+
+    @classmethod
+    def of(cls, cameras: Cameras, index: int, near: float) -> "View":
+        """Camera `index`; gradients flow into its pose."""
+        kind = int(cameras.models[index])
+        width, height = cameras.sizes[index].tolist()
+        lens = cameras.distortion[index]
+        bent = bool(lens.any()) or CAMERA_MODELS[kind] == "fisheye"
+        return cls(
+            cameras[index].w2c[0], cameras.intrinsics[index].to(cameras.c2w), (width, height), near,
+            _PROJECTIONS[CAMERA_MODELS[kind]] if bent else "perspective", lens.to(cameras.c2w) if bent else None,
+            lenses.fold(lens, kind) if bent else math.inf,
+        )  # fmt: skip
+
+
+class Splatted(NamedTuple):
+    """A view of Gaussians.
+
+    Attributes:
+        rgb: sRGB on the background.
+        alpha: Opacity, 0 to 1.
+        depth: Expected z, not divided by alpha; None unless asked for.
+        projected: What was blended.
+    """
+
+    rgb: Float[Tensor, "H W 3"]
+    alpha: Float[Tensor, "H W"]
+    depth: Float[Tensor, "H W"] | None
+    projected: Projected
+
+
+def splat(
+    gaussians: Gaussians,
+    view: View,
+    *,
+    degree: int | None = None,
+    background: Float[Tensor, "3"] | None = None,
+    with_depth: bool = False,
+    absolute: Float[Tensor, "N"] | None = None,
+) -> Splatted:
+    """Draws Gaussians as one camera sees them; differentiable in all of their parameters and in the view.
+
+    Args:
+        gaussians: In any order; Morton order is quicker.
+        view: The camera.
+        degree: Of the spherical harmonics that count; all by default.
+        background: Behind everything; black by default.
+        with_depth: Blend depths too.
+        absolute: See `neural.cuda.gaussian_blend.blend`.
+    """
+    projected = project(
+        gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits, view.w2c, view.intrinsics,
+        view.size, near=view.near, antialiased=gaussians.antialiased, model=view.model, distortion=view.distortion,
+        fold=view.fold,
+    )  # fmt: skip
+    centre = -(view.w2c[:3, :3].T @ view.w2c[:3, 3]).to(gaussians.means)
+    features = gaussian_color(
+        gaussians.means, centre, gaussians.sh0, gaussians.shN, gaussians.sh_degree if degree is None else degree,
+        opacities=projected.opacities.detach(),
+    )  # fmt: skip
+    if with_depth:
+        features = torch.cat([features.t(), projected.depths[None]]).t()
+        background = background if background is None else torch.cat([background, background.new_zeros(1)])
+    with torch.no_grad():
+        tiles = intersect(*projected, view.size)
+    blended = blend(
+        projected.means2d, projected.conics, projected.opacities, features, tiles, view.size, background=background,
+        absolute=absolute,
+    )  # fmt: skip
+    depth = blended.colors[..., 3] if with_depth else None
+    return Splatted(blended.colors[..., :3] if with_depth else blended.colors, blended.alphas, depth, projected)
+
+
+@torch.no_grad()
+def render_camera(
+    gaussians: Gaussians, cameras: Cameras, index: int, *, background: Float[Tensor, "3"], near: float
+) -> Rendering:
+    """One camera's picture, rows of pixels; depths are along the ray as those of every renderer.
+
+    Args:
+        gaussians: In the frame of the cameras.
+        cameras: Of the Gaussians' frame.
+        index: Which of them.
+        background: sRGB behind everything.
+        near: Smallest depth that is drawn.
+    """
+    device = gaussians.means.device
+    shown = splat(gaussians, View.of(cameras, index, near), background=background.to(device), with_depth=True)
+    assert shown.depth is not None
+    depth = shown.depth.flatten()
+    if CAMERA_MODELS[int(cameras.models[index])] != "fisheye":  # whose depths are distances already
+        directions = image_rays(cameras, index).directions
+        depth = depth / (directions.to(device) @ cameras.c2w[index, :3, 2].to(depth))
+    return Rendering(shown.rgb.reshape(-1, 3), shown.alpha.flatten(), depth)

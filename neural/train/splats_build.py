@@ -1,0 +1,77 @@
+"""What a resolved configuration stands for: the Gaussians of the first step, and how they come and go."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural.densify.adaptive import AdaptiveControl
+from neural.densify.budget import Budget
+from neural.densify.fixed import Fixed
+from neural.densify.mcmc import MCMC
+from neural.densify.strategy import Strategy
+from neural.gaussians.model import Gaussians
+from neural.scenes.scene import Scene
+from neural.train.pixels import step_generator
+from neural.train.splats_config import SplatsConfig
+
+INIT_STREAM = 10
+
+
+def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3"]) -> Gaussians:
+    """The Gaussians of the first step, in Morton order, relative to `origin`.
+
+    Points outside the scene's reach are kept: what cameras see far away needs Gaussians there.
+
+    Raises:
+        ValueError: Points are asked for and the capture has fewer than two.
+    """
+    model = config.model
+    n, opacity, scale = model.init_gaussians, model.init_opacity, model.init_scale
+    assert n is not None and opacity is not None and scale is not None, "the configuration is not resolved"
+    if model.init == "random":
+        box = (scene.aabb - origin).float()
+        gaussians = Gaussians.random(
+            n, box, seed=config.run.seed, sh_degree=model.sh_degree, opacity=opacity, scale=scale,
+            antialiased=model.antialiased,
+        )  # fmt: skip
+    else:
+        points = scene.points
+        if points is None or len(points) < 2:
+            raise ValueError(f"{scene.name} has no points to start from; use --model.init random")
+        chosen = np.arange(len(points))
+        if n < len(points):
+            generator = step_generator(config.run.seed, 0, INIT_STREAM)
+            chosen = np.sort(torch.randperm(len(points), generator=generator)[:n].numpy())
+        xyz = torch.from_numpy(points.xyz[chosen]) - origin.double()
+        gaussians = Gaussians.from_points(
+            xyz.float(), torch.from_numpy(points.rgb[chosen].copy()), sh_degree=model.sh_degree, opacity=opacity,
+            scale=scale, antialiased=model.antialiased,
+        )  # fmt: skip
+    gaussians.sort_morton()
+    return gaussians
+
+
+def build_strategy(config: SplatsConfig, extent: float) -> Strategy:
+    """The way that Gaussians come and go.
+
+    Args:
+        config: Resolved.
+        extent: Of the scene.
+    """
+    densify, most = config.densify, config.model.max_gaussians
+    assert most is not None, "the configuration is not resolved"
+    given: dict[str, Any] = {"start": densify.start, "stop": densify.stop, "every": densify.every}
+    schedule = {name: value for name, value in given.items() if value is not None}
+    if densify.strategy == "mcmc":
+        return MCMC(most, **schedule)
+    if densify.strategy == "budget":
+        return Budget(most, absolute=densify.absolute, **schedule)
+    if densify.strategy == "adaptive":
+        return AdaptiveControl(
+            extent, max_gaussians=most, absolute=densify.absolute, gradient=densify.gradient, reset=densify.reset,
+            **schedule,
+        )  # fmt: skip
+    return Fixed()

@@ -1,0 +1,148 @@
+"""Gaussian splats from the outside: train a scene, take a run up again, score it, render it, write its file."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural import checkpoint, runs
+from neural.cameras import Cameras
+from neural.errors import CheckpointError
+from neural.gaussians.model import Gaussians
+from neural.render.rendering import Rendering
+from neural.render.splats import render_camera
+from neural.scenes.load import load
+from neural.scenes.scene import Scene
+from neural.train import session
+from neural.train.splats_build import build_gaussians
+from neural.train.splats_config import STATE_BYTES, SplatsConfig, resolve
+from neural.train.splats_task import NEAR, SplatsTask
+from neural.train.trained import BACKGROUNDS, TrainedRun
+
+_NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh0", "shN")
+
+
+class SplatRun(TrainedRun):
+    """Trained Gaussians with their scene and folder.
+
+    Attributes:
+        folder: Where everything of the run lies.
+        scene: The capture it was trained on.
+        config: Resolved.
+        gaussians: In the scene's axes, relative to `origin`.
+        origin: float64, a point of the scene.
+    """
+
+    task = "splats"
+    kind = "Gaussian splats"
+
+    def __init__(
+        self, folder: Path, scene: Scene, config: SplatsConfig, gaussians: Gaussians, origin: Float[Tensor, "3"]
+    ) -> None:
+        self.folder, self.scene, self.config = folder, scene, config
+        self.gaussians, self.origin = gaussians, origin
+
+    def render_camera(
+        self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
+    ) -> Rendering:
+        """See `TrainedRun`."""
+        color = torch.full((3,), BACKGROUNDS[background or self.config.run.background])
+        posed = cameras.relative_to(self.origin).to(self.gaussians.means.device)
+        return render_camera(self.gaussians, posed, index, background=color, near=NEAR * self.scene.extent)
+
+    def facts(self) -> dict[str, str]:
+        """See `TrainedRun`."""
+        return {"Gaussians": f"{self.gaussians.n:,}"}
+
+
+def train(
+    scene: str | Path,
+    config: SplatsConfig | None = None,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> SplatRun:
+    """Trains Gaussians on a capture, or goes on with the run in `out`; then scores them and writes a report.
+
+    Raises:
+        SceneFormatError: The capture cannot be used.
+        CheckpointError: The folder holds another run.
+        DivergenceError: The loss became NaN or Inf.
+        Interrupted: A signal came; the state is saved.
+    """
+    folder = out or runs.default_folder(scene, SplatRun.task)
+    asked = config or SplatsConfig()
+    if not overwrite:
+        asked = session.as_long_as_stored(asked, folder)
+    capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
+    return splats(capture, config=asked, out=folder, overwrite=overwrite, progress=progress)
+
+
+def splats(
+    scene: Scene,
+    *,
+    config: SplatsConfig | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> SplatRun:
+    """Trains Gaussians on a scene of your own; see `train`.
+
+    Args:
+        scene: With train and test splits.
+        config: What is not said is chosen for the device and the scene.
+        out: Folder of the run; `runs/<scene>-splats` without it. An existing run goes on.
+        overwrite: Start anew.
+        progress: Whether to draw progress bars.
+    """
+    asked = config or SplatsConfig()
+    folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, SplatRun.task)
+    if not overwrite:
+        asked = session.as_long_as_stored(asked, folder)
+    resolved = resolve(
+        asked, session.choose_device(asked.run.device), n_points=0 if scene.points is None else len(scene.points),
+        shorter_side=int(scene.cameras.sizes.min()), background=scene.background,
+    )  # fmt: skip
+    source = str(scene.path.resolve()) if scene.path is not None else scene.name
+    origin = scene.aabb.mean(0)
+    device = torch.device(resolved.run.device)
+    return session.train(
+        scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
+        build=lambda: SplatsTask(build_gaussians(resolved, scene, origin), origin, scene, resolved, device),
+        finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
+        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved)}",
+        overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+
+
+def load_splats(
+    folder: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", scene: Scene | None = None
+) -> SplatRun:
+    """Takes up trained Gaussians; see `neural.load_run`."""
+    config, identity = session.read_stored(folder, SplatRun.task, SplatsConfig)
+    capture = scene or session.read_scene(folder, identity, config)
+    session.same_scene(folder, identity, capture)
+    latest = checkpoint.load_latest(folder)
+    try:
+        parts = {name: latest.tensors[f"model/{name}"] for name in _NAMES}
+        gaussians = Gaussians(**parts, antialiased=config.model.antialiased)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{folder}: its checkpoint holds no Gaussians ({error}); start anew") from error
+    place = torch.device(session.choose_device(device))
+    return SplatRun(folder, capture, config, gaussians.to(place), capture.aabb.mean(0))
+
+
+def _chosen(config: SplatsConfig) -> str:
+    """The values that were chosen, in one line."""
+    model, optim = config.model, config.optim
+    most = model.max_gaussians or 0
+    memory = most * STATE_BYTES[model.sh_degree]
+    source = "the points" if model.init == "points" else "chance"
+    return (
+        f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({memory / 1e6:.0f} MB in "
+        f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
+        f"their size, background {config.run.background}"
+    )

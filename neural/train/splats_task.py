@@ -1,0 +1,308 @@
+"""One training step of Gaussians, and the state that it changes."""
+
+import math
+import time
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural import metrics
+from neural.cameras import Cameras
+from neural.cuda.gaussian_noise import gaussian_noise
+from neural.cuda.native import retain_heap
+from neural.densify.population import Population
+from neural.densify.strategy import Observation, Strategy
+from neural.errors import CheckpointError, DivergenceError
+from neural.gaussians.model import Gaussians
+from neural.gaussians.order import morton_order
+from neural.losses import photometric
+from neural.optim import Adam, Group
+from neural.render.splats import Splatted, View, render_camera, splat
+from neural.scenes.scene import Scene
+from neural.train.exposure import Exposure
+from neural.train.loop import StepResult
+from neural.train.pixels import step_generator
+from neural.train.pose_refinement import PoseRefinement
+from neural.train.radiance_task import VALIDATION_STREAM, load_values
+from neural.train.schedules import exponential
+from neural.train.splats_build import build_strategy
+from neural.train.splats_config import SplatsConfig
+from neural.train.trained import BACKGROUNDS, photograph
+from neural.train.views import Photograph, Views
+
+DENSIFY_STREAM = 13
+NEAR = 0.01  # of the scene's extent
+SORT_EVERY = 1000  # steps between two sorts into Morton order
+UNKNOWN_STEPS = 30_000  # for what must have a length before the run has one
+VALIDATION_PIXELS = 160_000
+
+
+class SplatsTask:
+    """Trains `gaussians` on the training images of `scene`; see `neural.train.loop.Task`.
+
+    Args:
+        gaussians: In the scene's frame relative to `origin`, on the CPU; moved to `device`.
+        origin: float64, what was subtracted from the scene's coordinates.
+        scene: With train and test splits.
+        config: Resolved.
+        device: Where to train.
+    """
+
+    def __init__(
+        self, gaussians: Gaussians, origin: Float[Tensor, "3"], scene: Scene, config: SplatsConfig, device: torch.device
+    ) -> None:
+        if device.type == "cpu":
+            retain_heap()
+        self.config, self.scene, self.device, self.origin = config, scene, device, origin
+        self.gaussians = gaussians.to(device)
+        self.extent = scene.extent
+        self.near = NEAR * self.extent
+        train, optim = scene.subset("train"), config.optim
+        self._views = Views(train, config.run.seed, optim.coarse or 1, optim.coarse_share)
+        self._cameras = {
+            factor: scaled.cameras.relative_to(origin).to(device) for factor, scaled in self._views.scenes.items()
+        }
+        self._cached_views: dict[tuple[int, int], View] = {}
+        n = len(train.cameras)
+        self._poses = PoseRefinement(n).to(device) if optim.refine_poses else None
+        self._exposure = Exposure(n).to(device) if optim.exposure else None
+        self.optimiser = self._build_optimiser()
+        self.population = Population(self.gaussians, self.optimiser)
+        self.strategy: Strategy = build_strategy(config, self.extent)
+        self.strategy.prepare(self.population)
+
+    def _build_optimiser(self) -> Adam:
+        optim, gaussians = self.config.optim, self.gaussians
+        views, scale = optim.views, (optim.lr_scale or 1.0)
+        betas = (max(0.0, 1 - views * (1 - optim.betas[0])), max(0.0, 1 - views * (1 - optim.betas[1])))
+        rates = {
+            "means": optim.means_lr * self.extent, "quats": optim.quats_lr, "log_scales": optim.scales_lr,
+            "opacity_logits": optim.opacities_lr, "sh0": optim.sh0_lr, "shN": optim.shN_lr,
+        }  # fmt: skip
+        groups = [
+            Group(
+                {name: getattr(gaussians, name)}, lr=rate * scale * math.sqrt(views), betas=betas,
+                eps=optim.eps / math.sqrt(views), lazy=optim.lazy,
+            )
+            for name, rate in rates.items()
+        ]  # fmt: skip
+        if self._poses is not None:
+            groups.append(Group({"poses": self._poses.tangent}, lr=optim.pose_lr))
+        if self._exposure is not None:
+            groups.append(Group({"exposure": self._exposure.change}, lr=optim.exposure_lr))
+        return Adam(groups)
+
+    def step(self, step: int, steps: int | None) -> StepResult:
+        """One step: draw photographs, render, compare, follow the gradient, let Gaussians come and go."""
+        optim = self.config.optim
+        factor = self._views.factor(step, steps)
+        loss = error = 0.0
+        n_pixels = seen = 0
+        for k in range(optim.views):
+            taken = self._views.draw(step * optim.views + k, factor)
+            value, square, splatted = self._view(step, steps, taken)
+            loss, error = loss + value / optim.views, error + square / optim.views
+            n_pixels += taken.pixels.shape[0] * taken.pixels.shape[1]
+            seen += int((splatted.projected.opacities.detach() > 0).sum())
+        self._regularise()
+        self._optimise(step, steps)
+        generator = step_generator(self.config.run.seed, step, DENSIFY_STREAM)
+        moved = self.strategy.refine(step + 1, steps, self.population, generator)
+        if moved or (step + 1) % SORT_EVERY == 0:
+            self.population.sort()
+        extra = {"gaussians": float(self.gaussians.n), "visible": seen / optim.views, "downscale": float(factor)}
+        return StepResult(loss, -10 * math.log10(max(error, 1e-12)), n_pixels, extra)
+
+    def _view(self, step: int, steps: int | None, taken: Photograph) -> tuple[float, float, Splatted]:
+        """Adds one view's gradients; gives its loss, its mean squared error and what was drawn."""
+        optim = self.config.optim
+        background = self._background(step)
+        absolute = torch.zeros(self.gaussians.n, device=self.device) if self.strategy.needs_absolute else None
+        shown = splat(
+            self.gaussians, self._camera(taken.factor, taken.index), degree=self._degree(step, steps),
+            background=background, absolute=absolute,
+        )  # fmt: skip
+        rgb = shown.rgb if self._exposure is None else self._exposure(shown.rgb, taken.index)
+        target = taken.on(background.cpu()).to(self.device)
+        mask = None if taken.mask is None else taken.mask.to(self.device)
+        loss = photometric(rgb, target, ssim_weight=optim.ssim_weight, mask=mask) / optim.views
+        if self.strategy.needs_observations:
+            shown.projected.means2d.retain_grad()
+        if loss.requires_grad:
+            loss.backward()
+        value = float(loss.detach()) * optim.views
+        if not math.isfinite(value):
+            raise self._diverged(step, f"the loss is {value}")
+        if self.strategy.needs_observations and shown.projected.means2d.grad is not None:
+            self._observe(shown, absolute)
+        return value, _square_error(rgb.detach(), target, mask), shown
+
+    def _observe(self, shown: Splatted, absolute: Tensor | None) -> None:
+        projected = shown.projected
+        height, width = shown.alpha.shape
+        assert projected.means2d.grad is not None
+        self.strategy.observe(
+            self.population,
+            Observation(
+                None, projected.opacities.detach() > 0, projected.means2d.grad, absolute, projected.extents,
+                (width, height), self.config.optim.views,
+            ),
+        )  # fmt: skip
+
+    def _regularise(self) -> None:
+        """Adds the gradients of the mean opacity and mean scale; in float64, whose rounding no thread count shows."""
+        for_opacity, for_scale = self.strategy.regulariser()
+        n = self.gaussians.n
+        with torch.no_grad():
+            if for_opacity and self.gaussians.opacity_logits.grad is not None:
+                opacity = self.gaussians.opacity_logits.double().sigmoid()
+                self.gaussians.opacity_logits.grad += (for_opacity / n * opacity * (1 - opacity)).float()
+            if for_scale and self.gaussians.log_scales.grad is not None:
+                scale = self.gaussians.log_scales.double().exp()
+                self.gaussians.log_scales.grad += (for_scale / (3 * n) * scale).float()
+
+    def _optimise(self, step: int, steps: int | None) -> None:
+        optim = self.config.optim
+        decay = 1.0 if steps is None else exponential(step, steps, optim.means_final, start=steps // 4)
+        self.optimiser.step(lr_scales={"means": decay})
+        self.optimiser.zero_grad()
+        if bad := self.optimiser.nonfinite():
+            raise self._diverged(step, f"the gradient of {next(iter(bad))} has NaN or Inf")
+        if self.strategy.noise:
+            g = self.gaussians
+            strength = self.strategy.noise * optim.means_lr * self.extent * decay
+            with torch.no_grad():
+                gaussian_noise(
+                    g.means, g.quats, g.log_scales, g.opacity_logits, strength, seed=self.config.run.seed, step=step
+                )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Gaussians, optimiser, counters, poses and exposure."""
+        tensors = {f"model/{name}": p.detach() for name, p in self._parameters().items()}
+        tensors |= self.optimiser.state_dict()
+        tensors |= {f"sampler/{name}": counter for name, counter in self.population.counters.items()}
+        return tensors
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes back what `tensors` gave, with as many Gaussians as there were.
+
+        Raises:
+            CheckpointError: They are of another kind of run.
+        """
+        saved = tensors.get("model/means")
+        if saved is None or saved.ndim != 2:
+            raise CheckpointError("the checkpoint holds no Gaussians (model/means); start anew with --overwrite")
+        self.population.rearrange(torch.zeros(len(saved), dtype=torch.int64, device=self.device))
+        load_values(self._parameters(), tensors)
+        self.optimiser.load_state_dict(tensors)
+        for name, counter in self.population.counters.items():
+            if f"sampler/{name}" not in tensors:
+                raise CheckpointError(f"the checkpoint has no sampler/{name}; start anew with --overwrite")
+            counter.copy_(tensors[f"sampler/{name}"])
+
+    def release(self) -> None:
+        """Nothing but memory was held."""
+
+    def validate(self, step: int) -> Mapping[str, float]:
+        """PSNR of one held-out image, drawn by the step, rendered small."""
+        held_out = self.scene.splits["test"]
+        if not held_out:
+            return {}
+        draw = step_generator(self.config.run.seed, step, VALIDATION_STREAM)
+        index = held_out[int(torch.randint(len(held_out), (), generator=draw))]
+        small = max(1, round(math.sqrt(int(self.scene.cameras.sizes[index].prod()) / VALIDATION_PIXELS)))
+        scene = self.scene.subset([index]).downscaled(small)
+        image = self.render(scene.cameras, 0, self.config.run.background).cpu()
+        return {"test_psnr": metrics.psnr(image, photograph(scene, 0, self.config.run.background))}
+
+    def render(self, cameras: Cameras, index: int, background: str) -> Float[Tensor, "H W 3"]:
+        """A camera of the scene's frame, as it looks now."""
+        width, height = cameras.sizes[index].tolist()
+        color = torch.full((3,), BACKGROUNDS[background])
+        shown = render_camera(self.gaussians, cameras.relative_to(self.origin), index, background=color, near=self.near)
+        return shown.rgb.reshape(height, width, 3)
+
+    def steps_for(self, seconds: float, step: int, pace: float) -> int:
+        """Steps that fill `seconds` after step number `step`: photographs and Gaussians will be more than now."""
+        trial = self._rehearse()
+        early = trial[min(trial)]  # the smallest number of Gaussians
+        late = trial[max(trial)]
+        coarse = pace / early[max(early)]  # a step as it was measured, over what it takes alone
+        total = 0.0
+        samples = 40  # of the rest of the run
+        for k in range(samples):
+            done = (k + 0.5) / samples
+            factor = self._views.factor(int(1000 * done), 1000)
+            growth = min(1.0, done / 0.5)
+            total += (early[factor] * (1 - growth) + late[factor] * growth) * coarse / samples
+        return step + max(1, round(seconds / total))
+
+    def _rehearse(self) -> dict[int, dict[int, float]]:
+        """Seconds of a step by number of Gaussians (now, at most) and by factor; changes nothing."""
+        most = self.config.model.max_gaussians or self.gaussians.n
+        timed: dict[int, dict[int, float]] = {}
+        for n in sorted({self.gaussians.n, max(most, self.gaussians.n)}):
+            rows = torch.arange(n, device=self.device) % self.gaussians.n
+            parts = {name: p.detach()[rows].clone() for name, p in self.gaussians.named_parameters()}
+            if n > self.gaussians.n:  # those in one place are smaller afterwards
+                parts["log_scales"] -= math.log(n / self.gaussians.n) / 3
+            trial = Gaussians(**parts, antialiased=self.gaussians.antialiased)
+            trial.permute(morton_order(trial.means.detach()))
+            optimiser = Adam([Group(dict(trial.named_parameters()), lr=1e-12, betas=self.config.optim.betas)])
+            timed[n] = {}
+            for factor in self._views.factors:
+                durations = []
+                for attempt in range(3):
+                    began = time.perf_counter()
+                    taken = self._views.draw(attempt, factor)
+                    background = torch.zeros(3)
+                    shown = splat(trial, self._camera(factor, taken.index), background=background.to(self.device))
+                    target = taken.on(background).to(self.device)
+                    photometric(shown.rgb, target, ssim_weight=self.config.optim.ssim_weight).backward()
+                    optimiser.step()
+                    optimiser.zero_grad()
+                    durations.append(time.perf_counter() - began)
+                timed[n][factor] = sorted(durations)[1]
+        return timed
+
+    def _camera(self, factor: int, index: int) -> View:
+        if self._poses is not None:
+            return View.of(self._poses(self._cameras[factor][index], index), 0, self.near)
+        if (factor, index) not in self._cached_views:
+            self._cached_views[factor, index] = View.of(self._cameras[factor], index, self.near)
+        return self._cached_views[factor, index]
+
+    def _degree(self, step: int, steps: int | None) -> int:
+        """Of the spherical harmonics that are learnt by now."""
+        every = self.config.optim.sh_every or min(1000, max(1, (steps or UNKNOWN_STEPS) // 15))
+        return min(self.gaussians.sh_degree, step // every)
+
+    def _background(self, step: int) -> Float[Tensor, "3"]:
+        images = self._views.scenes[1].images
+        assert images is not None
+        if images.channels == 4 and self.config.optim.random_background:
+            return self._views.background(step).to(self.device)
+        return torch.full((3,), BACKGROUNDS[self.config.run.background], device=self.device)
+
+    def _parameters(self) -> dict[str, Tensor]:
+        parameters: dict[str, Tensor] = dict(self.gaussians.named_parameters())
+        if self._poses is not None:
+            parameters["poses"] = self._poses.tangent
+        if self._exposure is not None:
+            parameters["exposure"] = self._exposure.change
+        return parameters
+
+    def _diverged(self, step: int, what: str) -> DivergenceError:
+        names = [name for name, p in self._parameters().items() if not bool(torch.isfinite(p).all())]
+        return DivergenceError(step, what + (f" (not finite: {', '.join(names)})" if names else ""))
+
+
+def _square_error(image: Tensor, target: Tensor, mask: Tensor | None) -> float:
+    """Mean squared difference, for the progress line."""
+    shown = target if target.is_floating_point() else target.float() / 255
+    square = (image.clamp(0, 1) - shown).square()
+    if mask is not None:
+        return float(square[mask > 0].mean()) if bool(mask.any()) else 0.0
+    return float(square.mean())
