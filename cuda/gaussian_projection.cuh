@@ -17,8 +17,9 @@ namespace projection {
 
 constexpr float kMinAlpha = 1.0f / 255.0f;     // what is fainter is not drawn
 constexpr float kMinCompensation = 2.5e-5f;    // 0.005^2
-// Beyond these nothing is seen, as fp32 could not follow: extents in pixels, determinants of blurred covariances.
-constexpr float kLargest = 1e12f, kSmallestDet = 1e-24f, kLargestDet = 1e37f;
+// Beyond these nothing is seen, as the gradients would leave fp32: extents in pixels, depth and standard deviations in
+// scene units; a conic's entries; determinants of blurred covariances.
+constexpr float kLargest = 1e12f, kSharpest = 1e8f, kLargestDet = 1e37f;
 
 struct Camera {
     float w[9], t[3];              // world to camera
@@ -48,7 +49,7 @@ NEURAL_HD Camera camera_of(const float* w2c, const float* intrinsics, const floa
 template <class V> struct Body { // the Gaussian in space
     V p[3], r[9], m[9];          // in the camera; R(q); R(q) diag(s)
     V unit[4], inverse_length;   // of the quaternion
-    V sigmoid;
+    V size, sigmoid;             // size: sum of the scales
 };
 
 template <class V, class F> NEURAL_HD void body(const Camera& k, const V* mean, const V* quat, const V* log_scale,
@@ -64,9 +65,11 @@ template <class V, class F> NEURAL_HD void body(const Camera& k, const V* mean, 
     s.r[0] = 1.0f - 2.0f * (y * y + z * z), s.r[1] = 2.0f * (x * y - w * z), s.r[2] = 2.0f * (x * z + w * y);
     s.r[3] = 2.0f * (x * y + w * z), s.r[4] = 1.0f - 2.0f * (x * x + z * z), s.r[5] = 2.0f * (y * z - w * x);
     s.r[6] = 2.0f * (x * z - w * y), s.r[7] = 2.0f * (y * z + w * x), s.r[8] = 1.0f - 2.0f * (x * x + y * y);
+    s.size = V{};
     NEURAL_UNROLL
     for (int j = 0; j < 3; ++j) {
         const V scale = f.exp(log_scale[j]);
+        s.size = s.size + scale;
         NEURAL_UNROLL
         for (int i = 0; i < 3; ++i) s.m[3 * i + j] = s.r[3 * i + j] * scale;
     }
@@ -176,13 +179,14 @@ template <class V> struct Image { // the 2D Gaussian; also the gradients to one
 
 // What blur and antialiasing make of a covariance.
 template <class V> struct Blurred {
-    V det, share, compensation;
+    V det, inverse_det, share, compensation; // inverse_det: 0 where det is, which is not seen
 };
 template <class V, class Form, class F> NEURAL_HD Blurred<V> blurred(const Camera& k, const Form& s, const F& f) {
     Blurred<V> out;
     out.det = s.det + k.blur * (s.a + s.c) + k.blur * k.blur;
-    out.share = s.det / out.det;
-    const V zero = s.det - s.det;
+    const V zero{};
+    out.inverse_det = f.choose(out.det > 0.0f, 1.0f / out.det, zero);
+    out.share = s.det * out.inverse_det;
     out.compensation = zero + 1.0f;
     if (k.antialiased)
         out.compensation = f.sqrt(f.choose(out.share > kMinCompensation, out.share, zero + kMinCompensation));
@@ -199,7 +203,7 @@ NEURAL_HD auto image(const Camera& k, const V* mean, const V* quat, const V* log
     const auto formed = form.form(k, s, f);
     const Blurred<V> blur = blurred<V>(k, form, f);
     out.x = form.x, out.y = form.y, out.depth = form.depth;
-    const V a = form.a + k.blur, c = form.c + k.blur, inverse = 1.0f / blur.det;
+    const V a = form.a + k.blur, c = form.c + k.blur, inverse = blur.inverse_det;
     out.conic[0] = c * inverse, out.conic[1] = -form.b * inverse, out.conic[2] = a * inverse;
     out.opacity = s.sigmoid * blur.compensation;
     const V brighter = f.choose(out.opacity > kMinAlpha, out.opacity, out.opacity * 0.0f + kMinAlpha);
@@ -207,8 +211,9 @@ NEURAL_HD auto image(const Camera& k, const V* mean, const V* quat, const V* log
     out.extent[0] = reach * f.sqrt(a), out.extent[1] = reach * f.sqrt(c);
     // Each comparison is false of NaN.
     return formed & (out.depth >= k.near_) & (out.depth <= k.far_) & (out.opacity >= kMinAlpha) &
-           (s.inverse_length < 1e15f) & (s.inverse_length > 1e-15f) & (out.extent[0] < kLargest) &
-           (out.extent[1] < kLargest) & (blur.det > kSmallestDet) & (blur.det < kLargestDet) &
+           (s.inverse_length < 1e15f) & (s.inverse_length > 1e-15f) & (out.depth < kLargest) & (s.size < kLargest) &
+           (out.extent[0] < kLargest) & (out.extent[1] < kLargest) & (blur.det > 0.0f) & (blur.det < kLargestDet) &
+           (out.conic[0] < kSharpest) & (out.conic[2] < kSharpest) &
            (out.x + out.extent[0] > 0.0f) & (out.x - out.extent[0] < k.width) &
            (out.y + out.extent[1] > 0.0f) & (out.y - out.extent[1] < k.height);
 }
@@ -235,9 +240,9 @@ NEURAL_HD void backward(const Camera& k, const V* mean, const V* quat, const V* 
     if (k.antialiased) {
         const V zero = s.sigmoid - s.sigmoid;
         const V slope = f.choose(blur.share > kMinCompensation,
-                                 grad.opacity * s.sigmoid * 0.5f / (blur.compensation * blur.det), zero);
+                                 grad.opacity * s.sigmoid * 0.5f * blur.inverse_det / blur.compensation, zero);
         // d(det / blurred det): their difference is blur (a + c + blur), so that nothing cancels
-        const V rest = k.blur * (form.a + form.c + k.blur) / blur.det;
+        const V rest = k.blur * (form.a + form.c + k.blur) * blur.inverse_det;
         up.a = up.a + slope * (form.c * rest - blur.share * k.blur);
         up.c = up.c + slope * (form.a * rest - blur.share * k.blur);
         up.b = up.b - slope * 2.0f * form.b * rest;

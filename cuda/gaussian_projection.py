@@ -58,7 +58,8 @@ def project(
     For `perspective` and `orthographic` it is what a linear camera at the centre would see (the centre held within
     15 % of the image around it); behind the lenses `opencv` and `fisheye` the unscented transform gives its covariance.
     Not seen, with everything 0 and gradients of exactly 0, are Gaussians nearer than `near` or beyond `far`, fainter
-    than 1/255, outside the image by their extent, without direction (a quaternion of length 0), or not finite.
+    than 1/255, outside the image by their extent, without direction (a quaternion of length 0), not finite, or beyond
+    what single precision follows (1e12 scene units or pixels, 1e-4 pixels).
 
     Args:
         means: Centres in scene units.

@@ -15,9 +15,11 @@ SLACK = 0.15  # of the image's size: how far outside a Gaussian is linearised at
 _SPREAD = 0.1 * math.sqrt(3)  # of the sigma points: alpha sqrt(D), with alpha = 0.1, D = 3
 _WEIGHT = 1 / (2 * _SPREAD**2)  # of a sigma point other than the centre
 _CENTRE = 2 - 0.1**2  # beta - alpha^2
-LENGTHS = (1e-15, 1e15)  # of quaternions that have a direction; outside, as outside those below, fp32 cannot follow
-DETERMINANTS = (1e-24, 1e37)  # of blurred covariances
-LARGEST = 1e12  # extent
+# Beyond these nothing is seen, as the gradients would leave fp32.
+LENGTHS = (1e-15, 1e15)  # of quaternions
+LARGEST = 1e12  # extents in pixels, depths and standard deviations in scene units
+SHARPEST = 1e8  # entries of conics
+LARGEST_DET = 1e37  # of blurred covariances
 
 
 def forward(
@@ -97,12 +99,10 @@ def _image(
         extents = reach * torch.stack([xx, yy]).sqrt()
         seen = ((centres.T + extents > 0) & (centres.T - extents < size[:, None]) & (extents < LARGEST)).all(dim=0)
         seen &= (depths >= near) & (depths <= far) & (opacities >= MIN_ALPHA)
-        seen &= _between(quats.square().sum(dim=1).sqrt(), LENGTHS) & _between(blurred, DETERMINANTS)
+        lengths, sizes = quats.square().sum(dim=1).sqrt(), log_scales.exp().sum(dim=1)
+        seen &= (lengths > LENGTHS[0]) & (lengths < LENGTHS[1]) & (sizes < LARGEST) & (depths < LARGEST)
+        seen &= (blurred > 0) & (blurred < LARGEST_DET) & (conics[0] < SHARPEST) & (conics[2] < SHARPEST)
     return torch.cat([centres.T, conics, opacities[None], depths[None], extents]), seen
-
-
-def _between(values: Tensor, limits: tuple[float, float]) -> Bool[Tensor, "N"]:
-    return (values > limits[0]) & (values < limits[1])
 
 
 def rotations(quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:

@@ -262,6 +262,37 @@ def test_no_value_makes_a_nan(numbers: list[float], model: str, antialiased: boo
     assert not any(bool(v.grad.isnan().any()) for v in narrow)  # type: ignore[union-attr]
 
 
+def _extreme(generator: torch.Generator, *shape: int) -> Tensor:
+    """Half of the numbers about 1, half of any magnitude, some special."""
+
+    def uniform() -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    magnitude = torch.where(uniform() < 0.5, 1.0, torch.exp(160 * uniform() - 80))
+    numbers = torch.randn(shape, generator=generator) * magnitude
+    special = torch.tensor([0.0, math.nan, math.inf, -math.inf, 1e-38, 3e38, -3e38, 1e20, -1e-20])
+    chosen = special[torch.randint(len(special), shape, generator=generator)]
+    return torch.where(uniform() < 0.03, chosen, numbers)
+
+
+@pytest.mark.parametrize("blur", [0.0, 0.3])
+@pytest.mark.parametrize("model", MODELS)
+def test_twenty_thousand_extremes_make_no_nan(model: str, blur: float, isa: str) -> None:
+    """Thousands of them are seen, as scales are kept near the ordinary in most."""
+    generator, n = torch.Generator().manual_seed(0), 20_000
+    scales = _extreme(generator, n, 3) * torch.where(torch.rand(n, 3, generator=generator) < 0.7, 0.05, 1.0) - 1
+    inputs = [_extreme(generator, n, 3), _extreme(generator, n, 4), scales, torch.randn(n, generator=generator) * 4]
+    inputs[0][:, 2] += 1
+    narrow = leaves([*inputs, torch.eye(4), torch.tensor([90.0, 90, 64, 48])])
+    options = {name: x.float() if isinstance(x, Tensor) else x for name, x in lens(model).items()}
+    for antialiased in (False, True):
+        found = rows(project(*narrow, SIZE, antialiased=antialiased, blur=blur, model=model, **options))  # type: ignore[arg-type]
+        assert bool(found.isfinite().all()) and int((found[5] > 0).sum()) > 1000
+        gradients = torch.autograd.grad(found[:7].sum(), narrow[:4])
+        assert not any(bool(x.isnan().any()) for x in gradients)
+        assert all(bool((x[found[5] == 0] == 0).all()) for x in gradients)
+
+
 def test_no_gaussians(isa: str) -> None:
     narrow = leaves(single(scene(0)))
     found = project(*narrow, SIZE)
