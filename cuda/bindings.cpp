@@ -17,12 +17,12 @@
 #include "composite.h"
 #include "distortion.h"
 #include "fma_peak.h"
+#include "frequency.h"
 #include "gaussian_blend.h"
 #include "gaussian_color.h"
 #include "gaussian_noise.h"
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
-#include "frequency.h"
 #include "hash_grid.h"
 #include "mlp.h"
 #include "occupancy.h"
@@ -107,10 +107,13 @@ NB_MODULE(_native, m) {
     m.def("set_isa", [](const std::string& name) { active = isa_named(name); });
     m.def("retain_heap", &retain_heap);
 
+    NEURAL_BIND(m, gaussian_blend_pack);
     NEURAL_BIND(m, gaussian_blend_forward);
     NEURAL_BIND(m, gaussian_blend_backward);
     NEURAL_BIND(m, gaussian_color_forward);
     NEURAL_BIND(m, gaussian_color_backward);
+    NEURAL_BIND(m, gaussian_contributions);
+    NEURAL_BIND(m, gaussian_median_depth);
     NEURAL_BIND(m, gaussian_noise);
     NEURAL_BIND(m, gaussian_projection_forward);
     NEURAL_BIND(m, gaussian_projection_backward);
@@ -136,9 +139,6 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
-    NEURAL_BIND(m, gaussian_blend_pack);
-    NEURAL_BIND(m, gaussian_contributions);
-    NEURAL_BIND(m, gaussian_median_depth);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);

@@ -105,16 +105,16 @@ def occupancy_calls() -> dict[str, Work]:
 
 
 def gaussian_calls() -> dict[str, Work]:
-    """One call of each op between projected Gaussians and pixels, 16 in one tile; and of noise, 16 that are faint."""
+    """One call of each op between projected Gaussians and pixels: 16 Gaussians in one tile."""
     means, quats, log_scales, logits = _rand(N, 3), _rand(N, 4), _rand(N, 3), _rand(N) - 6
     scene = layered(N, (16, 16))
     given = scene.means2d, scene.conics, scene.opacities
     tiles = intersect(*given, scene.depths, scene.extents, scene.size)
     leaves = [x.detach().requires_grad_() for x in (*given, scene.features)]
     return {
+        "gaussian_noise": lambda: gaussian_noise(means, quats, log_scales, logits, 1e-3, seed=0, step=1),
         "gaussian_tiles": lambda: intersect(*given, scene.depths, scene.extents, scene.size),
         "gaussian_blend": lambda: blend(*leaves, tiles, scene.size),
         "gaussian_contributions": lambda: contributions(*given, tiles, scene.size),
         "gaussian_median_depth": lambda: median_depth(*given, scene.depths, tiles, scene.size),
-        "gaussian_noise": lambda: gaussian_noise(means, quats, log_scales, logits, 1e-3, seed=0, step=1),
     }

@@ -60,6 +60,11 @@ def _updated(thickness: Tensor, cells: Tensor, values: Tensor) -> Tensor:
     return thickness
 
 
+def _noise(means: Tensor, **given: Tensor) -> Tensor:
+    gaussian_noise(means, **given, strength=1.0, seed=0, step=1)
+    return means
+
+
 SIZE = (40, 30)
 
 
@@ -89,11 +94,6 @@ def _with_tiles(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _noise(means: Tensor, **given: Tensor) -> Tensor:
-    gaussian_noise(means, **given, strength=1.0, seed=0, step=1)
-    return means
-
-
 # op -> (its tensors by name, a call of it); a new op belongs here
 OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "adam": (
@@ -116,14 +116,14 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         distortion,
     ),
     "frequency": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: frequency(positions, 4)),
-    "intersect": (_projected, lambda **given: intersect(**given, size=SIZE)),
-    "blend": (_blended("means2d", "conics", "opacities", "features", "background"), _with_tiles(blend)),
-    "contributions": (_blended("means2d", "conics", "opacities"), _with_tiles(contributions)),
-    "median_depth": (_blended("means2d", "conics", "opacities", "depths"), _with_tiles(median_depth)),
     "gaussian_noise": (
         lambda: {"means": torch.zeros(7, 3), "quats": torch.rand(7, 4), "log_scales": torch.rand(7, 3),
                  "opacity_logits": torch.full((7,), -6.0) + torch.rand(7)}, _noise,
     ),
+    "intersect": (_projected, lambda **given: intersect(**given, size=SIZE)),
+    "blend": (_blended("means2d", "conics", "opacities", "features", "background"), _with_tiles(blend)),
+    "contributions": (_blended("means2d", "conics", "opacities"), _with_tiles(contributions)),
+    "median_depth": (_blended("means2d", "conics", "opacities", "depths"), _with_tiles(median_depth)),
     "hash_grid": (_table, hash_grid),
     "mlp": (
         lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
