@@ -8,9 +8,10 @@ namespace neural {
 namespace gaussian_color {
 
 constexpr float kY0 = 0.28209479177387814f;
+constexpr float kBrightest = 3e38f; // a Gaussian with a colour beyond, or none at all, is black
 
 template <class V> struct Direction {
-    V d[3], inverse_length; // 0 for a Gaussian at the centre of the camera
+    V d[3], inverse_length; // 0 for a Gaussian at the centre of the camera, or beyond all numbers
 };
 
 template <class V, class F> NEURAL_HD Direction<V> direction(const V* mean, const float* centre, const F& f) {
@@ -18,10 +19,11 @@ template <class V, class F> NEURAL_HD Direction<V> direction(const V* mean, cons
     NEURAL_UNROLL
     for (int i = 0; i < 3; ++i) out.d[i] = mean[i] - centre[i];
     const V length2 = out.d[0] * out.d[0] + out.d[1] * out.d[1] + out.d[2] * out.d[2];
-    const V zero = length2 - length2;
-    out.inverse_length = f.choose(length2 > 1e-30f, 1.0f / f.sqrt(length2), zero);
+    const V zero{};
+    const auto has_one = (length2 > 1e-30f) & (length2 < kBrightest);
+    out.inverse_length = f.choose(has_one, 1.0f / f.sqrt(length2), zero);
     NEURAL_UNROLL
-    for (int i = 0; i < 3; ++i) out.d[i] = out.d[i] * out.inverse_length;
+    for (int i = 0; i < 3; ++i) out.d[i] = f.choose(has_one, out.d[i] * out.inverse_length, zero);
     return out;
 }
 

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, jit, library
 from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_color as reference
 
 COEFFICIENTS = (0, 3, 8, 15)  # above degree 0, by degree
+_BLOCK = 128  # threads of the CUDA kernels
 
 
 def gaussian_color(
@@ -31,11 +32,12 @@ def gaussian_color(
         sh0: Coefficients of degree 0.
         shN: Those above, K = 0, 3, 8 or 15.
         degree: Up to which coefficients count, 0 to 3; K may hold more, whose gradient is 0.
-        opacities: Gaussians with 0 here are skipped: their colour and gradients are 0. It has no gradient.
+        opacities: Gaussians with 0 here are skipped: their colour and gradients are 0, and a run of them costs next to
+            nothing. It has no gradient.
 
     Returns:
-        sRGB, 0 or more; the transposed view of [3, N]. Differentiable once with respect to `means`, `centre`, `sh0` and
-        `shN`; the sum for `centre` does not depend on the number of threads.
+        sRGB, 0 or more (0 where a channel is not finite); the transposed view of [3, N]. Differentiable once with
+        respect to `means`, `centre`, `sh0` and `shN`; the sum for `centre` does not depend on the number of threads.
 
     Raises:
         TypeError, ValueError: A wrong dtype, shape or device, or a degree beyond K.
@@ -49,10 +51,11 @@ def gaussian_color(
     checks.require("gaussian_color", "shN", shN, (n, "K", 3), device=device)
     if opacities is not None:
         checks.require("gaussian_color", "opacities", opacities, (n,), device=device)
-    if degree not in range(4) or COEFFICIENTS[degree] > shN.shape[1]:
+    coefficients = shN.shape[1]
+    if coefficients not in COEFFICIENTS or degree not in range(4) or COEFFICIENTS[degree] > coefficients:
         raise ValueError(
-            f"gaussian_color: degree must be 0 to 3 and needs {COEFFICIENTS} coefficients in shN, got degree {degree} "
-            f"with {shN.shape[1]}"
+            "gaussian_color: degree must be 0 to 3, and shN hold 0, 3, 8 or 15 coefficients, at least "
+            f"(degree + 1)^2 - 1 of them; got degree {degree} with {coefficients}"
         )
     tensors = (means, centre, sh0, shN)
     if torch.compiler.is_compiling():
@@ -74,22 +77,32 @@ class _Color(Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *_backward(grad, *ctx.saved_tensors, ctx.degree, *ctx.needs_input_grad[1:4:2]), None, None
+        arguments: tuple[Any, ...] = (grad, *ctx.saved_tensors, ctx.degree, *ctx.needs_input_grad[1:4:2])
+        return *_backward(*arguments), None, None
 
 
 def _forward(
     means: Tensor, centre: Tensor, sh0: Tensor, shN: Tensor, opacities: Tensor | None, degree: int
 ) -> Float[Tensor, "N 3"]:
-    if checks.backend(means) != "cpu":
+    backend = checks.backend(means)
+    if backend == "reference":
         return reference.forward(means, centre, sh0, shN, opacities, degree)
     n = means.shape[0]
     colors = checks.empty_features(n, 3, means)
+    if n == 0:
+        return colors
     means, centre, sh0, shN = means.contiguous(), centre.contiguous(), sh0.contiguous(), shN.contiguous()
     opacities = None if opacities is None else opacities.contiguous()
-    lib.gaussian_color_forward(
-        means.data_ptr(), centre.data_ptr(), sh0.data_ptr(), shN.data_ptr(), n, shN.shape[1], degree,
-        checks.pointer(opacities), colors.data_ptr(), threads(),
-    )  # fmt: skip
+    if backend == "cpu":
+        lib.gaussian_color_forward(
+            means.data_ptr(), centre.data_ptr(), sh0.data_ptr(), shN.data_ptr(), n, shN.shape[1], degree,
+            checks.pointer(opacities), colors.data_ptr(), threads(),
+        )  # fmt: skip
+    else:
+        jit.launch(
+            "gaussian_color", "gaussian_color_forward", {"DEGREE": degree}, n,
+            (means, centre, sh0, shN, n, shN.shape[1], opacities, colors),
+        )  # fmt: skip
     return colors
 
 
@@ -103,21 +116,33 @@ def _backward(
     degree: int,
     for_centre: bool = True,
     for_shN: bool = True,
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    if checks.backend(means) != "cpu":
+) -> tuple[Tensor | None, ...]:
+    backend = checks.backend(means)
+    if backend == "reference":
         return reference.backward(grad, means, centre, shN, opacities, colors, degree)
     n = means.shape[0]
     grad_means, grad_sh0 = means.new_empty(n, 3), means.new_empty(n, 3)
     grad_shN = torch.empty_like(shN, memory_format=torch.contiguous_format) if for_shN else None
-    grad_centre = means.new_empty(3) if for_centre else None
+    grad_centre = means.new_zeros(3) if for_centre else None
     source, stride_n, stride_k = checks.rows(grad)
     means, centre, shN = means.contiguous(), centre.contiguous(), shN.contiguous()
     opacities = None if opacities is None else opacities.contiguous()
-    lib.gaussian_color_backward(
-        means.data_ptr(), centre.data_ptr(), shN.data_ptr(), n, shN.shape[1], degree, checks.pointer(opacities),
-        colors.data_ptr(), source.data_ptr(), stride_n, stride_k, grad_means.data_ptr(), grad_sh0.data_ptr(),
-        checks.pointer(grad_shN), checks.pointer(grad_centre), threads(),
-    )  # fmt: skip
+    if backend == "cpu":
+        lib.gaussian_color_backward(
+            means.data_ptr(), centre.data_ptr(), shN.data_ptr(), n, shN.shape[1], degree, checks.pointer(opacities),
+            colors.data_ptr(), source.data_ptr(), stride_n, stride_k, grad_means.data_ptr(), grad_sh0.data_ptr(),
+            checks.pointer(grad_shN), checks.pointer(grad_centre), threads(),
+        )  # fmt: skip
+    elif n > 0:
+        blocks = means.new_empty(-(-n // _BLOCK), 3) if for_centre else None
+        jit.launch(
+            "gaussian_color", "gaussian_color_backward", {"DEGREE": degree}, n,
+            (means, centre, shN, n, shN.shape[1], opacities, colors, source, stride_n, stride_k,
+             grad_means, grad_sh0, grad_shN, blocks),
+            block=_BLOCK,
+        )  # fmt: skip
+        if blocks is not None:
+            grad_centre = -blocks.sum(dim=0, dtype=torch.float64).float()
     return grad_means, grad_centre, grad_sh0, grad_shN
 
 

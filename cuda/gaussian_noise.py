@@ -16,7 +16,6 @@ def gaussian_noise(
     log_scales: Float[Tensor, "N 3"],
     opacity_logits: Float[Tensor, "N"],
     strength: float,
-    *,
     seed: int,
     step: int,
 ) -> None:

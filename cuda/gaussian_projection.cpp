@@ -39,21 +39,9 @@ NEURAL_HD Gaussian read(const Parameters& p, i64 i, int count) {
     return g;
 }
 
-projection::Camera camera_of(const float* c) {
-    projection::Camera k;
-    for (int i = 0; i < 9; ++i) k.w[i] = c[i];
-    for (int i = 0; i < 3; ++i) k.t[i] = c[9 + i];
-    k.fx = c[12], k.fy = c[13], k.cx = c[14], k.cy = c[15], k.width = c[16], k.height = c[17];
-    k.near_ = c[18], k.far_ = c[19], k.blur = c[20];
-    k.antialiased = c[21] != 0.0f, k.orthographic = c[22] == 1.0f;
-    for (int i = 0; i < 8; ++i) k.distortion.k[i] = c[23 + i];
-    k.distortion.fold = c[31];
-    return k;
-}
-
 // Calls visit(form) with an object of the type that forms covariances for the camera's model.
-template <class Visit> void with_form(const float* camera, const Visit& visit) {
-    switch (int(camera[22])) {
+template <class Visit> void with_form(int model, const Visit& visit) {
+    switch (model) {
     case 2: return visit(projection::Unscented<vfloat, lens::OpenCV<vfloat>, false>{});
     case 3: return visit(projection::Unscented<vfloat, lens::Fisheye<vfloat>, true>{});
     default: return visit(projection::Linear<vfloat>{});
@@ -137,24 +125,31 @@ void backward(const Parameters& parameters, i64 n, const projection::Camera& k, 
 } // namespace
 
 void gaussian_projection_forward(const float* means, const float* quats, const float* log_scales, const float* logits,
-                                 i64 n, const float* camera, float* image, int n_threads) {
-    with_form(camera, [&](auto form) {
-        forward<decltype(form)>({means, quats, log_scales, logits}, n, camera_of(camera), image, n_threads);
+                                 i64 n, const float* w2c, const float* intrinsics, const float* distortion,
+                                 float width, float height, float near, float far, float blur, int antialiased,
+                                 int model, float fold, float* image, int n_threads) {
+    const projection::Camera camera = projection::camera_of(w2c, intrinsics, distortion, width, height, near, far, blur,
+                                                            antialiased, model, fold);
+    with_form(model, [&](auto form) {
+        forward<decltype(form)>({means, quats, log_scales, logits}, n, camera, image, n_threads);
     });
 }
 
 void gaussian_projection_backward(const float* means, const float* quats, const float* log_scales, const float* logits,
-                                  i64 n, const float* camera, const float* image, const float* grad_means2d,
+                                  i64 n, const float* w2c, const float* intrinsics, const float* distortion,
+                                  float width, float height, float near, float far, float blur, int antialiased,
+                                  int model, float fold, const float* image, const float* grad_means2d,
                                   i64 gm_stride_n, i64 gm_stride_k, const float* grad_conics, i64 gc_stride_n,
                                   i64 gc_stride_k, const float* grad_opacities, const float* grad_depths,
                                   float* grad_means, float* grad_quats, float* grad_log_scales, float* grad_logits,
                                   float* grad_camera, int n_threads) {
+    const projection::Camera camera = projection::camera_of(w2c, intrinsics, distortion, width, height, near, far, blur,
+                                                            antialiased, model, fold);
     const Upstream upstream{{grad_means2d, gm_stride_n, gm_stride_k}, {grad_conics, gc_stride_n, gc_stride_k},
                             grad_opacities, grad_depths};
     const Outputs grad{grad_means, grad_quats, grad_log_scales, grad_logits, grad_camera};
-    with_form(camera, [&](auto form) {
-        backward<decltype(form)>({means, quats, log_scales, logits}, n, camera_of(camera), image, upstream, grad,
-                                 n_threads);
+    with_form(model, [&](auto form) {
+        backward<decltype(form)>({means, quats, log_scales, logits}, n, camera, image, upstream, grad, n_threads);
     });
 }
 

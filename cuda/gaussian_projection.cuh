@@ -28,6 +28,22 @@ struct Camera {
     lens::Distortion distortion;
 };
 
+// From arrays as in gaussian_projection.h.
+NEURAL_HD Camera camera_of(const float* w2c, const float* intrinsics, const float* distortion, float width,
+                           float height, float near_, float far_, float blur, int antialiased, int model, float fold) {
+    Camera k;
+    for (int i = 0; i < 3; ++i) {
+        for (int j = 0; j < 3; ++j) k.w[3 * i + j] = w2c[4 * i + j];
+        k.t[i] = w2c[4 * i + 3];
+    }
+    k.fx = intrinsics[0], k.fy = intrinsics[1], k.cx = intrinsics[2], k.cy = intrinsics[3];
+    k.width = width, k.height = height, k.near_ = near_, k.far_ = far_, k.blur = blur;
+    k.antialiased = antialiased, k.orthographic = model == 1;
+    for (int i = 0; i < 8; ++i) k.distortion.k[i] = distortion ? distortion[i] : 0.0f;
+    k.distortion.fold = fold;
+    return k;
+}
+
 // F has the functions of one machine: exp, log, sqrt of V, clamp(V, low, high) and choose(mask, a, b).
 template <class V> struct Body { // the Gaussian in space
     V p[3], r[9], m[9];          // in the camera; R(q); R(q) diag(s)

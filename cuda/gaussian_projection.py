@@ -1,20 +1,21 @@
 """Gaussians seen by a camera: centre, inverse covariance, opacity, depth and extent of each in the image."""
 
 import math
-from array import array
 from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, jit, library
 from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_projection as reference
 
 Model = Literal["perspective", "orthographic", "opencv", "fisheye"]
 MODELS = reference.MODELS
+_BLOCK = 128  # threads of the CUDA kernels
+_POSE_DTYPES = (torch.float32, torch.float64)
 
 
 class Projected(NamedTuple):
@@ -64,16 +65,18 @@ def project(
         quats: Rotations w x y z of any length from 1e-15 to 1e15.
         log_scales: Logarithms of the standard deviations along the rotated axes.
         opacity_logits: Opacities before the sigmoid.
-        w2c: World to camera (x right, y down, z forward), rotation and translation; float32 or float64.
-        intrinsics: fx fy cx cy in pixels; for `orthographic` fx and fy are pixels per scene unit. As w2c's dtype.
+        w2c: World to camera (x right, y down, z forward), rotation and translation; float32 or float64, on the means'
+            device or the CPU.
+        intrinsics: fx fy cx cy in pixels; for `orthographic` fx and fy are pixels per scene unit. As w2c
+            in dtype and device.
         size: Width and height in pixels.
         near: Smallest depth that is seen, above 0 but for `orthographic`.
         far: Largest depth that is seen.
         blur: Variance in square pixels that is added to each 2D covariance.
         antialiased: Dim what the blur has widened (Mip-Splatting's 2D filter).
         model: The projection. Lenses are those of `neural.cameras`.
-        distortion: Of the lens: k1 k2 p1 p2 k3 k4 k5 k6 (opencv) or k1 k2 k3 k4 0 0 0 0 (fisheye), float32 or float64;
-            None for none. It has no gradient.
+        distortion: Of the lens: k1 k2 p1 p2 k3 k4 k5 k6 (opencv) or k1 k2 k3 k4 0 0 0 0 (fisheye), as w2c; None for
+            none. It has no gradient.
         fold: Undistorted radius (opencv) or angle (fisheye) from which on the lens sees nothing: `neural.lenses.fold`.
 
     Returns:
@@ -92,11 +95,12 @@ def project(
     checks.require("project", "quats", quats, (n, 4), device=device)
     checks.require_like("project", "log_scales", log_scales, means)
     checks.require("project", "opacity_logits", opacity_logits, (n,), device=device)
-    checks.require("project", "w2c", w2c, (4, 4), (torch.float32, torch.float64))
-    checks.require("project", "intrinsics", intrinsics, (4,), w2c.dtype)
+    pose_device = None if isinstance(w2c, Tensor) and w2c.is_cpu else device
+    checks.require("project", "w2c", w2c, (4, 4), _POSE_DTYPES, pose_device)
+    checks.require("project", "intrinsics", intrinsics, (4,), w2c.dtype, w2c.device)
     width, height = size
     if distortion is not None:
-        checks.require("project", "distortion", distortion, (8,), (torch.float32, torch.float64))
+        checks.require("project", "distortion", distortion, (8,), w2c.dtype, w2c.device)
     _check(width, height, near, far, blur, model)
     settings = (width, height, near, far, blur, antialiased, MODELS.index(model), fold)
     tensors = (means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion)
@@ -122,13 +126,15 @@ class _Projection(Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        camera = any(ctx.needs_input_grad[4:6])
-        found = _backward(*grads[:4], *ctx.saved_tensors, *ctx.settings, camera)
-        return *found, None, None
+        arguments: tuple[Any, ...] = (*grads[:4], *ctx.saved_tensors, *ctx.settings, any(ctx.needs_input_grad[4:6]))
+        return *_backward(*arguments), None, None
 
 
 def _split(image: Float[Tensor, "9 N"]) -> Projected:
-    return Projected(image[:2].t(), image[2:5].t(), image[5], image[6], image[7:].t())
+    n = image.shape[1]
+    view, step = image.as_strided, max(n, 1)  # half the time of slices and transposes
+    pairs = view((n, 2), (1, step)), view((n, 3), (1, step), 2 * n), view((n, 2), (1, step), 7 * n)
+    return Projected(pairs[0], pairs[1], view((n,), (1,), 5 * n), view((n,), (1,), 6 * n), pairs[2])
 
 
 def _forward(
@@ -141,15 +147,24 @@ def _forward(
     distortion: Tensor | None,
     *settings: Any,
 ) -> Float[Tensor, "9 N"]:
-    if checks.backend(means) != "cpu":
+    backend = checks.backend(means)
+    if backend == "reference":
         return reference.forward(means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion, *settings)
     n = means.shape[0]
     image = means.new_empty(9, n)
+    if n == 0:
+        return image
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
-    camera = _camera(w2c, intrinsics, distortion, *settings)
-    lib.gaussian_projection_forward(
-        *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(), threads()
-    )
+    camera = _camera(w2c, intrinsics, distortion, means)
+    if backend == "cpu":
+        lib.gaussian_projection_forward(
+            *[t.data_ptr() for t in parameters], n, *map(checks.pointer, camera), *settings, image.data_ptr(), threads()
+        )
+    else:
+        jit.launch(
+            "gaussian_projection", "gaussian_projection_forward", {"MODEL": settings[6]}, n,
+            (*parameters, n, *camera, *_scalars(*settings), image),
+        )  # fmt: skip
     return image
 
 
@@ -178,43 +193,55 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     settings = (width, height, near, far, blur, antialiased, model, fold)
     grads = (grad_means2d, grad_conics, grad_opacities, grad_depths)
-    if checks.backend(means) != "cpu":
+    backend = checks.backend(means)
+    if backend == "reference":
         inputs = (means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion)
         return reference.backward(*inputs, settings, grads)
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
     out = [torch.empty_like(t) for t in parameters]
-    camera = _camera(w2c, intrinsics, distortion, *settings)
-    sums = torch.zeros(16) if camera_too else None
-    pairs: list[int] = []
-    keep = []
+    camera = _camera(w2c, intrinsics, distortion, means)
+    strided: list[Any] = []
     for grad in (grad_means2d, grad_conics):
-        source, stride_n, stride_k = (None, 0, 0) if grad is None else checks.rows(grad)
-        keep.append(source)
-        pairs += [checks.pointer(source), stride_n, stride_k]
-    singles = [None if g is None else g.contiguous() for g in (grad_opacities, grad_depths)]
-    lib.gaussian_projection_backward(
-        *(t.data_ptr() for t in parameters), n, camera.buffer_info()[0], image.data_ptr(), *pairs,
-        *map(checks.pointer, singles), *(t.data_ptr() for t in out), checks.pointer(sums), threads(),
-    )  # fmt: skip
+        strided += (None, 0, 0) if grad is None else checks.rows(grad)
+    plain = [None if g is None else g.contiguous() for g in (grad_opacities, grad_depths)]
+    sums = torch.zeros(16) if camera_too else None
+    if backend == "cpu":
+        lib.gaussian_projection_backward(
+            *[t.data_ptr() for t in parameters], n, *map(checks.pointer, camera), *settings, image.data_ptr(),
+            checks.pointer(strided[0]), *strided[1:3], checks.pointer(strided[3]), *strided[4:],
+            *map(checks.pointer, plain), *(t.data_ptr() for t in out), checks.pointer(sums), threads(),
+        )  # fmt: skip
+    elif n > 0:
+        blocks = means.new_empty(-(-n // _BLOCK), 16) if camera_too else None
+        jit.launch(
+            "gaussian_projection", "gaussian_projection_backward", {"MODEL": model}, n,
+            (*parameters, n, *camera, *_scalars(*settings), image, *strided, *plain, *out, blocks),
+            block=_BLOCK,
+        )  # fmt: skip
+        sums = None if blocks is None else blocks.sum(dim=0, dtype=torch.float64).to(w2c.device, torch.float32)
     if sums is None:
         return *out, None, None
-    grad_w2c = torch.zeros(4, 4, dtype=w2c.dtype)
+    sums = sums.to(w2c)
+    grad_w2c = torch.zeros_like(w2c, memory_format=torch.contiguous_format)
     grad_w2c[:3, :3] = sums[:9].view(3, 3)
     grad_w2c[:3, 3] = sums[9:12]
-    return *out, grad_w2c.to(w2c.device), sums[12:].to(intrinsics)
+    return *out, grad_w2c, sums[12:].clone()
 
 
-def _camera(
-    w2c: Tensor, intrinsics: Tensor, distortion: Tensor | None, width: int, height: int, *settings: float
-) -> "array[float]":
-    """As the kernels take it; see gaussian_projection.h."""
-    *others, fold = settings
-    rows = w2c.tolist()
-    rotation = [v for row in rows[:3] for v in row[:3]]
-    translation = [row[3] for row in rows[:3]]
-    bends = [0.0] * 8 if distortion is None else distortion.tolist()
-    return array("f", [*rotation, *translation, *intrinsics.tolist(), width, height, *others, *bends, fold])
+def _camera(w2c: Tensor, intrinsics: Tensor, distortion: Tensor | None, means: Tensor) -> tuple[Tensor | None, ...]:
+    """As kernels read them: fp32 where the means are."""
+    if w2c.dtype is not torch.float32 or w2c.device != means.device:
+        w2c, intrinsics = w2c.to(means), intrinsics.to(means)
+        distortion = None if distortion is None else distortion.to(means)
+    return w2c.contiguous(), intrinsics.contiguous(), None if distortion is None else distortion.contiguous()
+
+
+def _scalars(
+    width: int, height: int, near: float, far: float, blur: float, antialiased: bool, model: int, fold: float
+) -> tuple[float, ...]:
+    """The settings as CUDA kernels take them; the model is compiled in."""
+    return float(width), float(height), float(near), float(far), float(blur), float(antialiased), float(fold)
 
 
 def _check(width: int, height: int, near: float, far: float, blur: float, model: str) -> None:

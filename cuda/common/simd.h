@@ -141,12 +141,6 @@ NEURAL_HD vfloat exp(vfloat v) {
     const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.37f ? splat(88.37f) : v), power);
     return (q + 1.0f) * power;
 }
-// e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
-NEURAL_HD vfloat expm1(vfloat v) {
-    vfloat power;
-    const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.0f ? splat(88.0f) : v), power);
-    return power * q + (power - 1.0f);
-}
 // 2^v for v <= 127, relative error below 2e-7; 0 or below 1e-37 for v < -126.
 NEURAL_HD vfloat exp2(vfloat v) {
 #if defined(__AVX512F__)
@@ -166,6 +160,12 @@ NEURAL_HD vfloat exp2(vfloat v) {
 #else
     return p * as_float((to_int(n) + 127) << 23);
 #endif
+}
+// e^v - 1 without cancellation near 0, relative error below 3e-7; saturates at both ends, NaN stays NaN.
+NEURAL_HD vfloat expm1(vfloat v) {
+    vfloat power;
+    const vfloat q = exp_rest(v < -87.3f ? splat(-87.3f) : (v > 88.0f ? splat(88.0f) : v), power);
+    return power * q + (power - 1.0f);
 }
 // ln(v) for v > 0, relative error below 2e-7 (Cephes' logf).
 NEURAL_HD vfloat log(vfloat v) {

@@ -1,1 +1,1 @@
-"""Where Gaussians are added, moved and taken away: pure functions of parameters and statistics."""
+"""Where Gaussians are added, moved and taken away while they are trained."""

@@ -14,9 +14,9 @@ class Budget:
     """Grows to exactly `max_gaussians`, fast at first, and never has more.
 
     With u the share of the refinements done, b the budget and s the number at the start there are s + (b - s) u (2 - u)
-    Gaussians. A refinement removes those that do not show, and splits as many others as the curve asks for, chosen by
-    how much all views together pulled at them since the last one: the sum, not the mean, for what many views see counts
-    in many. Afterwards the number stays, and what does not show goes on being replaced.
+    Gaussians. A refinement removes those that do not show, and splits as many others as the curve asks for. Their score
+    is the square of the pull of all views together since the last one: the sum, not the mean, for what many views see
+    counts in many. Then the number stays, and what does not show goes on being replaced.
 
     Args:
         max_gaussians: The budget.
@@ -27,6 +27,8 @@ class Budget:
         absolute: Adds up the gradients of single pixels without their sign (AbsGS): what is blurred pulls in all
             directions.
         unseen: Views in a row, none of which shows a Gaussian, after which it is removed.
+        opacity_weight, scale_weight: Of the mean opacity and the mean scale in the loss: what is not needed fades, and
+            its place in the budget goes to another.
 
     Raises:
         ValueError: A value out of range.
@@ -47,12 +49,15 @@ class Budget:
         every: int = 100,
         absolute: bool = True,
         unseen: int = 1000,
+        opacity_weight: float = 0.01,
+        scale_weight: float = 0.01,
     ) -> None:
         if max_gaussians < 1 or unseen < 1:
             raise ValueError(f"Budget: max_gaussians and unseen must be 1 or more, got {max_gaussians} and {unseen}")
         self.needs_absolute = absolute
         self.max_gaussians = max_gaussians
         self.unseen = unseen
+        self._weights = opacity_weight, scale_weight
         self._growing = Schedule(start, stop, every)
         self._replacing = Schedule(start, max(stop, replace), every)
 
@@ -72,8 +77,8 @@ class Budget:
             unseen[seen.rows[seen.visible]] = 0
 
     def regulariser(self) -> tuple[float, float]:
-        """None."""
-        return 0.0, 0.0
+        """Weights of the mean opacity and of the mean scale in the loss."""
+        return self._weights
 
     @torch.no_grad()
     def refine(self, step: int, steps: int | None, population: Population, generator: torch.Generator) -> bool:
@@ -82,7 +87,7 @@ class Budget:
             return False
         gone = self._gone(population)
         goal = self._goal(step, steps, population.n)
-        score = torch.where(gone, 0.0, population.counters["pull"])
+        score = torch.where(gone, 0.0, population.counters["pull"].double().square())
         if not bool((score > 0).any()):
             score = torch.where(gone, 0.0, population.opacities())
         uniform = float(torch.rand((), generator=generator, dtype=torch.float64, device=generator.device))

@@ -1,12 +1,21 @@
 """Gaussians together with all that keeps to them, row by row."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import morton_order
-from neural.optim import Adam
+
+
+class Optimiser(Protocol):
+    """What is asked of an optimiser (`neural.optim.Adam`): state that can follow rows."""
+
+    def reindex(self, names: Iterable[str], source: Int[Tensor, "M"], fresh: Bool[Tensor, "M"] | None = None) -> None:
+        """Row i of the named parameters' state becomes what row `source[i]` was, as never stepped where `fresh`."""
 
 
 class Population:
@@ -21,7 +30,7 @@ class Population:
         gaussians, optimiser: As above.
     """
 
-    def __init__(self, gaussians: Gaussians, optimiser: Adam) -> None:
+    def __init__(self, gaussians: Gaussians, optimiser: Optimiser) -> None:
         self.gaussians = gaussians
         self.optimiser = optimiser
         self.counters: dict[str, Tensor] = {}

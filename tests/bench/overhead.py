@@ -9,7 +9,9 @@ from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
 from neural.cuda.gaussian_blend import blend, contributions, median_depth
+from neural.cuda.gaussian_color import gaussian_color
 from neural.cuda.gaussian_noise import gaussian_noise
+from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.levels import describe
@@ -105,16 +107,22 @@ def occupancy_calls() -> dict[str, Work]:
 
 
 def gaussian_calls() -> dict[str, Work]:
-    """One call of each op between projected Gaussians and pixels: 16 Gaussians in one tile."""
-    means, quats, log_scales, logits = _rand(N, 3), _rand(N, 4), _rand(N, 3), _rand(N) - 6
+    """One call of each op of splatting on 16 Gaussians in one tile; of noise, on 16 that are faint."""
+    means, quats, log_scales, logits = _rand(N, 3) + 1, _rand(N, 4), _rand(N, 3) - 4, _rand(N)
+    parameters = [x.requires_grad_() for x in (means, quats, log_scales, logits)]
+    w2c, intrinsics, centre = torch.eye(4), torch.tensor([32.0, 32.0, 32.0, 32.0]), torch.zeros(3)
+    sh0, rest = _rand(N, 3).requires_grad_(), _rand(N, 15, 3).requires_grad_()
+    faint = _rand(N, 3), _rand(N, 4), _rand(N, 3), _rand(N) - 6
     scene = layered(N, (16, 16))
     given = scene.means2d, scene.conics, scene.opacities
     tiles = intersect(*given, scene.depths, scene.extents, scene.size)
     leaves = [x.detach().requires_grad_() for x in (*given, scene.features)]
     return {
-        "gaussian_noise": lambda: gaussian_noise(means, quats, log_scales, logits, 1e-3, seed=0, step=1),
+        "gaussian_projection": lambda: project(*parameters, w2c, intrinsics, (64, 64)),
+        "gaussian_color": lambda: gaussian_color(parameters[0], centre, sh0, rest, 3),
         "gaussian_tiles": lambda: intersect(*given, scene.depths, scene.extents, scene.size),
         "gaussian_blend": lambda: blend(*leaves, tiles, scene.size),
         "gaussian_contributions": lambda: contributions(*given, tiles, scene.size),
         "gaussian_median_depth": lambda: median_depth(*given, scene.depths, tiles, scene.size),
+        "gaussian_noise": lambda: gaussian_noise(*faint, 1e-3, seed=0, step=1),
     }

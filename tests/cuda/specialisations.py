@@ -44,6 +44,10 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ],
     ),
     ("gaussian_tiles", {}, ["gaussian_tiles_count", "gaussian_tiles_keys"]),
+    ("gaussian_color", {"DEGREE": 3}, ["gaussian_color_forward", "gaussian_color_backward"]),
+    ("gaussian_projection", {"MODEL": 0}, ["gaussian_projection_forward", "gaussian_projection_backward"]),
+    ("gaussian_projection", {"MODEL": 2}, ["gaussian_projection_forward", "gaussian_projection_backward"]),
+    ("gaussian_projection", {"MODEL": 3}, ["gaussian_projection_forward", "gaussian_projection_backward"]),
     (
         "occupancy",
         {},

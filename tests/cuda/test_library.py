@@ -51,6 +51,20 @@ def _rays() -> tuple[torch.Tensor, ...]:
     return torch.rand(6).requires_grad_(), torch.rand(3, 6).T.requires_grad_(), t_starts, t_starts + 0.5, packed_info
 
 
+def _splats() -> tuple[torch.Tensor, ...]:
+    """means, quats, log_scales, opacity_logits, w2c, intrinsics of seven Gaussians before a camera."""
+    w2c = torch.eye(4)
+    w2c[2, 3] = 3.0
+    parameters = torch.randn(7, 3), torch.randn(7, 4), torch.randn(7, 3) - 2, torch.randn(7)
+    return *(x.requires_grad_() for x in parameters), w2c, torch.tensor([50.0, 50, 32, 24])
+
+
+def _colored() -> tuple[torch.Tensor, ...]:
+    """means, centre, sh0, shN, opacities of seven Gaussians."""
+    tensors = torch.randn(7, 3), torch.zeros(3), torch.randn(7, 3), torch.randn(7, 15, 3)
+    return *(x.requires_grad_() for x in tensors), torch.tensor([1.0, 0, 1, 1, 1, 0, 1])
+
+
 def _adam() -> tuple:
     tensors = [torch.rand(5, 2) for _ in range(4)]
     rows = torch.zeros(5, dtype=torch.int32)
@@ -148,6 +162,24 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "gaussian_blend_backward": _gaussian_blend_backward,
     "gaussian_tiles_count": lambda: (*_gaussians()[:4], 20, 18),
     "gaussian_tiles_fill": _gaussian_pairs,
+    "gaussian_color": lambda: (*_colored(), 2),
+    "gaussian_color_backward": lambda: (
+        torch.rand(7, 3),
+        *(x.detach() for x in (_colored()[0], *_colored()[1::2], _colored()[4])),
+        torch.rand(3, 7).T,
+        2,
+    ),
+    "gaussian_projection": lambda: (*_splats(), None, 64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
+    "gaussian_projection_backward": lambda: (
+        torch.rand(2, 7).T,
+        None,
+        torch.rand(7),
+        None,
+        *(x.detach() for x in _splats()),
+        None,
+        torch.rand(9, 7),
+        *(64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
+    ),
     "mlp": _mlp,
     # opcheck would ask for the second derivative of the parameters' gradient; test_mlp.py has the one that exists
     "mlp_backward": lambda: (torch.randn(7, 2), *(x.detach() for x in _mlp()[:2]), *_mlp()[2:]),

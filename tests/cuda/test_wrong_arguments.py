@@ -13,7 +13,9 @@ from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
 from neural.cuda.frequency import frequency
 from neural.cuda.gaussian_blend import blend, contributions, median_depth
+from neural.cuda.gaussian_color import gaussian_color
 from neural.cuda.gaussian_noise import gaussian_noise
+from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.mlp import mlp, mlp_input_gradient
@@ -60,11 +62,6 @@ def _updated(thickness: Tensor, cells: Tensor, values: Tensor) -> Tensor:
     return thickness
 
 
-def _noise(means: Tensor, **given: Tensor) -> Tensor:
-    gaussian_noise(means, **given, strength=1.0, seed=0, step=1)
-    return means
-
-
 SIZE = (40, 30)
 
 
@@ -94,6 +91,11 @@ def _with_tiles(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _noise(means: Tensor, **given: Tensor) -> Tensor:
+    gaussian_noise(means, **given, strength=1.0, seed=0, step=1)
+    return means
+
+
 # op -> (its tensors by name, a call of it); a new op belongs here
 OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "adam": (
@@ -116,14 +118,25 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         distortion,
     ),
     "frequency": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: frequency(positions, 4)),
-    "gaussian_noise": (
-        lambda: {"means": torch.zeros(7, 3), "quats": torch.rand(7, 4), "log_scales": torch.rand(7, 3),
-                 "opacity_logits": torch.full((7,), -6.0) + torch.rand(7)}, _noise,
-    ),
     "intersect": (_projected, lambda **given: intersect(**given, size=SIZE)),
     "blend": (_blended("means2d", "conics", "opacities", "features", "background"), _with_tiles(blend)),
     "contributions": (_blended("means2d", "conics", "opacities"), _with_tiles(contributions)),
     "median_depth": (_blended("means2d", "conics", "opacities", "depths"), _with_tiles(median_depth)),
+    "gaussian_noise": (
+        lambda: {"means": torch.zeros(7, 3), "quats": torch.rand(7, 4), "log_scales": torch.rand(7, 3),
+                 "opacity_logits": torch.full((7,), -6.0) + torch.rand(7)}, _noise,
+    ),
+    "gaussian_color": (
+        lambda: {"means": torch.rand(7, 3), "centre": torch.zeros(3), "sh0": torch.rand(7, 3),
+                 "shN": torch.rand(7, 15, 3), "opacities": torch.rand(7)},
+        lambda **given: gaussian_color(**given, degree=3),
+    ),
+    "project": (
+        lambda: {"means": torch.rand(7, 3), "quats": torch.randn(7, 4), "log_scales": torch.rand(7, 3) - 3,
+                 "opacity_logits": torch.rand(7), "w2c": torch.eye(4), "intrinsics": torch.full((4,), 30.0),
+                 "distortion": torch.rand(8) * 0.01},
+        lambda **given: project(**given, size=(64, 48), model="opencv"),
+    ),
     "hash_grid": (_table, hash_grid),
     "mlp": (
         lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},

@@ -78,3 +78,14 @@ def test_counters_add_to_the_rows_that_are_named(make: Make) -> None:
 def test_a_scene_cannot_become_empty(make: Make) -> None:
     with pytest.raises(ValueError, match="at least one row"):
         make(3).rearrange(torch.zeros(0, dtype=torch.int64))
+
+
+def test_memory_is_that_of_the_rows_there_are(make: Make) -> None:
+    population = make(1000)
+    population.count("seen")
+    for rows in (torch.arange(3000) % 1000, torch.arange(10)):
+        population.rearrange(rows)
+        state = population.optimiser.state_dict()
+        kept = [*population.gaussians.parameters(), *state.values(), *population.counters.values()]
+        assert all(t.untyped_storage().nbytes() == t.numel() * t.element_size() for t in kept)
+        assert {len(t) for t in kept if t.numel() > 1} == {len(rows)}
