@@ -76,7 +76,7 @@ def blend(
         if absolute is not None:
             raise ValueError("gaussian_blend: absolute is not collected under torch.compile; call blend outside of it")
         colors, alphas, *_ = torch.ops.neural.gaussian_blend(*inputs, *tiles, *size)
-    elif torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
+    elif torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in inputs]):
         colors, alphas = _Blend.apply(*inputs, tiles, size, absolute)
     else:
         colors, alphas, *_ = _forward(*inputs, *tiles, *size)
@@ -142,10 +142,11 @@ def _require(means2d: Tensor, conics: Tensor, opacities: Tensor, tiles: Tiles, s
     n, device = means2d.shape[0], means2d.device
     checks.require("gaussian_blend", "conics", conics, (n, 3), device=device)
     checks.require("gaussian_blend", "opacities", opacities, (n,), device=device)
-    checks.require("gaussian_blend", "offsets", tiles.offsets, (count(size) + 1,), torch.int64, device)
-    checks.require("gaussian_blend", "gaussians", tiles.gaussians, ("P",), torch.int32, device)
-    checks.require("gaussian_blend", "starts", tiles.starts, (n + 1,), torch.int64, device)
-    checks.require("gaussian_blend", "slots", tiles.slots, tuple(tiles.gaussians.shape), torch.int32, device)
+    offsets, gaussians, starts, slots = tiles
+    checks.require("gaussian_blend", "offsets", offsets, (count(size) + 1,), torch.int64, device)
+    checks.require("gaussian_blend", "gaussians", gaussians, ("P",), torch.int32, device)
+    checks.require("gaussian_blend", "starts", starts, (n + 1,), torch.int64, device)
+    checks.require_like("gaussian_blend", "slots", slots, gaussians)
 
 
 class _Blend(Function):
@@ -178,8 +179,7 @@ def _forward(
         return colors, alphas, 1.0 - alphas, features.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
     channels = features.shape[1]
     colors = features.new_empty(channels, height, width)
-    alphas = features.new_empty(height, width)
-    left = torch.empty_like(alphas)
+    alphas, left = features.new_empty(height, width), features.new_empty(height, width)
     background = None if background is None else background.contiguous()
     offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
     records = _pack(means2d, conics, opacities, features)

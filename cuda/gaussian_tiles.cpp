@@ -83,24 +83,23 @@ u32 places(u32* counts, i64 chunks, i64 n_keys) {
 struct Keyed {
     u32 key, index;
 };
-constexpr int kDigit = 11, kDigits = 1 << kDigit; // bits of a radix pass
-
 // Sorts stably by key; returns where the result is, `a` or `b`.
 const Keyed* radix_sort(Keyed* a, Keyed* b, i64 n, int n_threads) {
     const Chunks chunks(n, n_threads);
-    const Scratch<u32> counts(chunks.count * kDigits);
-    for (int shift = 0; shift < 32; shift += kDigit) {
+    const int bits = n < 4096 ? 8 : 11; // of a pass: few keys would spend their time on empty digits
+    const u32 n_digits = 1u << bits, mask = n_digits - 1;
+    const Scratch<u32> counts(chunks.count * n_digits);
+    for (int shift = 0; shift < 32; shift += bits) {
         parallel_for(chunks.count, n_threads, [&](i64 chunk) {
-            u32* mine = counts.data + chunk * kDigits;
-            for (int digit = 0; digit < kDigits; ++digit) mine[digit] = 0;
-            for (i64 i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i)
-                ++mine[a[i].key >> shift & (kDigits - 1)];
+            u32* mine = counts.data + chunk * n_digits;
+            for (u32 digit = 0; digit < n_digits; ++digit) mine[digit] = 0;
+            for (i64 i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i) ++mine[a[i].key >> shift & mask];
         });
-        places(counts.data, chunks.count, kDigits);
+        places(counts.data, chunks.count, n_digits);
         parallel_for(chunks.count, n_threads, [&](i64 chunk) {
-            u32* mine = counts.data + chunk * kDigits;
+            u32* mine = counts.data + chunk * n_digits;
             for (i64 i = chunks.begin(chunk); i < chunks.begin(chunk + 1); ++i)
-                b[mine[a[i].key >> shift & (kDigits - 1)]++] = a[i];
+                b[mine[a[i].key >> shift & mask]++] = a[i];
         });
         Keyed* other = a;
         a = b, b = other;

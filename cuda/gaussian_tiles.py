@@ -83,8 +83,11 @@ def intersect(
 
 def require_size(op: str, size: tuple[int, int]) -> None:
     """Raises unless `size` is the width and height of an image."""
-    if len(size) != 2 or not all(type(side) is int and 0 < side <= _MOST_PIXELS for side in size):
-        raise ValueError(f"{op}: size must be (width, height), whole numbers of pixels from 1 to 2^20, got {size!r}")
+    if len(size) == 2:
+        width, height = size
+        if type(width) is type(height) is int and 0 < width <= _MOST_PIXELS and 0 < height <= _MOST_PIXELS:
+            return
+    raise ValueError(f"{op}: size must be (width, height), whole numbers of pixels from 1 to 2^20, got {size!r}")
 
 
 def count(size: tuple[int, int]) -> int:

@@ -186,19 +186,32 @@ def test_where_nothing_shows_there_is_the_background(n: int, isa: str) -> None:
     torch.testing.assert_close(grads[4], _upstream(scene)[0].sum((0, 1)))
 
 
+def test_culled_rows_may_hold_anything(isa: str) -> None:
+    scene = layered(50, (20, 30), radius=4.0)
+    expected = _blend(scene, _tiles(scene))
+    rubbish = [torch.cat([x.t(), x.t()[..., :3] * float("nan")], dim=-1).t() for x in _fields(scene)]
+    culled = Scene(*rubbish, scene.size)
+    culled.opacities[50:], culled.extents[50:] = 0.0, 0.0
+    out, grads = _blend(culled, _tiles(culled), absolute := torch.zeros(53))
+    assert torch.equal(out.colors, expected[0].colors)
+    for grad, before in zip(grads[:4], expected[1][:4], strict=True):
+        assert torch.equal(grad[:50], before) and not grad[50:].any()
+    assert not absolute[50:].any()
+
+
+def _fields(scene: Scene) -> list[Tensor]:
+    return [scene.means2d, scene.conics, scene.opacities, scene.depths, scene.extents, scene.features]
+
+
 def test_one_output_alone_and_no_background(isa: str) -> None:
     scene = layered(200, (40, 30), radius=4.0)
     tiles, (up_colors, up_alphas) = _tiles(scene), _upstream(scene)
     found = []
-    for keep in ((1, 0), (0, 1), (1, 1)):
+    for with_colors, with_alphas in ((True, False), (False, True), (True, True)):
         leaves = _inputs(scene)[:4]
         out = blend(*leaves, tiles, scene.size)
-        loss = (out.colors * up_colors).sum() * keep[0] + (out.alphas * up_alphas).sum() * keep[1]
-        if keep == (0, 1):
-            loss = (out.alphas * up_alphas).sum()
-        elif keep == (1, 0):
-            loss = (out.colors * up_colors).sum()
-        loss.backward()
+        wanted = [(out.colors, up_colors)] * with_colors + [(out.alphas, up_alphas)] * with_alphas
+        torch.autograd.backward([x for x, _ in wanted], [grad for _, grad in wanted])
         found.append([_grad(leaf) for leaf in leaves])
     for color, alpha, whole in zip(*found, strict=True):
         _close(color + alpha, whole.double(), 1e-5)
