@@ -47,7 +47,7 @@ class DensifyConfig:
 
     strategy: Literal["auto", "mcmc", "adaptive", "budget", "none"] = "auto"
     """mcmc: dead ones move to where live ones are; adaptive: split and clone by gradient, without a bound but
-    max_gaussians; budget: grow to exactly max_gaussians by score; "auto": mcmc."""
+    max_gaussians; budget: grow to exactly max_gaussians by score; "auto": budget."""
     every: int = 100
     """Steps between two refinements."""
     start: int | None = None
@@ -156,7 +156,7 @@ def resolve(
     steps = run.steps
     if steps is None and run.minutes is None:
         steps = DEFAULT_STEPS[device]
-    strategy = "mcmc" if densify.strategy == "auto" else densify.strategy
+    strategy = "budget" if densify.strategy == "auto" else densify.strategy
     most = model.max_gaussians
     if most is None:
         most = DEFAULT_GAUSSIANS[device]
