@@ -44,6 +44,14 @@ class GradientBuffer:
         bits = padded.reshape(-1, 64, BLOCK_ROWS).any(2).long()
         self.touched.bitwise_or_((bits << torch.arange(64, device=rows.device)).sum(1))
 
+    def add_rows(self, rows: Int[Tensor, "M"], grad: Float[Tensor, "M ..."]) -> None:
+        """Adds the gradient of some rows, each of them once, and marks their blocks."""
+        self.grad.index_add_(0, rows, grad)
+        bits = torch.zeros(len(self.touched) * 64, dtype=torch.bool, device=rows.device)
+        bits[rows // BLOCK_ROWS] = True
+        packed = (bits.view(-1, 64).long() << torch.arange(64, device=rows.device)).sum(1)
+        self.touched.bitwise_or_(packed)
+
     def clear(self) -> None:
         """Forgets everything that was added."""
         self.grad.zero_()

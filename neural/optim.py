@@ -34,7 +34,7 @@ class Group:
         lazy: Rows (axis 0) whose gradient is all zero stay untouched and count their own steps.
         ema: Decay of an average of the parameters over the steps, None for none.
         buffers: Name -> `GradientBuffer` that backward passes add to; it replaces `.grad`, and counts as a gradient of
-            zeros where nothing was added.
+            zeros where nothing was added. A step in which the parameter has a `.grad` all the same uses that alone.
         working_copies: Name -> fp16 or bf16 tensor, rewritten with each step's values; not saved.
     """
 
@@ -89,6 +89,8 @@ class Adam:
         with torch.no_grad():
             for group, name, param, state in self._each():
                 buffer = group.buffers.get(name)
+                if param.grad is not None:
+                    buffer = None
                 grad = param.grad if buffer is None else buffer.grad
                 if grad is None:
                     continue

@@ -211,6 +211,11 @@ class Gaussians(nn.Module):
         self.permute(permutation, state)
         return permutation
 
+    def taken(self, rows: Int[Tensor, "M"]) -> Self:
+        """Copies of some rows, to be trained or drawn in their place."""
+        parts = {name: getattr(self, name).detach()[rows] for name in _NAMES}
+        return type(self)(**parts, antialiased=self.antialiased)
+
     def permute(self, permutation: Int[Tensor, "N"], state: Iterable[Tensor] = ()) -> None:
         """Put parameters, their gradients and `state` in a new order, in place; see `sort_morton`."""
         gradients = [param.grad for param in self.parameters() if param.grad is not None]

@@ -110,8 +110,9 @@ class SplatOptimConfig:
     """Of poses (radians, scene units)."""
     depth: float = 0.0
     """Weight of the depths of the capture's points (inverse, times the extent); 0.01 helps where views are few."""
-    lazy: bool = False
-    """Leave out Gaussians whose gradient is zero, moments included: faster where a view sees little of the scene."""
+    lazy: bool = True
+    """Leave out Gaussians whose gradient is zero, moments included: a step then costs what the view sees of the
+    scene, however large that is."""
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,18 @@ import time
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neural import metrics
 from neural.cameras import Cameras
 from neural.cuda.gaussian_noise import gaussian_noise
+from neural.cuda.gradients import GradientBuffer
 from neural.cuda.native import retain_heap
 from neural.densify.population import Population
 from neural.densify.strategy import Observation, Strategy
 from neural.errors import CheckpointError, DivergenceError
+from neural.gaussians.clusters import Clusters
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import morton_order
 from neural.losses import photometric
@@ -35,6 +37,8 @@ from neural.train.views import Photograph, Views
 DENSIFY_STREAM = 13
 NEAR = 0.01  # of the scene's extent
 SORT_EVERY = 1000  # steps between two sorts into Morton order
+LEAST_CLUSTERS = 16  # a smaller scene is looked at as a whole
+MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of them
 UNKNOWN_STEPS = 30_000  # for what must have a length before the run has one
 VALIDATION_PIXELS = 160_000
 
@@ -72,6 +76,7 @@ class SplatsTask:
         self.population = Population(self.gaussians, self.optimiser)
         self.strategy: Strategy = build_strategy(config, self.extent)
         self.strategy.prepare(self.population)
+        self._clusters = Clusters(self.gaussians)
 
     def _build_optimiser(self) -> Adam:
         optim, gaussians = self.config.optim, self.gaussians
@@ -85,6 +90,7 @@ class SplatsTask:
             Group(
                 {name: getattr(gaussians, name)}, lr=rate * scale * math.sqrt(views), betas=betas,
                 eps=optim.eps / math.sqrt(views), lazy=optim.lazy,
+                buffers={name: GradientBuffer.like(getattr(gaussians, name))} if optim.lazy else {},
             )
             for name, rate in rates.items()
         ]  # fmt: skip
@@ -100,29 +106,63 @@ class SplatsTask:
         factor = self._views.factor(step, steps)
         loss = error = 0.0
         n_pixels = seen = 0
-        for k in range(optim.views):
-            taken = self._views.draw(step * optim.views + k, factor)
-            value, square, splatted = self._view(step, steps, taken)
+        batch = [self._views.draw(step * optim.views + k, factor) for k in range(optim.views)]
+        views = [self._camera(factor, taken.index) for taken in batch]
+        chosen = self._in_view(views)
+        rows = None if chosen is None else self._clusters.rows(chosen)
+        working = self.gaussians if rows is None else self.gaussians.taken(rows)
+        for taken, view in zip(batch, views, strict=True):
+            value, square, visible = self._view(step, steps, taken, view, working, rows)
             loss, error = loss + value / optim.views, error + square / optim.views
             n_pixels += taken.pixels.shape[0] * taken.pixels.shape[1]
-            seen += int((splatted.projected.opacities.detach() > 0).sum())
-        self._regularise()
+            seen += visible
+        if rows is not None:
+            self._give_back(working, rows)
         self._optimise(step, steps)
+        self._clusters.stepped(chosen)
         generator = step_generator(self.config.run.seed, step, DENSIFY_STREAM)
         moved = self.strategy.refine(step + 1, steps, self.population, generator)
         if moved or (step + 1) % SORT_EVERY == 0:
             self.population.sort()
+            self._clusters.reset()
         extra = {"gaussians": float(self.gaussians.n), "visible": seen / optim.views, "downscale": float(factor)}
         return StepResult(loss, -10 * math.log10(max(error, 1e-12)), n_pixels, extra)
 
-    def _view(self, step: int, steps: int | None, taken: Photograph) -> tuple[float, float, Splatted]:
-        """Adds one view's gradients; gives its loss, its mean squared error and what was drawn."""
+    def _in_view(self, views: list[View]) -> Bool[Tensor, "G"] | None:
+        """Clusters that a step must look at; None for all, where leaving some out would save little."""
+        optim = self.config.optim
+        if not optim.lazy or self._clusters.count < LEAST_CLUSTERS or any(v.model != "perspective" for v in views):
+            return None
+        scale = (optim.lr_scale or 1.0) * math.sqrt(optim.views)
+        rates = optim.means_lr * self.extent * scale, optim.scales_lr * scale
+        chosen = torch.zeros(self._clusters.count, dtype=torch.bool, device=self.device)
+        for view in views:
+            chosen |= self._clusters.in_view(view.w2c.detach(), view.intrinsics, view.size, view.near, *rates)
+        return chosen if 0 < int(chosen.sum()) < MOST_GATHERED * len(chosen) else None
+
+    def _give_back(self, working: Gaussians, rows: Int[Tensor, "M"]) -> None:
+        """Puts the gradients of a working set into the buffers of all Gaussians."""
+        for group in self.optimiser.groups:
+            for name, buffer in group.buffers.items():
+                grad = getattr(working, name).grad
+                if grad is not None:
+                    buffer.add_rows(rows, grad)
+
+    def _view(
+        self,
+        step: int,
+        steps: int | None,
+        taken: Photograph,
+        view: View,
+        working: Gaussians,
+        rows: Int[Tensor, "M"] | None,
+    ) -> tuple[float, float, int]:
+        """Adds one view's gradients; gives its loss, its mean squared error and how many Gaussians it sees."""
         optim = self.config.optim
         background = self._background(step)
-        absolute = torch.zeros(self.gaussians.n, device=self.device) if self.strategy.needs_absolute else None
+        absolute = torch.zeros(working.n, device=self.device) if self.strategy.needs_absolute else None
         shown = splat(
-            self.gaussians, self._camera(taken.factor, taken.index), degree=self._degree(step, steps),
-            background=background, absolute=absolute,
+            working, view, degree=self._degree(step, steps), background=background, absolute=absolute,
         )  # fmt: skip
         rgb = shown.rgb if self._exposure is None else self._exposure(shown.rgb, taken.index)
         target = taken.on(background.cpu()).to(self.device)
@@ -136,32 +176,38 @@ class SplatsTask:
         if not math.isfinite(value):
             raise self._diverged(step, f"the loss is {value}")
         if self.strategy.needs_observations and shown.projected.means2d.grad is not None:
-            self._observe(shown, absolute)
-        return value, _square_error(rgb.detach(), target, mask), shown
+            self._observe(shown, absolute, rows)
+        visible = shown.projected.opacities.detach() > 0
+        self._regularise(working, visible)
+        return value, _square_error(rgb.detach(), target, mask), int(visible.sum())
 
-    def _observe(self, shown: Splatted, absolute: Tensor | None) -> None:
+    def _observe(self, shown: Splatted, absolute: Tensor | None, rows: Int[Tensor, "M"] | None) -> None:
         projected = shown.projected
         height, width = shown.alpha.shape
         assert projected.means2d.grad is not None
         self.strategy.observe(
             self.population,
             Observation(
-                None, projected.opacities.detach() > 0, projected.means2d.grad, absolute, projected.extents,
+                rows, projected.opacities.detach() > 0, projected.means2d.grad, absolute, projected.extents,
                 (width, height), self.config.optim.views,
             ),
         )  # fmt: skip
 
-    def _regularise(self) -> None:
-        """Adds the gradients of the mean opacity and mean scale; in float64, whose rounding no thread count shows."""
+    def _regularise(self, working: Gaussians, visible: Bool[Tensor, "M"]) -> None:
+        """Adds the gradients of the mean opacity and mean scale of what is seen, so that what is not needed dies.
+
+        In float64, whose rounding no thread count shows.
+        """
         for_opacity, for_scale = self.strategy.regulariser()
-        n = self.gaussians.n
+        share = 1.0 / max(1, int(visible.sum())) / self.config.optim.views
         with torch.no_grad():
-            if for_opacity and self.gaussians.opacity_logits.grad is not None:
-                opacity = self.gaussians.opacity_logits.double().sigmoid()
-                self.gaussians.opacity_logits.grad += (for_opacity / n * opacity * (1 - opacity)).float()
-            if for_scale and self.gaussians.log_scales.grad is not None:
-                scale = self.gaussians.log_scales.double().exp()
-                self.gaussians.log_scales.grad += (for_scale / (3 * n) * scale).float()
+            if for_opacity and working.opacity_logits.grad is not None:
+                opacity = working.opacity_logits.double().sigmoid()
+                change = (for_opacity * share * opacity * (1 - opacity)).float()
+                working.opacity_logits.grad += torch.where(visible, change, 0.0)
+            if for_scale and working.log_scales.grad is not None:
+                change = (for_scale / 3 * share * working.log_scales.double().exp()).float()
+                working.log_scales.grad += torch.where(visible[:, None], change, 0.0)
 
     def _optimise(self, step: int, steps: int | None) -> None:
         optim = self.config.optim
@@ -196,6 +242,7 @@ class SplatsTask:
             raise CheckpointError("the checkpoint holds no Gaussians (model/means); start anew with --overwrite")
         self.population.rearrange(torch.zeros(len(saved), dtype=torch.int64, device=self.device))
         load_values(self._parameters(), tensors)
+        self._clusters.reset()
         self.optimiser.load_state_dict(tensors)
         for name, counter in self.population.counters.items():
             if f"sampler/{name}" not in tensors:

@@ -1,0 +1,93 @@
+"""Clusters of Gaussians that are being trained: boxes that stay right while Gaussians move, and the rows in view."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from neural.gaussians.model import Gaussians
+from neural.gaussians.order import CLUSTER, SIGMAS, in_view
+
+REFRESH = 16  # steps between two looks at what has moved
+ADAM_STEP = 3.2  # steps of Adam are at most this many learning rates: (1 - beta1) / sqrt(1 - beta2), at 0.9 and 0.999
+
+
+class Clusters:
+    """Boxes of runs of `CLUSTER` Gaussians in Morton order, spheres of 3.33 deviations included.
+
+    Between two refreshes a box is grown by what steps of the optimiser can have moved at most, so nothing in view is
+    ever left out; a refresh looks only at clusters that were in view since the last.
+
+    Args:
+        gaussians: Whose rows keep to their places; after a `Population.rearrange` call `reset`.
+    """
+
+    def __init__(self, gaussians: Gaussians) -> None:
+        self._gaussians = gaussians
+        self.reset()
+
+    def reset(self) -> None:
+        """Looks at all Gaussians anew."""
+        n, device = self._gaussians.n, self._gaussians.means.device
+        self._count = -(-n // CLUSTER)
+        self._boxes = torch.empty(self._count, 2, 3, device=device)
+        self._radii = torch.empty(self._count, device=device)
+        self._touched = torch.ones(self._count, dtype=torch.bool, device=device)
+        self._steps = 0
+        self._look()
+
+    @property
+    def count(self) -> int:
+        """Number of clusters."""
+        return self._count
+
+    def stepped(self, in_use: Bool[Tensor, "G"] | None) -> None:
+        """The optimiser has made a step with these clusters' rows (None: all of them)."""
+        self._touched |= True if in_use is None else in_use
+        self._steps += 1
+        if self._steps >= REFRESH:
+            self._look()
+            self._steps = 0
+
+    def in_view(
+        self,
+        w2c: Float[Tensor, "4 4"],
+        intrinsics: Float[Tensor, "4"],
+        size: tuple[int, int],
+        near: float,
+        means_lr: float,
+        scales_lr: float,
+    ) -> Bool[Tensor, "G"]:
+        """Clusters that a pinhole camera may see.
+
+        Args:
+            w2c: World to camera.
+            intrinsics: fx fy cx cy in pixels.
+            size: Width and height in pixels.
+            near: Smallest depth that is drawn.
+            means_lr: Greatest learning rate of centres since the last refresh, scene units.
+            scales_lr: That of logarithms of scales.
+        """
+        most = ADAM_STEP * self._steps
+        grown = most * means_lr + self._radii * math.exp(min(most * scales_lr, 80.0))
+        boxes = self._boxes + torch.stack([-grown, grown], 1)[..., None]
+        return in_view(boxes, w2c, intrinsics, size, near=near)
+
+    def rows(self, clusters: Bool[Tensor, "G"]) -> Int[Tensor, "M"]:
+        """The Gaussians of some clusters, ascending."""
+        first = clusters.nonzero()[:, 0] * CLUSTER
+        rows = (first[:, None] + torch.arange(CLUSTER, device=first.device)).flatten()
+        return rows[rows < self._gaussians.n]
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Measures the clusters that were touched."""
+        chosen = self._touched.nonzero()[:, 0]
+        if len(chosen):
+            rows = chosen[:, None] * CLUSTER + torch.arange(CLUSTER, device=chosen.device)
+            rows = rows.clamp(max=self._gaussians.n - 1)
+            means = self._gaussians.means[rows]
+            self._boxes[chosen] = torch.stack([means.amin(1), means.amax(1)], 1)
+            self._radii[chosen] = SIGMAS * self._gaussians.log_scales[rows].amax((1, 2)).exp()
+        self._touched.zero_()
