@@ -19,7 +19,7 @@ from neural.errors import CheckpointError, DivergenceError
 from neural.gaussians.clusters import Clusters
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import morton_order
-from neural.losses import photometric
+from neural.losses import photometric, steady_mean
 from neural.optim import Adam, Group
 from neural.render.splats import Splatted, View, render_camera, splat
 from neural.scenes.scene import Scene
@@ -351,5 +351,5 @@ def _square_error(image: Tensor, target: Tensor, mask: Tensor | None) -> float:
     shown = target if target.is_floating_point() else target.float() / 255
     square = (image.clamp(0, 1) - shown).square()
     if mask is not None:
-        return float(square[mask > 0].mean()) if bool(mask.any()) else 0.0
-    return float(square.mean())
+        square = square[mask > 0]
+    return float(steady_mean(square)) if square.numel() else 0.0
