@@ -39,6 +39,7 @@ NEAR = 0.01  # of the scene's extent
 SORT_EVERY = 1000  # steps between two sorts into Morton order
 LEAST_CLUSTERS = 16  # a smaller scene is looked at as a whole
 MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of them
+CLUSTERS = "sampler/clusters/"  # prefix in a checkpoint
 UNKNOWN_STEPS = 30_000  # for what must have a length before the run has one
 VALIDATION_PIXELS = 160_000
 
@@ -119,7 +120,7 @@ class SplatsTask:
         if rows is not None:
             self._give_back(working, rows)
         self._optimise(step, steps)
-        self._clusters.stepped(chosen)
+        self._clusters.stepped(None if self.strategy.noise else chosen)  # noise moves all
         generator = step_generator(self.config.run.seed, step, DENSIFY_STREAM)
         moved = self.strategy.refine(step + 1, steps, self.population, generator)
         if moved or (step + 1) % SORT_EVERY == 0:
@@ -229,6 +230,7 @@ class SplatsTask:
         tensors = {f"model/{name}": p.detach() for name, p in self._parameters().items()}
         tensors |= self.optimiser.state_dict()
         tensors |= {f"sampler/{name}": counter for name, counter in self.population.counters.items()}
+        tensors |= {f"{CLUSTERS}{name}": value for name, value in self._clusters.state_dict().items()}
         return tensors
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -242,12 +244,15 @@ class SplatsTask:
             raise CheckpointError("the checkpoint holds no Gaussians (model/means); start anew with --overwrite")
         self.population.rearrange(torch.zeros(len(saved), dtype=torch.int64, device=self.device))
         load_values(self._parameters(), tensors)
-        self._clusters.reset()
         self.optimiser.load_state_dict(tensors)
         for name, counter in self.population.counters.items():
             if f"sampler/{name}" not in tensors:
                 raise CheckpointError(f"the checkpoint has no sampler/{name}; start anew with --overwrite")
             counter.copy_(tensors[f"sampler/{name}"])
+        clusters = {name[len(CLUSTERS) :]: value for name, value in tensors.items() if name.startswith(CLUSTERS)}
+        if clusters.keys() != self._clusters.state_dict().keys():
+            raise CheckpointError(f"the checkpoint has no {CLUSTERS}*; start anew with --overwrite")
+        self._clusters.load_state_dict(clusters)
 
     def release(self) -> None:
         """Nothing but memory was held."""
