@@ -19,7 +19,7 @@ from neural.errors import CheckpointError, DivergenceError
 from neural.gaussians.clusters import Clusters
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import CLUSTER, morton_order
-from neural.losses import photometric
+from neural.losses import photometric, steady_mean
 from neural.optim import Adam, Group
 from neural.render.splats import Splatted, View, render_camera, splat
 from neural.scenes.scene import Scene
@@ -39,6 +39,7 @@ NEAR = 0.01  # of the scene's extent
 SORT_EVERY = 1000  # steps between two sorts into Morton order
 LEAST_CLUSTERS = 16  # a smaller scene is looked at as a whole
 MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of them
+CLUSTERS = "sampler/clusters/"  # prefix in a checkpoint
 UNKNOWN_STEPS = 30_000  # for what must have a length before the run has one
 VALIDATION_PIXELS = 160_000
 
@@ -119,7 +120,7 @@ class SplatsTask:
         if chosen is not None:
             parts = {name: p.grad for name, p in working.named_parameters() if p.grad is not None}
         self._optimise(step, steps, parts, chosen)
-        self._clusters.stepped(chosen)
+        self._clusters.stepped(None if self.strategy.noise else chosen)  # noise moves all
         generator = step_generator(self.config.run.seed, step, DENSIFY_STREAM)
         moved = self.strategy.refine(step + 1, steps, self.population, generator)
         if moved or (step + 1) % SORT_EVERY == 0:
@@ -231,6 +232,7 @@ class SplatsTask:
         tensors = {f"model/{name}": p.detach() for name, p in self._parameters().items()}
         tensors |= self.optimiser.state_dict()
         tensors |= {f"sampler/{name}": counter for name, counter in self.population.counters.items()}
+        tensors |= {f"{CLUSTERS}{name}": value for name, value in self._clusters.state_dict().items()}
         return tensors
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -244,12 +246,15 @@ class SplatsTask:
             raise CheckpointError("the checkpoint holds no Gaussians (model/means); start anew with --overwrite")
         self.population.rearrange(torch.zeros(len(saved), dtype=torch.int64, device=self.device))
         load_values(self._parameters(), tensors)
-        self._clusters.reset()
         self.optimiser.load_state_dict(tensors)
         for name, counter in self.population.counters.items():
             if f"sampler/{name}" not in tensors:
                 raise CheckpointError(f"the checkpoint has no sampler/{name}; start anew with --overwrite")
             counter.copy_(tensors[f"sampler/{name}"])
+        clusters = {name[len(CLUSTERS) :]: value for name, value in tensors.items() if name.startswith(CLUSTERS)}
+        if clusters.keys() != self._clusters.state_dict().keys():
+            raise CheckpointError(f"the checkpoint has no {CLUSTERS}*; start anew with --overwrite")
+        self._clusters.load_state_dict(clusters)
 
     def release(self) -> None:
         """Nothing but memory was held."""
@@ -353,5 +358,5 @@ def _square_error(image: Tensor, target: Tensor, mask: Tensor | None) -> float:
     shown = target if target.is_floating_point() else target.float() / 255
     square = (image.clamp(0, 1) - shown).square()
     if mask is not None:
-        return float(square[mask > 0].mean()) if bool(mask.any()) else 0.0
-    return float(square.mean())
+        square = square[mask > 0]
+    return float(steady_mean(square)) if square.numel() else 0.0
