@@ -317,6 +317,7 @@ class SplatsTask:
                     optimiser.zero_grad()
                     durations.append(time.perf_counter() - began)
                 timed[n][factor] = sorted(durations)[1]
+        self.optimiser.zero_grad()  # of the poses
         return timed
 
     def _camera(self, factor: int, index: int) -> View:
