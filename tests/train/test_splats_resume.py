@@ -1,8 +1,5 @@
 """Training of splats that was stopped, whenever, goes on as if it had never been: every bit of the state."""
 
-import json
-import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
