@@ -228,7 +228,13 @@ class SplatsTask:
                 )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gaussians, optimiser, counters, poses and exposure."""
+        """Gaussians, optimiser, counters, poses and exposure.
+
+        Raises:
+            DivergenceError: Parameters are not finite: those are not drawn, so that no loss would ever show it.
+        """
+        if not all(bool(p.isfinite().all()) for p in self._parameters().values()):
+            raise self._diverged(self.optimiser.steps, "parameters are no longer finite")
         tensors = {f"model/{name}": p.detach() for name, p in self._parameters().items()}
         tensors |= self.optimiser.state_dict()
         tensors |= {f"sampler/{name}": counter for name, counter in self.population.counters.items()}

@@ -26,8 +26,8 @@ EVERYTHING = [
 
 
 EVERY_SPLAT = [
-    "--optim.refine-poses", "--optim.exposure", "--optim.views", "2", "--model.antialiased", "--densify.strategy", "mcmc",
-    "--seed", "7",
+    "--optim.refine-poses", "--optim.exposure", "--optim.views", "2", "--model.antialiased",
+    "--densify.strategy", "mcmc", "--seed", "7",
 ]  # fmt: skip
 
 

