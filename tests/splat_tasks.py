@@ -30,7 +30,7 @@ def task(scene: Scene, config: SplatsConfig) -> SplatsTask:
 
 
 def scattered(clumps: int = 40, **options: Any) -> Scene:
-    """The ball and its sky; the points in clumps of 100 all around, of which a view sees the smaller part."""
+    """The ball and its sky; points in clumps of 100 all around the cameras; a view sees the smaller part."""
     rng = np.random.default_rng(11)
     centres = rng.normal(size=(clumps, 1, 3))
     centres *= 30 / np.linalg.norm(centres, axis=-1, keepdims=True)

@@ -132,9 +132,7 @@ class SplatsTask:
     def _in_view(self, views: list[View]) -> Bool[Tensor, "G"] | None:
         """Clusters that a step must look at; None for all, where leaving some out would save little."""
         optim = self.config.optim
-        if not optim.lazy or self._poses is not None or self._clusters.count < LEAST_CLUSTERS:
-            return None  # a pose's gradient adds up Gaussians in chunks, which would be others after a resume
-        if any(view.model != "perspective" for view in views):
+        if not optim.lazy or self._clusters.count < LEAST_CLUSTERS or any(v.model != "perspective" for v in views):
             return None
         scale = (optim.lr_scale or 1.0) * math.sqrt(optim.views)
         rates = optim.means_lr * self.extent * scale, optim.scales_lr * scale
