@@ -17,14 +17,16 @@ from neural.train.trained import TrainedRun, photograph
 MAX_SHOWN = 12  # held-out views in the page
 
 
-def write(trained: TrainedRun, run: Run, scores: Evaluation | None, seconds: float, film: Path) -> Path:
+def write(trained: TrainedRun, run: Run, scores: Evaluation | None, seconds: float, film: Path | None) -> Path:
     """Writes RUN/report.html and gives its path."""
     page = trained.folder / "report.html"
     report.write(page, _contents(trained, run, scores, seconds, film))
     return page
 
 
-def _contents(trained: TrainedRun, run: Run, scores: Evaluation | None, seconds: float, film: Path) -> report.Report:
+def _contents(
+    trained: TrainedRun, run: Run, scores: Evaluation | None, seconds: float, film: Path | None
+) -> report.Report:
     scene, steps = trained.scene, run.config["run"]["steps"]
     length = f"{int(seconds) // 60} min {int(seconds) % 60} s"
     place = _machine(trained.config.run.device)
@@ -65,7 +67,7 @@ def _contents(trained: TrainedRun, run: Run, scores: Evaluation | None, seconds:
             "machine": place,
             "system": f"{platform.system()} {platform.release()}",
         },
-        video=film if film.is_file() else None,
+        video=film if film is not None and film.is_file() else None,
         warnings=scene.warnings,
     )  # fmt: skip
 

@@ -186,10 +186,12 @@ def _report(trained: TrainedRun, run: Run, seconds: float, progress: bool) -> No
     print(f"report: {page}")
 
 
-def _film(trained: TrainedRun, progress: bool) -> Path:
+def _film(trained: TrainedRun, progress: bool) -> Path | None:
     """A small orbit of three seconds; fewer frames where each is slow, as those of a field that is still fog are."""
     width, height = trained.scene.cameras.sizes[0].tolist()
     small = max(1, round((width * height / FILM_PIXELS) ** 0.5))
+    if min(width, height) < 2 * small:  # no video has frames of one row
+        return None
     began = time.perf_counter()
     trained.render_camera(paths.orbit(trained.scene.cameras, 1).scaled(1 / small), 0)
     frames = round(min(60, max(15, FILM_PATIENCE / (time.perf_counter() - began))))

@@ -144,7 +144,7 @@ def resolve(
     """The configuration with a value in place of every None and "auto".
 
     Open may stay `run.eval_every` and `optim.sh_every`, which follow the steps, `densify.start`, `stop` and `gradient`,
-    which follow the strategy, `model.target`, and where minutes are asked for `run.steps`.
+    which follow the strategy, `model.target`, which `max_gaussians` replaces, and where minutes are asked for `run.steps`.
 
     Args:
         config: As asked for.
@@ -162,7 +162,7 @@ def resolve(
     if most is None:
         most = DEFAULT_GAUSSIANS[device]
         if model.target is not None:
-            most = max(1, int(parse_size(model.target) / BYTES_PER_SPLAT[model.sh_degree]))
+            most = max(2, int(parse_size(model.target) / BYTES_PER_SPLAT[model.sh_degree]))
     init = model.init
     if init == "auto":
         init = "points" if n_points >= 100 else "random"
@@ -181,6 +181,7 @@ def resolve(
         model=dataclasses.replace(
             model,
             max_gaussians=most,
+            target=None,  # has become max_gaussians
             init=init,
             init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
             init_opacity=(0.5 if dense else 0.1) if model.init_opacity is None else model.init_opacity,
@@ -214,9 +215,9 @@ def _check(config: SplatsConfig) -> None:
     model, densify, optim, run = config.model, config.densify, config.optim, config.run
     if model.target is not None:
         parse_size(model.target)
-        if model.max_gaussians is not None and config.run.device == "auto":
+        if model.max_gaussians is not None:
             raise ValueError("--model.max-gaussians and --model.target exclude each other; give one")
-    check_between("model.max_gaussians", model.max_gaussians, 1, (1 << 31) - 1)
+    check_between("model.max_gaussians", model.max_gaussians, 2, (1 << 31) - 1)
     check_between("model.sh_degree", model.sh_degree, 0, 3)
     check_between("model.init_gaussians", model.init_gaussians, 2, (1 << 31) - 1)
     check_between("model.init_opacity", model.init_opacity, 0.001, 0.999)

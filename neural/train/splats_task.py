@@ -226,7 +226,13 @@ class SplatsTask:
                 )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Gaussians, optimiser, counters, poses and exposure."""
+        """Gaussians, optimiser, counters, poses and exposure.
+
+        Raises:
+            DivergenceError: Parameters are not finite: those are not drawn, so that no loss would ever show it.
+        """
+        if not all(bool(p.isfinite().all()) for p in self._parameters().values()):
+            raise self._diverged(self.optimiser.steps, "parameters are no longer finite")
         tensors = {f"model/{name}": p.detach() for name, p in self._parameters().items()}
         tensors |= self.optimiser.state_dict()
         tensors |= {f"sampler/{name}": counter for name, counter in self.population.counters.items()}
@@ -317,6 +323,7 @@ class SplatsTask:
                     optimiser.zero_grad()
                     durations.append(time.perf_counter() - began)
                 timed[n][factor] = sorted(durations)[1]
+        self.optimiser.zero_grad()  # of the poses
         return timed
 
     def _camera(self, factor: int, index: int) -> View:

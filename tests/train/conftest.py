@@ -36,9 +36,10 @@ def small() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def small_splats() -> list[str]:
-    """Flags of a training of splats of a few milliseconds per step."""
-    return [text for name, value in SMALL_SPLATS.items() for text in (f"--{name}", str(value))]
+def smallest(small: list[str]) -> dict[str, list[str]]:
+    """Flags of a training of a few milliseconds per step, by task."""
+    splats = [text for name, value in SMALL_SPLATS.items() for text in (f"--{name}", str(value))]
+    return {"radiance": small, "splats": splats}
 
 
 @pytest.fixture(scope="session")
