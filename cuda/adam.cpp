@@ -187,6 +187,12 @@ NEURAL_HD void prefetch_block(const State& state, i64 at, i64 n_features) {
         for (i64 i = 0; i < kBlockRows * (n_features < 8 ? n_features : 8); i += 16) __builtin_prefetch(array + at + i);
 }
 
+// The state with a gradient that row `row` of the block can be read from as if all rows were there.
+NEURAL_HD State placed(State state, const i32* places, i64 row, i64 n_features) {
+    if (places) state.grad += (i64(places[row / kBlockRows]) * kBlockRows - row) * n_features;
+    return state;
+}
+
 template <class Visit> void with_features(i64 n_features, const Visit& visit) {
     switch (n_features) {
     case 1: return visit(Constant<1>{});
@@ -200,7 +206,7 @@ template <class Visit> void with_features(i64 n_features, const Visit& visit) {
 } // namespace
 
 void adam_step(float* param, float* grad, float* exp_avg, float* exp_avg_sq, i64 n_rows, i64 n_features, i64 step,
-               i32* row_steps, i64* touched, u16* copy, int copy_kind, float* ema, i32* ema_steps, i32* nonfinite,
+               i32* row_steps, i64* touched, const i32* places, u16* copy, int copy_kind, float* ema, i32* ema_steps, i32* nonfinite,
                int clear_grad, float rate, float inv_root, float beta1, float rest1, float log1, float beta2,
                float rest2, float log2, float eps, float l2, float keep, float grad_scale, float ema_decay,
                float ema_rest, float log_ema, int n_threads) {
@@ -220,8 +226,11 @@ void adam_step(float* param, float* grad, float* exp_avg, float* exp_avg_sq, i64
                 while (bits) {
                     const i64 row = begin + __builtin_ctzll(bits) * kBlockRows;
                     bits &= bits - 1;
-                    if (touched && bits) prefetch_block(state, (begin + __builtin_ctzll(bits) * kBlockRows) * n_features, n_features);
-                    bad += lazy_block<decltype(f)::value>(state, s, row, end - row < kBlockRows ? end - row : kBlockRows,
+                    if (touched && bits) {
+                        const i64 next = begin + __builtin_ctzll(bits) * kBlockRows;
+                        prefetch_block(placed(state, places, next, n_features), next * n_features, n_features);
+                    }
+                    bad += lazy_block<decltype(f)::value>(placed(state, places, row, n_features), s, row, end - row < kBlockRows ? end - row : kBlockRows,
                                                           n_features, step, row_steps, ema_steps);
                 }
             });

@@ -6,7 +6,7 @@
 using namespace neural;
 
 extern "C" __global__ void adam_step(float* param, float* grad, float* exp_avg, float* exp_avg_sq, i64 n_rows,
-                                     i64 step, i32* row_steps, const i64* touched, u16* copy, i64 copy_kind, float* ema,
+                                     i64 step, i32* row_steps, const i64* touched, const i32* places, u16* copy, i64 copy_kind, float* ema,
                                      i32* ema_steps, i32* nonfinite, i64 clear_grad, float rate, float inv_root,
                                      float beta1, float rest1, float log1, float beta2, float rest2, float log2,
                                      float eps, float l2, float keep, float grad_scale, float ema_decay,
@@ -19,6 +19,10 @@ extern "C" __global__ void adam_step(float* param, float* grad, float* exp_avg, 
     const i64 first = row * FEATURES;
     if (LAZY) {
         if (touched && !(u64(touched[row / adam::kWordRows]) >> (row / adam::kBlockRows % 64) & 1)) return;
+        if (places) { // the gradient has rows of touched blocks only
+            const i64 block = row / adam::kBlockRows;
+            grad += (places[block] - block) * adam::kBlockRows * FEATURES;
+        }
         bool any = false;
         for (i64 i = first; i < first + FEATURES; ++i) any = any || grad[i] != 0.0f;
         if (!any) return;

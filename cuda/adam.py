@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
-from neural.cuda.gradients import WORD_ROWS
+from neural.cuda.gradients import BLOCK_ROWS, WORD_ROWS
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import adam as reference
 
@@ -69,6 +69,7 @@ def adam(
     step: int,
     *,
     touched: Int[Tensor, "W"] | None = None,
+    places: Int[Tensor, "B"] | None = None,
     grad_scale: float = 1.0,
     clear_grad: bool = False,
 ) -> None:
@@ -76,11 +77,12 @@ def adam(
 
     Args:
         param: fp32, contiguous.
-        grad: Of the same shape.
+        grad: Of the same shape; with `places` only the rows of touched blocks, one block of 64 after the other.
         state: Moments and options.
         rule: Rates.
         step: Number of this step, from 1; a dense step's bias corrections use it.
         touched: Lazy only: bits as in `GradientBuffer`. Blocks without a bit are skipped unread, and bits are cleared.
+        places: With `touched`: int32, which block of `grad` holds the gradient of each touched block of rows.
         grad_scale: Multiplies the gradient first: 1 / loss scale.
         clear_grad: Leaves the gradient zero.
 
@@ -90,9 +92,9 @@ def adam(
 
     Source: Kingma and Ba 2015, arXiv:1412.6980, algorithm 1; Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
-    _check(param, grad, state, step, touched)
+    _check(param, grad, state, step, touched, places)
     arguments = (
-        param, grad, state.exp_avg, state.exp_avg_sq, state.row_steps, touched, state.working_copy, state.ema,
+        param, grad, state.exp_avg, state.exp_avg_sq, state.row_steps, touched, places, state.working_copy, state.ema,
         state.ema_steps, state.nonfinite, step, rule.lr, *rule.betas, rule.eps, rule.l2, rule.weight_decay,
         rule.ema_decay, grad_scale, clear_grad,
     )  # fmt: skip
@@ -123,6 +125,7 @@ def _step(
     exp_avg_sq: Tensor,
     row_steps: Tensor | None,
     touched: Tensor | None,
+    places: Tensor | None,
     working_copy: Tensor | None,
     ema: Tensor | None,
     ema_steps: Tensor | None,
@@ -144,6 +147,8 @@ def _step(
     backend = checks.backend(param)
     if backend == "reference":
         with torch.no_grad():
+            if places is not None and touched is not None:
+                grad = reference.spread(param, grad, touched, places)
             reference.step(
                 param, grad, exp_avg, exp_avg_sq, step=step, lr=lr, betas=(beta1, beta2), eps=eps, l2=l2,
                 weight_decay=weight_decay, row_steps=row_steps, working_copy=working_copy, ema=ema,
@@ -165,14 +170,14 @@ def _step(
         pointer = checks.pointer
         lib.adam_step(
             param.data_ptr(), grad.data_ptr(), exp_avg.data_ptr(), exp_avg_sq.data_ptr(), rows, n // rows, step,
-            pointer(row_steps), pointer(touched), pointer(working_copy), kind, pointer(ema), pointer(ema_steps),
-            pointer(nonfinite), int(clear_grad), *settings, threads(),
+            pointer(row_steps), pointer(touched), pointer(places), pointer(working_copy), kind, pointer(ema),
+            pointer(ema_steps), pointer(nonfinite), int(clear_grad), *settings, threads(),
         )  # fmt: skip
     else:
         jit.launch(
             "adam", "adam_step", {"FEATURES": n // rows, "LAZY": int(lazy)}, rows,
-            (param, grad, exp_avg, exp_avg_sq, rows, step, row_steps, touched, working_copy, kind, ema, ema_steps,
-             nonfinite, int(clear_grad), *map(float, settings)),
+            (param, grad, exp_avg, exp_avg_sq, rows, step, row_steps, touched, places, working_copy, kind, ema,
+             ema_steps, nonfinite, int(clear_grad), *map(float, settings)),
         )  # fmt: skip
         if touched is not None:
             touched.zero_()
@@ -183,12 +188,20 @@ def _log(decay: float) -> float:
     return math.log(decay) if decay > 0 else -1e30
 
 
-def _check(param: Tensor, grad: Tensor, state: AdamState, step: int, touched: Tensor | None) -> None:
+def _check(
+    param: Tensor, grad: Tensor, state: AdamState, step: int, touched: Tensor | None, places: Tensor | None
+) -> None:
     shape = tuple(getattr(param, "shape", ()))  # of any length: only what it is matters
     checks.require("adam", "param", param, shape)
     rows = shape[0] if shape else 1
+    if places is not None:
+        checks.require("adam", "grad", grad, ("M", *shape[1:]), device=param.device)
+        checks.require("adam", "places", places, (-(-rows // BLOCK_ROWS),), torch.int32, param.device)
+        if touched is None:
+            raise ValueError("adam: places say where the gradient of touched blocks is; give touched too")
     for name, tensor in (
-        ("grad", grad), ("exp_avg", state.exp_avg), ("exp_avg_sq", state.exp_avg_sq), ("ema", state.ema),
+        ("grad", grad if places is None else None), ("exp_avg", state.exp_avg), ("exp_avg_sq", state.exp_avg_sq),
+        ("ema", state.ema),
     ):  # fmt: skip
         if tensor is not None:
             checks.require_like("adam", name, tensor, param)
@@ -201,7 +214,8 @@ def _check(param: Tensor, grad: Tensor, state: AdamState, step: int, touched: Te
         checks.require("adam", "working_copy", state.working_copy, shape, tuple(_COPY_KINDS), param.device)
     if touched is not None:
         checks.require("adam", "touched", touched, (-(-rows // WORD_ROWS),), torch.int64, param.device)
-    for name, tensor in (("param", param), ("grad", grad), *vars(state).items(), ("touched", touched)):
+    steps = ("touched", touched), ("places", places)
+    for name, tensor in (("param", param), ("grad", grad), *vars(state).items(), *steps):
         if tensor is not None and not tensor.is_contiguous():
             raise ValueError(f"adam: {name} must be contiguous, got strides {tensor.stride()}; call .contiguous()")
     if step < 1:
@@ -215,7 +229,8 @@ def _check(param: Tensor, grad: Tensor, state: AdamState, step: int, touched: Te
 library.define(
     "adam",
     "(Tensor(a!) param, Tensor(b!) grad, Tensor(c!) exp_avg, Tensor(d!) exp_avg_sq, Tensor(e!)? row_steps,"
-    " Tensor(f!)? touched, Tensor(g!)? working_copy, Tensor(h!)? ema, Tensor(i!)? ema_steps, Tensor(j!)? nonfinite,"
+    " Tensor(f!)? touched, Tensor? places, Tensor(g!)? working_copy, Tensor(h!)? ema, Tensor(i!)? ema_steps,"
+    " Tensor(j!)? nonfinite,"
     " int step, float lr, float beta1, float beta2, float eps, float l2, float weight_decay, float ema_decay,"
     " float grad_scale, bool clear_grad) -> ()",
     implementation=_step,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 BLOCK_ROWS = 64  # rows (entries of a table) per touched bit
@@ -44,15 +44,28 @@ class GradientBuffer:
         bits = padded.reshape(-1, 64, BLOCK_ROWS).any(2).long()
         self.touched.bitwise_or_((bits << torch.arange(64, device=rows.device)).sum(1))
 
-    def add_rows(self, rows: Int[Tensor, "M"], grad: Float[Tensor, "M ..."]) -> None:
-        """Adds the gradient of some rows, each of them once, and marks their blocks."""
-        self.grad.index_add_(0, rows, grad)
-        bits = torch.zeros(len(self.touched) * 64, dtype=torch.bool, device=rows.device)
-        bits[rows // BLOCK_ROWS] = True
-        packed = (bits.view(-1, 64).long() << torch.arange(64, device=rows.device)).sum(1)
-        self.touched.bitwise_or_(packed)
-
     def clear(self) -> None:
         """Forgets everything that was added."""
         self.grad.zero_()
         self.touched.zero_()
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Which blocks of 64 rows a step works on, for gradients that exist for those alone.
+
+    Attributes:
+        touched: As in `GradientBuffer`.
+        places: int32, per block of rows the number of the touched one; of others nothing is read.
+    """
+
+    touched: Int[Tensor, "W"]
+    places: Int[Tensor, "B"]
+
+    @classmethod
+    def of(cls, chosen: Bool[Tensor, "B"]) -> "Blocks":
+        """The chosen blocks, in order."""
+        padded = torch.zeros(-(-len(chosen) // 64) * 64, dtype=torch.bool, device=chosen.device)
+        padded[: len(chosen)] = chosen
+        bits = padded.view(-1, 64).long() << torch.arange(64, device=chosen.device)
+        return cls(bits.sum(1), (chosen.cumsum(0) - 1).int())

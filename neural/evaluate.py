@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from tqdm import tqdm
 
@@ -35,6 +35,8 @@ class Evaluation:
     """"white" or "black", what transparent pixels are composited on; "none" for opaque photographs."""
     split: str
     lpips_net: str | None
+    masked: bool = False
+    """Whether only the pixels of the capture's masks count."""
 
     @property
     def psnr(self) -> float:
@@ -56,7 +58,7 @@ class Evaluation:
             perceptual = f"{self.lpips:.4f} ({self.lpips_net})"
         return (
             f"mean PSNR {self.psnr:.2f} dB SSIM {similarity} "
-            f"({n} image{'s' if n != 1 else ''}, {self.background}, {self.split})\n"
+            f"({n} image{'s' if n != 1 else ''}, {self.background}, {self.split}{', masked' if self.masked else ''})\n"
             f"mean LPIPS {perceptual}"
         )
 
@@ -69,6 +71,7 @@ class Evaluation:
             "mean": {"psnr": atomic.finite(self.psnr), "ssim": self.ssim, "lpips": self.lpips},
             "n_images": len(self.images),
             "background": self.background,
+            "masked": self.masked,
             "split": self.split,
             "lpips_net": self.lpips_net or lpips.NOT_INSTALLED,
             "protocol": "per-image means; clamped, unquantised sRGB; SSIM 11x11, sigma 1.5, valid window",
@@ -87,6 +90,7 @@ def evaluate(
     out: Path | None = None,
     lpips_net: lpips.Net = "alex",
     progress: bool = True,
+    mask_image: Callable[[int], Bool[Tensor, "H W"]] | None = None,
 ) -> Evaluation:
     """Render every image of a split and score it against its photograph.
 
@@ -100,6 +104,7 @@ def evaluate(
         out: Folder of the run; its `eval.json` is replaced.
         lpips_net: "alex" or "vgg".
         progress: Whether to draw a progress bar.
+        mask_image: Scene image index -> pixels that count; for LPIPS the others are the photograph's.
 
     Raises:
         ValueError: For an empty split.
@@ -112,10 +117,15 @@ def evaluate(
         with torch.no_grad():
             image, target = render_image(index).cpu(), target_image(index).cpu()
         side = min(target.shape[:2])
-        similarity = metrics.ssim(image, target) if side >= metrics.WINDOW else None
+        mask = None if mask_image is None else mask_image(index)
+        similarity = metrics.ssim(image, target, mask) if side >= metrics.WINDOW else None
+        peak = metrics.psnr(image, target, mask)
+        if mask is not None:
+            image = torch.where(mask[..., None], image, target)
         perceptual = distance(image, target) if distance is not None and side >= lpips.SMALLEST else None
-        scores.append(ImageScore(names[index], metrics.psnr(image, target), similarity, perceptual))
-    evaluation = Evaluation(tuple(scores), background, split, lpips_net if distance is not None else None)
+        scores.append(ImageScore(names[index], peak, similarity, perceptual))
+    net = lpips_net if distance is not None else None
+    evaluation = Evaluation(tuple(scores), background, split, net, masked=mask_image is not None)
     if out is not None:
         atomic.write_json(out / "eval.json", evaluation.as_dict())
     return evaluation

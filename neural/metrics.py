@@ -5,7 +5,7 @@ bits. Scores of several images are averaged per image (never over pixels of all 
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 WINDOW = 11  # pixels; a smaller image has no SSIM
@@ -13,21 +13,29 @@ SIGMA = 1.5
 K1, K2 = 0.01, 0.03
 
 
-def psnr(image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"]) -> float:
+def psnr(
+    image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"], mask: Bool[Tensor, "H W"] | None = None
+) -> float:
     """Peak signal-to-noise ratio, -10 log10(mean squared error), for a peak of 1.
 
     Args:
         image: sRGB, clamped to [0, 1].
         target: The same of the photograph.
+        mask: Pixels that count; all without it.
 
     Returns:
-        Decibels; infinite for equal images.
+        Decibels; infinite for images that are equal where they count.
     """
     image, target = _prepared(image, target)
-    return float(-10.0 * torch.log10((image - target).square().mean()))
+    square = (image - target).square()
+    if mask is not None:
+        square = square[mask] if bool(mask.any()) else square.new_zeros(1)
+    return float(-10.0 * torch.log10(square.mean()))
 
 
-def ssim(image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"]) -> float:
+def ssim(
+    image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"], mask: Bool[Tensor, "H W"] | None = None
+) -> float:
     """Structural similarity, mean over channels and over the pixels whose window lies inside the image.
 
     Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, data range 1, biased variances, in float64.
@@ -35,6 +43,8 @@ def ssim(image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"]) -> float
     Args:
         image: sRGB, clamped to [0, 1]; at least 11 pixels wide and high.
         target: The same of the photograph.
+        mask: Pixels that count: the mean goes over windows whose centre does, and elsewhere the image is taken for the
+            target. All without it.
 
     Returns:
         At most 1, which equal images reach.
@@ -45,6 +55,8 @@ def ssim(image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"]) -> float
     image, target = _prepared(image, target)
     if min(image.shape[:2]) < WINDOW:
         raise ValueError(f"ssim: images must be at least {WINDOW}x{WINDOW} pixels, got {tuple(image.shape)}")
+    if mask is not None:
+        image = torch.where(mask[..., None], image, target)
     x, y = image.permute(2, 0, 1), target.permute(2, 0, 1)
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _blurred(torch.stack([x, y, x * x, y * y, x * y]))
     c1, c2 = K1**2, K2**2
@@ -52,7 +64,12 @@ def ssim(image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"]) -> float
     variances = (mean_xx - mean_x.square()) + (mean_yy - mean_y.square())
     luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
     structure = (2 * covariance + c2) / (variances + c2)
-    return float((luminance * structure).mean())
+    similarity = luminance * structure
+    if mask is not None:
+        half = WINDOW // 2
+        centres = mask[half:-half, half:-half]
+        similarity = similarity[:, centres] if bool(centres.any()) else similarity.new_ones(1)
+    return float(similarity.mean())
 
 
 def gaussian_window() -> Float[Tensor, "11"]:

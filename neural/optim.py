@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from neural.cuda.adam import AdamRule, AdamState, adam, settle
-from neural.cuda.gradients import GradientBuffer
+from neural.cuda.gradients import Blocks, GradientBuffer
 from neural.errors import CheckpointError
 
 
@@ -34,7 +34,7 @@ class Group:
         lazy: Rows (axis 0) whose gradient is all zero stay untouched and count their own steps.
         ema: Decay of an average of the parameters over the steps, None for none.
         buffers: Name -> `GradientBuffer` that backward passes add to; it replaces `.grad`, and counts as a gradient of
-            zeros where nothing was added. A step in which the parameter has a `.grad` all the same uses that alone.
+            zeros where nothing was added.
         working_copies: Name -> fp16 or bf16 tensor, rewritten with each step's values; not saved.
     """
 
@@ -76,7 +76,13 @@ class Adam:
                     increment_version((param,))  # both were written: neither is newer
 
     def step(
-        self, lr_scale: float = 1.0, *, grad_scale: float = 1.0, lr_scales: Mapping[str, float] | None = None
+        self,
+        lr_scale: float = 1.0,
+        *,
+        grad_scale: float = 1.0,
+        lr_scales: Mapping[str, float] | None = None,
+        parts: Mapping[str, Tensor] | None = None,
+        blocks: Blocks | None = None,
     ) -> None:
         """Updates every parameter that has a gradient; gradient buffers come back empty.
 
@@ -84,21 +90,24 @@ class Adam:
             lr_scale: Multiplies all learning rates: the schedule's value at this step.
             grad_scale: Multiplies all gradients first: 1 / loss scale.
             lr_scales: Name of a parameter -> what its rate is multiplied by as well.
+            parts: Name of a parameter of a lazy group -> gradient of the rows of `blocks` alone, in place of its own.
+            blocks: Which rows those are; needed with `parts`.
         """
         self.steps += 1
         with torch.no_grad():
             for group, name, param, state in self._each():
                 buffer = group.buffers.get(name)
-                if param.grad is not None:
-                    buffer = None
                 grad = param.grad if buffer is None else buffer.grad
+                touched = buffer.touched if buffer is not None and group.lazy else None
+                places = None
+                if parts is not None and blocks is not None and name in parts:
+                    grad, touched, places = parts[name], blocks.touched.clone(), blocks.places
                 if grad is None:
                     continue
                 adam(
                     param.detach(), grad.contiguous(), state,
-                    _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0)), self.steps,
-                    touched=buffer.touched if buffer is not None and group.lazy else None,
-                    grad_scale=grad_scale, clear_grad=buffer is not None,
+                    _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0)), self.steps, touched=touched,
+                    places=places, grad_scale=grad_scale, clear_grad=buffer is not None,
                 )  # fmt: skip
                 if buffer is not None and not group.lazy:
                     buffer.touched.zero_()
@@ -146,12 +155,12 @@ class Adam:
                 continue
             for tensor in (state.exp_avg, state.exp_avg_sq, state.row_steps):
                 if tensor is not None:
-                    tensor.data = tensor[source]
+                    tensor.data = tensor.index_select(0, source)
                     if fresh is not None:
                         tensor[fresh] = 0
             for tensor in (state.ema, state.ema_steps, state.working_copy):
                 if tensor is not None:
-                    tensor.data = tensor[source]
+                    tensor.data = tensor.index_select(0, source)
             if name in group.buffers:
                 buffer = group.buffers[name]
                 empty = GradientBuffer.like(state.exp_avg)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from neural.cuda.gradients import GradientBuffer
+from neural.cuda.gradients import BLOCK_ROWS, Blocks, GradientBuffer
 from neural.errors import CheckpointError
 from neural.optim import Adam, Group
 
@@ -205,3 +205,22 @@ def test_reindexing_what_is_not_there_is_refused() -> None:
     optimiser = Adam(_groups(_model()))
     with pytest.raises(KeyError, match="no parameters \\['other'\\]; there are"):
         optimiser.reindex(["table", "other"], torch.arange(3))
+
+
+@pytest.mark.parametrize("n", [200, 256, 5000])
+def test_gradients_of_some_blocks_step_as_whole_ones_do(n: int, isa: str) -> None:
+    generator = torch.Generator().manual_seed(n)
+    start = torch.randn(n, 3, generator=generator)
+    chosen = torch.rand(-(-n // BLOCK_ROWS), generator=generator) < 0.5
+    chosen[-1] = True  # the last block is shorter than the others
+    kept = chosen.repeat_interleave(BLOCK_ROWS)[:n]
+    whole, part = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    first, second = (Adam([Group({"p": p}, lr=0.1, lazy=True)]) for p in (whole, part))
+    for _ in range(3):
+        grad = torch.where(kept[:, None], torch.randn(n, 3, generator=generator), 0.0)
+        whole.grad = grad
+        first.step()
+        second.step(parts={"p": grad[kept]}, blocks=Blocks.of(chosen))
+    assert torch.equal(whole, part)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name

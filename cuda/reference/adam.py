@@ -1,7 +1,10 @@
 """Adam in plain torch, row by row where lazy: oracle of the tests and path of devices without kernels."""
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+
+BLOCK_ROWS = 64  # of a touched bit
 
 
 def step(
@@ -54,3 +57,16 @@ def step(
         ema.copy_(torch.where(active, moved, ema))
     if working_copy is not None:
         working_copy.copy_(param)
+
+
+def spread(
+    param: Float[Tensor, "N ..."], grad: Float[Tensor, "M ..."], touched: Int[Tensor, "W"], places: Int[Tensor, "B"]
+) -> Float[Tensor, "N ..."]:
+    """The gradient of all rows, of which `grad` has the touched blocks."""
+    whole = torch.zeros_like(param)
+    bits = (touched[:, None] >> torch.arange(64, device=touched.device)) & 1
+    for block in bits.flatten()[: len(places)].nonzero()[:, 0].tolist():
+        rows = slice(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, len(param)))
+        first = int(places[block]) * BLOCK_ROWS
+        whole[rows] = grad[first : first + rows.stop - rows.start]
+    return whole

@@ -74,13 +74,13 @@ class Population:
         names = []
         for name, param in self.gaussians.named_parameters():
             param.grad = None
-            rows = param.data[source]
+            rows = param.data.index_select(0, source)
             param.data = rows.new_empty(0, dtype=torch.float64)  # another dtype: autograd forgets the old length, which
             param.data = rows  # a graph that is still held (a loss kept for a log) would bring up again
             names.append(name)
         self.optimiser.reindex(names, source, fresh)
         for name, counter in self.counters.items():
-            moved = counter[source]
+            moved = counter.index_select(0, source)
             if fresh is not None:
                 moved[fresh] = 0
             self.counters[name] = moved

@@ -1,6 +1,7 @@
 """Clusters of Gaussians that are being trained: boxes that stay right while Gaussians move, and the rows in view."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -79,6 +80,20 @@ class Clusters:
         first = clusters.nonzero()[:, 0] * CLUSTER
         rows = (first[:, None] + torch.arange(CLUSTER, device=first.device)).flatten()
         return rows[rows < self._gaussians.n]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What decides which clusters a step takes: a resumed run that took others would add gradients in another
+        order."""
+        steps = torch.tensor(self._steps)
+        return {"boxes": self._boxes, "radii": self._radii, "touched": self._touched, "steps": steps}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes back what `state_dict` gave, for as many Gaussians as there are now."""
+        self.reset()
+        self._boxes.copy_(tensors["boxes"])
+        self._radii.copy_(tensors["radii"])
+        self._touched.copy_(tensors["touched"])
+        self._steps = int(tensors["steps"])
 
     @torch.no_grad()
     def _look(self) -> None:

@@ -213,7 +213,7 @@ class Gaussians(nn.Module):
 
     def taken(self, rows: Int[Tensor, "M"]) -> Self:
         """Copies of some rows, to be trained or drawn in their place."""
-        parts = {name: getattr(self, name).detach()[rows] for name in _NAMES}
+        parts = {name: getattr(self, name).detach().index_select(0, rows) for name in _NAMES}  # 25 times [rows]
         return type(self)(**parts, antialiased=self.antialiased)
 
     def permute(self, permutation: Int[Tensor, "N"], state: Iterable[Tensor] = ()) -> None:

@@ -57,7 +57,7 @@ def permute(tensors: Iterable[Tensor], order: Int[Tensor, "N"]) -> None:
     """
     for tensor in tensors:
         if tensor.ndim and len(tensor) == len(order):
-            tensor.copy_(tensor[order])
+            tensor.copy_(tensor.index_select(0, order))
 
 
 @torch.no_grad()

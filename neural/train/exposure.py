@@ -63,4 +63,4 @@ def _mix(image: Tensor, matrix: Tensor) -> Tensor:
 def _sum(values: Tensor) -> Tensor:
     flat = values.flatten()
     whole = len(flat) // _CHUNK * _CHUNK
-    return flat[:whole].view(-1, _CHUNK).sum(1).double().sum().float() + flat[whole:].sum()
+    return flat[:whole].view(-1, _CHUNK).sum(1).double().sum().to(flat) + flat[whole:].sum()

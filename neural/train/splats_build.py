@@ -20,6 +20,12 @@ from neural.train.splats_config import SplatsConfig
 INIT_STREAM = 10
 
 
+def reach(scene: Scene) -> float:
+    """The length that rates follow: the scene's extent, or half its box where all cameras are in one place."""
+    box = float((scene.aabb[1] - scene.aabb[0]).max()) / 2
+    return scene.extent if scene.extent > 1e-3 * box else box
+
+
 def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3"]) -> Gaussians:
     """The Gaussians of the first step, in Morton order, relative to `origin`.
 

@@ -34,7 +34,7 @@ class SplatModelConfig:
     init_opacity: float | None = None
     """Opacity of each at the start; 0.5 from points for mcmc, else 0.1."""
     init_scale: float | None = None
-    """Times the spacing of the neighbours; 0.5 from chance, else 1."""
+    """Times the spacing of the neighbours; 1, or 0.5 for mcmc from chance."""
     antialiased: bool = False
     """Compensate opacity for the low-pass filter of small Gaussians (Mip-Splatting); files carry the mark."""
     sky: bool = False
@@ -68,7 +68,7 @@ class SplatOptimConfig:
     """Loss, Adam and its schedules."""
 
     lr_scale: float | None = None
-    """Times the rates of all that a Gaussian has: runs of a few thousand steps go faster; 3 on a CPU, 1 on a GPU."""
+    """Times the rates of all that a Gaussian has: runs of a few thousand steps go faster; 2.5 on a CPU, 1 on a GPU."""
     means_lr: float = 1.6e-4
     """Of centres, times the scene's extent."""
     means_final: float = 0.01
@@ -166,7 +166,7 @@ def resolve(
     init = model.init
     if init == "auto":
         init = "points" if n_points >= 100 else "random"
-    at_start = n_points if init == "points" else max(2, most // 2)
+    at_start = max(2, n_points if init == "points" else most // 10)
     coarse = optim.coarse
     if coarse is None:
         coarse = 1
@@ -174,8 +174,8 @@ def resolve(
             coarse *= 2
     scale = optim.lr_scale
     if scale is None:
-        scale = 3.0 if device == "cpu" else 1.0
-    dense = strategy == "mcmc" and init == "points"
+        scale = 2.5 if device == "cpu" else 1.0
+    dense, scattered = strategy == "mcmc" and init == "points", strategy == "mcmc" and init == "random"
     return dataclasses.replace(
         config,
         model=dataclasses.replace(
@@ -184,7 +184,7 @@ def resolve(
             init=init,
             init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
             init_opacity=(0.5 if dense else 0.1) if model.init_opacity is None else model.init_opacity,
-            init_scale=(0.5 if init == "random" else 1.0) if model.init_scale is None else model.init_scale,
+            init_scale=(0.5 if scattered else 1.0) if model.init_scale is None else model.init_scale,
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
         optim=dataclasses.replace(optim, coarse=coarse, lr_scale=scale),

@@ -16,7 +16,7 @@ from neural.render.splats import render_camera
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
 from neural.train import session
-from neural.train.splats_build import build_gaussians
+from neural.train.splats_build import build_gaussians, reach
 from neural.train.splats_config import STATE_BYTES, SplatsConfig, resolve
 from neural.train.splats_task import NEAR, SplatsTask
 from neural.train.trained import BACKGROUNDS, TrainedRun
@@ -50,7 +50,7 @@ class SplatRun(TrainedRun):
         """See `TrainedRun`."""
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background])
         posed = cameras.relative_to(self.origin).to(self.gaussians.means.device)
-        return render_camera(self.gaussians, posed, index, background=color, near=NEAR * self.scene.extent)
+        return render_camera(self.gaussians, posed, index, background=color, near=NEAR * reach(self.scene))
 
     def facts(self) -> dict[str, str]:
         """See `TrainedRun`."""

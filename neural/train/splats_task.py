@@ -11,15 +11,15 @@ from torch import Tensor
 from neural import metrics
 from neural.cameras import Cameras
 from neural.cuda.gaussian_noise import gaussian_noise
-from neural.cuda.gradients import GradientBuffer
+from neural.cuda.gradients import BLOCK_ROWS, Blocks
 from neural.cuda.native import retain_heap
 from neural.densify.population import Population
 from neural.densify.strategy import Observation, Strategy
 from neural.errors import CheckpointError, DivergenceError
 from neural.gaussians.clusters import Clusters
 from neural.gaussians.model import Gaussians
-from neural.gaussians.order import morton_order
-from neural.losses import photometric
+from neural.gaussians.order import CLUSTER, morton_order
+from neural.losses import photometric, steady_mean
 from neural.optim import Adam, Group
 from neural.render.splats import Splatted, View, render_camera, splat
 from neural.scenes.scene import Scene
@@ -29,7 +29,7 @@ from neural.train.pixels import step_generator
 from neural.train.pose_refinement import PoseRefinement
 from neural.train.radiance_task import VALIDATION_STREAM, load_values
 from neural.train.schedules import exponential
-from neural.train.splats_build import build_strategy
+from neural.train.splats_build import build_strategy, reach
 from neural.train.splats_config import SplatsConfig
 from neural.train.trained import BACKGROUNDS, photograph
 from neural.train.views import Photograph, Views
@@ -39,6 +39,7 @@ NEAR = 0.01  # of the scene's extent
 SORT_EVERY = 1000  # steps between two sorts into Morton order
 LEAST_CLUSTERS = 16  # a smaller scene is looked at as a whole
 MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of them
+CLUSTERS = "sampler/clusters/"  # prefix in a checkpoint
 UNKNOWN_STEPS = 30_000  # for what must have a length before the run has one
 VALIDATION_PIXELS = 160_000
 
@@ -61,7 +62,7 @@ class SplatsTask:
             retain_heap()
         self.config, self.scene, self.device, self.origin = config, scene, device, origin
         self.gaussians = gaussians.to(device)
-        self.extent = scene.extent
+        self.extent = reach(scene)
         self.near = NEAR * self.extent
         train, optim = scene.subset("train"), config.optim
         self._views = Views(train, config.run.seed, optim.coarse or 1, optim.coarse_share)
@@ -90,7 +91,6 @@ class SplatsTask:
             Group(
                 {name: getattr(gaussians, name)}, lr=rate * scale * math.sqrt(views), betas=betas,
                 eps=optim.eps / math.sqrt(views), lazy=optim.lazy,
-                buffers={name: GradientBuffer.like(getattr(gaussians, name))} if optim.lazy else {},
             )
             for name, rate in rates.items()
         ]  # fmt: skip
@@ -116,10 +116,11 @@ class SplatsTask:
             loss, error = loss + value / optim.views, error + square / optim.views
             n_pixels += taken.pixels.shape[0] * taken.pixels.shape[1]
             seen += visible
-        if rows is not None:
-            self._give_back(working, rows)
-        self._optimise(step, steps)
-        self._clusters.stepped(chosen)
+        parts = None
+        if chosen is not None:
+            parts = {name: p.grad for name, p in working.named_parameters() if p.grad is not None}
+        self._optimise(step, steps, parts, chosen)
+        self._clusters.stepped(None if self.strategy.noise else chosen)  # noise moves all
         generator = step_generator(self.config.run.seed, step, DENSIFY_STREAM)
         moved = self.strategy.refine(step + 1, steps, self.population, generator)
         if moved or (step + 1) % SORT_EVERY == 0:
@@ -139,14 +140,6 @@ class SplatsTask:
         for view in views:
             chosen |= self._clusters.in_view(view.w2c.detach(), view.intrinsics, view.size, view.near, *rates)
         return chosen if 0 < int(chosen.sum()) < MOST_GATHERED * len(chosen) else None
-
-    def _give_back(self, working: Gaussians, rows: Int[Tensor, "M"]) -> None:
-        """Puts the gradients of a working set into the buffers of all Gaussians."""
-        for group in self.optimiser.groups:
-            for name, buffer in group.buffers.items():
-                grad = getattr(working, name).grad
-                if grad is not None:
-                    buffer.add_rows(rows, grad)
 
     def _view(
         self,
@@ -209,11 +202,19 @@ class SplatsTask:
                 change = (for_scale / 3 * share * working.log_scales.double().exp()).float()
                 working.log_scales.grad += torch.where(visible[:, None], change, 0.0)
 
-    def _optimise(self, step: int, steps: int | None) -> None:
+    def _optimise(
+        self, step: int, steps: int | None, parts: dict[str, Tensor] | None, chosen: Bool[Tensor, "G"] | None
+    ) -> None:
+        """A step of Adam; `parts` are the gradients of the chosen clusters where there are only those."""
         optim = self.config.optim
+        blocks = None
+        if chosen is not None:
+            n_blocks = -(-self.gaussians.n // BLOCK_ROWS)
+            blocks = Blocks.of(chosen.repeat_interleave(CLUSTER // BLOCK_ROWS)[:n_blocks])
         decay = 1.0 if steps is None else exponential(step, steps, optim.means_final, start=steps // 4)
-        self.optimiser.step(lr_scales={"means": decay})
-        self.optimiser.zero_grad()
+        self.optimiser.step(lr_scales={"means": decay}, parts=parts, blocks=blocks)
+        for parameter in self._parameters().values():
+            parameter.grad = None
         if bad := self.optimiser.nonfinite():
             raise self._diverged(step, f"the gradient of {next(iter(bad))} has NaN or Inf")
         if self.strategy.noise:
@@ -229,6 +230,7 @@ class SplatsTask:
         tensors = {f"model/{name}": p.detach() for name, p in self._parameters().items()}
         tensors |= self.optimiser.state_dict()
         tensors |= {f"sampler/{name}": counter for name, counter in self.population.counters.items()}
+        tensors |= {f"{CLUSTERS}{name}": value for name, value in self._clusters.state_dict().items()}
         return tensors
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -242,12 +244,15 @@ class SplatsTask:
             raise CheckpointError("the checkpoint holds no Gaussians (model/means); start anew with --overwrite")
         self.population.rearrange(torch.zeros(len(saved), dtype=torch.int64, device=self.device))
         load_values(self._parameters(), tensors)
-        self._clusters.reset()
         self.optimiser.load_state_dict(tensors)
         for name, counter in self.population.counters.items():
             if f"sampler/{name}" not in tensors:
                 raise CheckpointError(f"the checkpoint has no sampler/{name}; start anew with --overwrite")
             counter.copy_(tensors[f"sampler/{name}"])
+        clusters = {name[len(CLUSTERS) :]: value for name, value in tensors.items() if name.startswith(CLUSTERS)}
+        if clusters.keys() != self._clusters.state_dict().keys():
+            raise CheckpointError(f"the checkpoint has no {CLUSTERS}*; start anew with --overwrite")
+        self._clusters.load_state_dict(clusters)
 
     def release(self) -> None:
         """Nothing but memory was held."""
@@ -351,5 +356,5 @@ def _square_error(image: Tensor, target: Tensor, mask: Tensor | None) -> float:
     shown = target if target.is_floating_point() else target.float() / 255
     square = (image.clamp(0, 1) - shown).square()
     if mask is not None:
-        return float(square[mask > 0].mean()) if bool(mask.any()) else 0.0
-    return float(square.mean())
+        square = square[mask > 0]
+    return float(steady_mean(square)) if square.numel() else 0.0

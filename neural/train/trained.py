@@ -73,6 +73,7 @@ class TrainedRun(ABC):
             lambda i: self._image(self.scene.cameras, i, behind), lambda i: photograph(self.scene, i, behind),
             self.scene.splits[split], names=self.scene.image_names, background=behind if transparent else "none",
             split=split, out=self.folder, lpips_net=lpips_net, progress=progress,
+            mask_image=None if self.scene.masks is None else lambda i: usable(self.scene, i),
         )  # fmt: skip
 
     def render(
@@ -110,6 +111,12 @@ class TrainedRun(ABC):
     def _image(self, cameras: Cameras, index: int, background: Any) -> Tensor:
         width, height = cameras.sizes[index].tolist()
         return self.render_camera(cameras, index, background=background).rgb.reshape(height, width, 3).cpu()
+
+
+def usable(scene: Scene, index: int) -> Tensor:
+    """Pixels of a photograph that its mask lets count, [H, W]."""
+    assert scene.masks is not None
+    return torch.from_numpy(scene.masks[index] >= 128)
 
 
 def photograph(scene: Scene, index: int, background: str) -> Tensor:

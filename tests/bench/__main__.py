@@ -19,6 +19,7 @@ from pathlib import Path
 SUITES = {
     "core": "tests.bench.core",
     "gaussians": "tests.bench.gaussians",
+    "splats": "tests.bench.splats",
     "hash_grid": "tests.bench.hash_grid",
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",

@@ -69,7 +69,7 @@ def _adam() -> tuple:
     tensors = [torch.rand(5, 2) for _ in range(4)]
     rows = torch.zeros(5, dtype=torch.int32)
     copy, counter = torch.zeros(5, 2, dtype=torch.float16), torch.zeros(1, dtype=torch.int32)
-    optional = (rows, torch.ones(1, dtype=torch.int64), copy, torch.rand(5, 2), rows.clone(), counter)
+    optional = (rows, torch.ones(1, dtype=torch.int64), None, copy, torch.rand(5, 2), rows.clone(), counter)
     return (*tensors, *optional, 1, 1e-2, 0.9, 0.99, 1e-8, 0.0, 0.0, 0.9, 1.0, True)
 
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from neural.poses import look_at
+from tests.ball import FOCAL, eyes, shade
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
-FOCAL = 1.1  # of the image's width
 # A field and a sampling small enough for hundreds of steps in a second or two.
 SMALL = {
     "model.n-levels": 4, "model.log2-hashmap-size": 12, "model.base-resolution": 8, "model.finest-resolution": 64,
@@ -19,6 +19,11 @@ SMALL = {
     "sampling.target-samples": 4096, "sampling.initial-rays": 256, "sampling.max-rays": 1024,
     "sampling.steps-per-box": 64, "sampling.occupancy-resolution": 16, "sampling.occupancy-interval": 4,
     "sampling.occupancy-warmup": 12, "optim.warmup-steps": 10, "device": "cpu", "log-every": 1,
+}  # fmt: skip
+# Few Gaussians, which come and go from the first steps on.
+SMALL_SPLATS = {
+    "model.max-gaussians": 300, "model.init-gaussians": 150, "model.sh-degree": 1, "densify.start": 5,
+    "densify.every": 5, "optim.coarse": 2, "device": "cpu", "log-every": 1,
 }  # fmt: skip
 
 WriteCapture = Callable[..., Path]
@@ -28,6 +33,12 @@ WriteCapture = Callable[..., Path]
 def small() -> list[str]:
     """Flags of a training of a few milliseconds per step."""
     return [text for name, value in SMALL.items() for text in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="session")
+def small_splats() -> list[str]:
+    """Flags of a training of splats of a few milliseconds per step."""
+    return [text for name, value in SMALL_SPLATS.items() for text in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +70,7 @@ def _write(
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(5)
     frames = []
-    for index in range(n):
-        azimuth = 2 * np.pi * index / n
-        eye = 2.6 * np.array([np.cos(azimuth), np.sin(azimuth), 0.35 * np.sin(3 * azimuth)])
+    for index, eye in enumerate(eyes(n)):
         c2w = look_at(eye, np.zeros(3), np.array([0.0, 0.0, 1.0]))
         image = picture(c2w, size, world=world)
         frame = {"file_path": f"images/{index:03d}.png"}
@@ -98,17 +107,7 @@ def picture(c2w: np.ndarray, size: tuple[int, int], *, world: bool) -> np.ndarra
     )
     rays = local @ c2w[:3, :3].T
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
-    eye = c2w[:3, 3]
-    along = rays @ eye
-    inside = along**2 - (eye @ eye - 0.8**2)
-    hit = inside > 0
-    normal = (eye + (-along - np.sqrt(np.maximum(inside, 0)))[..., None] * rays) / 0.8
-    ball = 0.5 + 0.4 * np.sin(normal * np.array([5.0, 4.0, 6.0]) + np.array([0.0, 1.0, 2.0]))
-    sky = 0.5 + 0.3 * np.sin(rays * np.array([2.0, 3.0, 2.5]))
-    colour = np.where(hit[..., None], ball, sky if world else 0.0)
-    if not world:
-        colour = np.concatenate([colour, hit[..., None]], axis=-1)
-    return (colour * 255 + 0.5).astype(np.uint8)
+    return shade(c2w[:3, 3], rays, world=world)
 
 
 def turn(vector: np.ndarray) -> np.ndarray:

@@ -52,6 +52,12 @@ class Counting:
         self.validated.append(step)
         return {"test_psnr": 20.0}
 
+    def steps_for(self, seconds: float, step: int, pace: float) -> int:
+        return step + round(seconds / pace)
+
+    def release(self) -> None:
+        """Holds nothing."""
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:

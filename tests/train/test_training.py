@@ -254,7 +254,7 @@ def test_an_appearance_per_image_is_learnt(ball: Path, tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda run: (run / "config.json").unlink(), "not a run"),
-        (lambda run: edit(run, task="splats"), "not a radiance run"),
+        (lambda run: edit(run, task="cubes"), "unknown task"),
         (lambda run: edit(run, model={"n_levels": "many"}), "n_levels"),
         (lambda run: edit(run, box=[[0, 0, 0], [1, 1, 1]]), "not the scene that was trained"),
         (lambda run: [p.write_bytes(b"x" * 9) for p in run.glob("checkpoints/*/tensors.safetensors")], "no checkpoint"),
