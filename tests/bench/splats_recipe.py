@@ -46,7 +46,7 @@ def run(size: Size) -> list[Row]:
         config = SplatsConfig(
             model=SplatModelConfig(max_gaussians=n, init_gaussians=n),
             densify=DensifyConfig(strategy="none"),
-            optim=SplatOptimConfig(lr_scale=1.0, coarse=1, random_background=False),
+            optim=SplatOptimConfig(lr_scale=1.0, coarse=1, random_background=False, lazy=lazy),
             run=RunConfig(steps=steps, device="cpu"),
         )
         with threads(1):
