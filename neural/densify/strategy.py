@@ -55,7 +55,8 @@ class Strategy(Protocol):
     Attributes:
         needs_observations: Whether `observe` must be called for each view.
         needs_absolute: Whether observations must hold `absolute`.
-        noise: Each step moves centres by noise of this strength times their learning rate (`gaussian_noise`); 0: none.
+        noise: Each step moves centres by noise of this strength times their learning rate, in a scene whose extent is 1
+            (`gaussian_noise`); 0: none.
     """
 
     needs_observations: bool
@@ -82,7 +83,7 @@ class Strategy(Protocol):
         """
 
     def regulariser(self) -> tuple[float, float]:
-        """Weights of the mean opacity and of the mean scale in the loss."""
+        """Weights of the mean opacity and of the mean scale, as a share of the extent, in the loss."""
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,9 @@ class SplatOptimConfig:
     """Of poses (radians, scene units)."""
     depth: float = 0.0
     """Weight of the depths of the capture's points (inverse, times the extent); 0.01 helps where views are few."""
-    lazy: bool = True
+    lazy: bool | None = None
     """Leave out Gaussians whose gradient is zero, moments included: a step then costs what the view sees of the
-    scene, however large that is."""
+    scene, however large that is. Not for mcmc, whose noise moves all of them: it needs the moments to go on."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,9 @@ def resolve(
             init_scale=(0.5 if scattered else 1.0) if model.init_scale is None else model.init_scale,
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
-        optim=dataclasses.replace(optim, coarse=coarse, lr_scale=scale),
+        optim=dataclasses.replace(
+            optim, coarse=coarse, lr_scale=scale, lazy=strategy != "mcmc" if optim.lazy is None else optim.lazy
+        ),
         run=dataclasses.replace(
             run,
             steps=steps,

@@ -90,7 +90,7 @@ class SplatsTask:
         groups = [
             Group(
                 {name: getattr(gaussians, name)}, lr=rate * scale * math.sqrt(views), betas=betas,
-                eps=optim.eps / math.sqrt(views), lazy=optim.lazy,
+                eps=optim.eps / math.sqrt(views), lazy=bool(optim.lazy),
             )
             for name, rate in rates.items()
         ]  # fmt: skip
@@ -199,7 +199,7 @@ class SplatsTask:
                 change = (for_opacity * share * opacity * (1 - opacity)).float()
                 working.opacity_logits.grad += torch.where(visible, change, 0.0)
             if for_scale and working.log_scales.grad is not None:
-                change = (for_scale / 3 * share * working.log_scales.double().exp()).float()
+                change = (for_scale / 3 / self.extent * share * working.log_scales.double().exp()).float()
                 working.log_scales.grad += torch.where(visible[:, None], change, 0.0)
 
     def _optimise(
@@ -219,7 +219,7 @@ class SplatsTask:
             raise self._diverged(step, f"the gradient of {next(iter(bad))} has NaN or Inf")
         if self.strategy.noise:
             g = self.gaussians
-            strength = self.strategy.noise * optim.means_lr * self.extent * decay
+            strength = self.strategy.noise * optim.means_lr / self.extent * decay  # times an area: a length
             with torch.no_grad():
                 gaussian_noise(
                     g.means, g.quats, g.log_scales, g.opacity_logits, strength, seed=self.config.run.seed, step=step

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from neural import metrics
 from neural.scenes.load import load
@@ -13,7 +14,7 @@ from neural.scenes.scene import Scene
 from neural.train.splats_build import build_gaussians
 from neural.train.splats_config import SplatsConfig, resolve
 from neural.train.splats_task import SplatsTask
-from neural.train.trained import photograph
+from neural.train.trained import photograph, usable
 
 CITY = Path(__file__).parents[2] / "data" / "city"
 
@@ -33,9 +34,7 @@ def capture(name: str, downscale: int, *, straight: bool = False) -> Scene | Non
     scene = load(path, downscale=downscale)
     if not straight:
         return scene
-    return replace(
-        scene, cameras=replace(scene.cameras, distortion=torch.zeros_like(scene.cameras.distortion))
-    )
+    return replace(scene, cameras=replace(scene.cameras, distortion=torch.zeros_like(scene.cameras.distortion)))
 
 
 def task(scene: Scene, config: SplatsConfig) -> SplatsTask:
@@ -66,9 +65,6 @@ def held_out(work: SplatsTask) -> float:
     return sum(scores) / len(scores)
 
 
-def masked_psnr(scene: Scene, index: int, image: torch.Tensor, target: torch.Tensor) -> float:
-    """PSNR of one photograph, of the pixels that its mask keeps."""
-    if scene.masks is None:
-        return metrics.psnr(image, target)
-    kept = torch.from_numpy(scene.masks[index].copy()) > 0
-    return metrics.psnr(image[kept][None], target[kept][None])
+def masked_psnr(scene: Scene, index: int, image: Tensor, target: Tensor) -> float:
+    """PSNR of one photograph, of the pixels that its mask lets count."""
+    return metrics.psnr(image, target, None if scene.masks is None else usable(scene, index))

@@ -25,13 +25,13 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("lego_400", 2, 2500, 5000),
-    Setting("fox", 4, 2500, 5000),
-    Setting("alexander_colmap", 4, 2500, 5000),
-    Setting("drone_caliterra", 4, 2500, 5000),
+    Setting("lego_400", 3, 2500, 5000),
+    Setting("fox", 6, 2500, 5000),
+    Setting("alexander_colmap", 6, 2500, 5000),
+    Setting("drone_caliterra", 6, 2500, 5000),
 )
 TINY = (Setting("city", 8, 60, 90),)
-STEPS = {"full": 3000, "tiny": 12}
+STEPS = {"full": 2000, "tiny": 12}
 BAR = 3  # of four scenes
 
 
