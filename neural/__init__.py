@@ -30,6 +30,8 @@ _NAMES = {
     "OccupancyGrid": "neural.render.occupancy",
     "RadianceConfig": "neural.train.config",
     "RadianceRun": "neural.train.radiance_run",
+    "SplatsConfig": "neural.train.splats_config",
+    "SplatRun": "neural.train.splats_run",
     "load_run": "neural.train.load",
 }
 # public submodules, reached as attributes
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from neural.train.config import RadianceConfig as RadianceConfig
     from neural.train.load import load_run as load_run
     from neural.train.radiance_run import RadianceRun as RadianceRun
+    from neural.train.splats_config import SplatsConfig as SplatsConfig
+    from neural.train.splats_run import SplatRun as SplatRun
 
 
 def __getattr__(name: str) -> Any:

@@ -268,3 +268,21 @@ def test_evaluate_refuses_an_empty_split_and_equal_images_have_no_finite_psnr() 
         evaluate(image, image, [], names=[], background="none", split="test")
     result = evaluate(image, image, [0], names=["a"], background="none", split="test", progress=False)
     assert result.as_dict()["mean"]["psnr"] is None
+
+
+def test_a_mask_takes_pixels_out_of_the_scores() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(30, 40, 3, generator=generator)
+    image = target + 0.05 * torch.randn(30, 40, 3, generator=generator)
+    spoilt = image.clone()
+    mask = torch.ones(30, 40, dtype=torch.bool)
+    mask[:, 30:] = False
+    spoilt[:, 30:] = 1 - target[:, 30:]
+    assert metrics.psnr(spoilt, target, mask) == pytest.approx(metrics.psnr(image[:, :30], target[:, :30]))
+    assert metrics.ssim(spoilt, target, mask) == pytest.approx(metrics.ssim(image, target, mask))
+    assert metrics.ssim(spoilt, target, mask) > metrics.ssim(spoilt, target) + 0.1
+    everything = torch.ones(30, 40, dtype=torch.bool)
+    assert metrics.psnr(image, target, everything) == metrics.psnr(image, target)
+    assert metrics.ssim(image, target, everything) == pytest.approx(metrics.ssim(image, target))
+    assert metrics.psnr(spoilt, target, ~everything) == float("inf")
+    assert metrics.ssim(spoilt, target, ~everything) == 1.0

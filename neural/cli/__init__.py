@@ -17,9 +17,10 @@ from neural.settings import nearest
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {
-    "train": ("neural.cli.train", "train a scene from photographs:  neural train radiance SCENE"),
+    "train": ("neural.cli.train", "train a scene from photographs:  neural train splats SCENE"),
     "eval": ("neural.cli.eval", "score a run on its held-out photographs"),
     "render": ("neural.cli.render", "render a video of a run along a camera path"),
+    "export": ("neural.cli.export", "write the splats of a run as a .ply or .splat file"),
     "info": ("neural.cli.info", "say what a scene or a run holds"),
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }

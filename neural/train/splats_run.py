@@ -10,12 +10,15 @@ from torch import Tensor
 from neural import checkpoint, runs
 from neural.cameras import Cameras
 from neural.errors import CheckpointError
+from neural.export import export
 from neural.gaussians.model import Gaussians
 from neural.render.rendering import Rendering
 from neural.render.splats import render_camera
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
+from neural.settings import nearest
 from neural.train import session
+from neural.train.exposure import Exposure
 from neural.train.splats_build import build_gaussians, reach
 from neural.train.splats_config import STATE_BYTES, SplatsConfig, resolve
 from neural.train.splats_task import NEAR, SplatsTask
@@ -51,6 +54,34 @@ class SplatRun(TrainedRun):
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background])
         posed = cameras.relative_to(self.origin).to(self.gaussians.means.device)
         return render_camera(self.gaussians, posed, index, background=color, near=NEAR * reach(self.scene))
+
+    def export(
+        self, path: str | Path, *, frame: Literal["input", "scene"] = "input", exposure: str | None = None
+    ) -> Path:
+        """Writes a .ply or .splat; see `neural.export.export`.
+
+        Args:
+            path: Its ending decides the format.
+            frame: Coordinates of the capture's files, or of the scene as it was trained.
+            exposure: Name of a training photograph whose learnt colours are baked in.
+
+        Raises:
+            ValueError: Another ending, an unknown photograph, or a run that has learnt no exposure.
+        """
+        world_to_scene = self.scene.world_to_scene if frame == "input" else None
+        colors = None if exposure is None else self._exposure_of(exposure)
+        return export(self.gaussians, path, origin=self.origin, world_to_scene=world_to_scene, colors=colors)
+
+    def _exposure_of(self, name: str) -> Tensor:
+        names = [self.scene.image_names[i] for i in self.scene.splits["train"]]
+        if name not in names:
+            raise ValueError(f"no training photograph {name!r}{nearest(name, names)}")
+        change = checkpoint.load_latest(self.folder).tensors.get("model/exposure")
+        if change is None:
+            raise ValueError("this run has learnt no exposure; train with --optim.exposure")
+        exposure = Exposure(len(names))
+        exposure.change.data = change
+        return exposure.matrix(names.index(name)).detach()
 
     def facts(self) -> dict[str, str]:
         """See `TrainedRun`."""

@@ -24,6 +24,8 @@ SUITES = {
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",
     "radiance": "tests.bench.radiance",
+    "splats_recipe": "tests.bench.splats_recipe",
+    "splats_strategies": "tests.bench.splats_strategies",
     "memory": "tests.bench.memory",
     "import": "tests.bench.import_time",
 }

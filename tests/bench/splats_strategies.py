@@ -1,0 +1,71 @@
+"""MCMC and the budget against adaptive control at equal steps and counts: held-out PSNR of four captures.
+
+Adaptive control says how many Gaussians there are; the others then have exactly as many to spend. All begin with the
+same points or random centres, each with the opacity, sizes and rates that it has by default.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from neural.scenes.scene import Scene
+from neural.train.config import RunConfig
+from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatsConfig
+from tests.bench import splats_runs
+from tests.bench.harness import Row, Size, Spread, threads
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A capture as small as a run of about a minute wants it."""
+
+    name: str
+    downscale: int
+    start: int  # Gaussians at first
+    most: int  # that adaptive control may have
+
+
+SETTINGS = (
+    Setting("lego_400", 2, 2500, 5000),
+    Setting("fox", 4, 2500, 5000),
+    Setting("alexander_colmap", 4, 2500, 5000),
+    Setting("drone_caliterra", 4, 2500, 5000),
+)
+TINY = (Setting("city", 8, 60, 90),)
+STEPS = {"full": 3000, "tiny": 12}
+BAR = 3  # of four scenes
+
+
+def run(size: Size) -> list[Row]:
+    settings, rows, differences = (SETTINGS if size == "full" else TINY), [], []
+    with threads(1):
+        for setting in settings:
+            scene = splats_runs.capture(setting.name, setting.downscale)
+            if scene is None:
+                rows.append(Row(setting.name, None, "dB", note="needs NEURAL_DATA"))
+                continue
+            found, difference = _compare(scene, setting, STEPS[size])
+            rows += found
+            differences.append(difference)
+    better = Spread.of([sum(d >= 0 for d in differences)]) if len(differences) == len(SETTINGS) else None
+    rows.append(Row("scenes where MCMC is as good as adaptive control", better, "of 4", at_least=BAR))
+    return rows
+
+
+def _compare(scene: Scene, setting: Setting, steps: int) -> tuple[list[Row], float]:
+    """Rows of one scene, and by how much MCMC is better than adaptive control."""
+    rows, scores, count = [], {}, setting.most
+    strategies: tuple[Literal["adaptive", "mcmc", "budget"], ...] = ("adaptive", "mcmc", "budget")
+    for strategy in strategies:
+        config = SplatsConfig(
+            model=SplatModelConfig(max_gaussians=count, init_gaussians=min(setting.start, count)),
+            densify=DensifyConfig(strategy=strategy),
+            run=RunConfig(steps=steps, device="cpu"),
+        )
+        work = splats_runs.task(scene, config)
+        seconds = splats_runs.train(work, steps)
+        scores[strategy] = splats_runs.held_out(work)
+        count = work.gaussians.n if strategy == "adaptive" else count
+        note = f"{work.gaussians.n} Gaussians, {steps} steps of {1000 * seconds:.1f} ms"
+        rows.append(Row(f"{setting.name}, 1/{setting.downscale}: {strategy}", Spread.of([scores[strategy]]), "dB",
+                        note=note))  # fmt: skip
+    return rows, scores["mcmc"] - scores["adaptive"]
