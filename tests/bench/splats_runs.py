@@ -33,7 +33,9 @@ def capture(name: str, downscale: int, *, straight: bool = False) -> Scene | Non
     scene = load(path, downscale=downscale)
     if not straight:
         return scene
-    return replace(scene, cameras=replace(scene.cameras, distortion=torch.zeros_like(scene.cameras.distortion)))
+    return replace(
+        scene, cameras=replace(scene.cameras, distortion=torch.zeros_like(scene.cameras.distortion))
+    )
 
 
 def task(scene: Scene, config: SplatsConfig) -> SplatsTask:
