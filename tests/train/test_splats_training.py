@@ -140,7 +140,7 @@ def test_a_capture_with_few_points_starts_from_chance(points: int | None, tmp_pa
         asked = train(scene, tmp_path / "points", model={"init": "points"}, run={"steps": 3})
         assert asked.config.model.init_gaussians == 99
         return
-    with pytest.raises(SceneFormatError, match="ball: no points to start from; use --model.init random"):
+    with pytest.raises(SceneFormatError, match=r"ball: no points to start from; use --model\.init random"):
         train(scene, tmp_path / "points", model={"init": "points"}, run={"steps": 3})
     assert not (tmp_path / "points" / "config.json").exists()
 
