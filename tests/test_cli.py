@@ -15,6 +15,7 @@ from neural.cli.train import parse_radiance
 from neural.errors import BackendUnavailable, CheckpointError, DivergenceError, NotSaved, SceneFormatError
 from neural.interrupt import Interrupted
 from neural.train.config import RadianceConfig, RunConfig
+from neural.train.splats_config import DensifyConfig, SplatsConfig
 
 
 @pytest.fixture
@@ -36,7 +37,10 @@ def training(monkeypatch: pytest.MonkeyPatch):
     return module
 
 
-@pytest.mark.parametrize("arguments", ["--help", "train --help", "train radiance --help", "render --help", "--version"])
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "train --help", "train radiance --help", "train splats --help", "render --help", "--version"],
+)
 def test_help_is_quick_and_does_not_import_torch(arguments: str) -> None:
     script = (
         "import sys, neural.cli\n"
@@ -69,9 +73,34 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
         assert given.optim.lr == 0.5
 
 
+def test_train_splats_passes_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import neural.train
+
+    calls: list[tuple] = []
+    module = types.ModuleType("neural.train.splats_run")
+    module.train = lambda *arguments, **options: calls.append((arguments, options))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "neural.train.splats_run", module)
+    monkeypatch.setattr(neural.train, "splats_run", module, raising=False)
+    path = tmp_path / "a.toml"
+    path.write_text('[run]\nseed = 3\n[densify]\nstrategy = "mcmc"\nevery = 7\n')
+    typed = f"train splats data/fox --steps 7 --model.target 10MB --densify.every 9 --config {path}"
+    assert cli.main(typed.split()) == 0
+    (((scene, config), options),) = calls
+    assert (scene, options) == (Path("data/fox"), {"out": None, "overwrite": False})
+    assert (config.run.steps, config.run.seed, config.model.target) == (7, 3, "10MB")
+    assert config.densify == DensifyConfig(strategy="mcmc", every=9)
+    assert config.optim == SplatsConfig().optim
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ("train splat fox", "no task 'splat'; did you mean 'splats'?"),
+        ("train splats fox --model.target tiny", "--model.target must be a size such as 10MB or 800kB, got 'tiny'"),
+        ("train splats fox --model.target 1MB --model.max-gaussians 9", "exclude each other"),
+        ("train splats fox --densify.strategy best", "best"),
+        ("train splats fox --optim.coarse 3", "--optim.coarse must be 1, 2, 4, 8"),
+        ("train splats", "required"),
         ("tran radiance fox", "no command 'tran'; did you mean 'train'?"),
         ("train radience fox", "no task 'radience'; did you mean 'radiance'?"),
         ("train radiance", "required"),

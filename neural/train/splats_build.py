@@ -12,7 +12,9 @@ from neural.densify.budget import Budget
 from neural.densify.fixed import Fixed
 from neural.densify.mcmc import MCMC
 from neural.densify.strategy import Strategy
+from neural.errors import SceneFormatError
 from neural.gaussians.model import Gaussians
+from neural.scenes.capture import Points
 from neural.scenes.scene import Scene
 from neural.train.pixels import step_generator
 from neural.train.splats_config import SplatsConfig
@@ -26,13 +28,24 @@ def reach(scene: Scene) -> float:
     return scene.extent if scene.extent > 1e-3 * box else box
 
 
+def points_of(scene: Scene) -> Points:
+    """The points to start from.
+
+    Raises:
+        SceneFormatError: The capture has fewer than two.
+    """
+    if scene.points is None or len(scene.points) < 2:
+        raise SceneFormatError(scene.path or scene.name, "no points to start from; use --model.init random")
+    return scene.points
+
+
 def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3"]) -> Gaussians:
     """The Gaussians of the first step, in Morton order, relative to `origin`.
 
     Points outside the scene's reach are kept: what cameras see far away needs Gaussians there.
 
     Raises:
-        ValueError: Points are asked for and the capture has fewer than two.
+        SceneFormatError: Points are asked for and the capture has fewer than two.
     """
     model = config.model
     n, opacity, scale = model.init_gaussians, model.init_opacity, model.init_scale
@@ -44,9 +57,7 @@ def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3
             antialiased=model.antialiased,
         )  # fmt: skip
     else:
-        points = scene.points
-        if points is None or len(points) < 2:
-            raise ValueError(f"{scene.name} has no points to start from; use --model.init random")
+        points = points_of(scene)
         chosen = np.arange(len(points))
         if n < len(points):
             generator = step_generator(config.run.seed, 0, INIT_STREAM)

@@ -144,7 +144,8 @@ def resolve(
     """The configuration with a value in place of every None and "auto".
 
     Open may stay `run.eval_every` and `optim.sh_every`, which follow the steps, `densify.start`, `stop` and `gradient`,
-    which follow the strategy, `model.target`, which `max_gaussians` replaces, and where minutes are asked for `run.steps`.
+    which follow the strategy, `model.target`, which `max_gaussians` replaces, and where minutes are asked for
+    `run.steps`.
 
     Args:
         config: As asked for.

@@ -19,7 +19,7 @@ from neural.scenes.scene import Scene
 from neural.settings import nearest
 from neural.train import session
 from neural.train.exposure import Exposure
-from neural.train.splats_build import build_gaussians, reach
+from neural.train.splats_build import build_gaussians, points_of, reach
 from neural.train.splats_config import STATE_BYTES, SplatsConfig, resolve
 from neural.train.splats_task import NEAR, SplatsTask
 from neural.train.trained import BACKGROUNDS, TrainedRun
@@ -137,6 +137,8 @@ def splats(
         asked, session.choose_device(asked.run.device), n_points=0 if scene.points is None else len(scene.points),
         shorter_side=int(scene.cameras.sizes.min()), background=scene.background,
     )  # fmt: skip
+    if resolved.model.init == "points":
+        points_of(scene)  # before a run begins
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
     device = torch.device(resolved.run.device)

@@ -198,3 +198,44 @@ def test_eval_render_and_info_of_a_run(capture: Path, tmp_path: Path, small: lis
     shown = capsys.readouterr().out
     assert "2 of 2 steps" in shown
     assert "PSNR" in shown
+
+
+def test_splats_refuse_a_bad_capture_as_a_field_does(
+    capture: Path, tmp_path: Path, smallest: dict[str, list[str]], capsys
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    shutil.copytree(capture, whole)
+    cut(capture / "images" / "002.png")
+    command = ["--out", str(out), "--steps", "2", *smallest["splats"]]
+    assert "002.png" in refusal(capsys, 3, "train", "splats", capture, *command)
+    assert {path.name for path in out.iterdir()} <= {"cache", "lock"}
+    assert cli.main(["train", "splats", str(whole), *command]) == 0
+    other = refusal(capsys, 3, "train", "radiance", whole, "--out", out, "--steps", 2)
+    assert "holds a run with another configuration" in other
+
+
+def test_points_that_a_capture_has_not_are_refused_before_a_run_begins(
+    capture: Path, tmp_path: Path, smallest: dict[str, list[str]], capsys
+) -> None:
+    out = tmp_path / "run"
+    command = ["train", "splats", str(capture), "--out", str(out), "--steps", "2", *smallest["splats"]]
+    assert "ball: no points to start from; use --model.init random" in refusal(
+        capsys, 3, *command, "--model.init", "points"
+    )
+    assert not (out / "config.json").exists()
+    assert cli.main(command) == 0
+
+
+def test_eval_render_and_info_of_splats(capture: Path, tmp_path: Path, smallest: dict[str, list[str]], capsys) -> None:
+    run = tmp_path / "run"
+    assert cli.main(["train", "splats", str(capture), "--out", str(run), "--steps", "2", *smallest["splats"]]) == 0
+    said = capsys.readouterr().out
+    assert "chosen: 150 Gaussians from chance, at most 300" in said
+    stored = (run / "eval.json").read_text()
+    assert cli.main(["eval", str(run)]) == 0
+    assert (run / "eval.json").read_text() == stored
+    assert cli.main(["render", str(run), "--path", "train", "--frames", "3", "--out", str(tmp_path / "pngs")]) == 0
+    assert len(list((tmp_path / "pngs").glob("*.png"))) == 3
+    capsys.readouterr()
+    assert cli.main(["info", str(run)]) == 0
+    assert "2 of 2 steps" in capsys.readouterr().out

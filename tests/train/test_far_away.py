@@ -10,15 +10,15 @@ import torch
 
 import neural
 from neural import checkpoint, cli, log
-from neural.train.radiance_run import RadianceRun
+from neural.train.trained import TrainedRun
 
 UTM = np.array([4.5e5, 5.2e6, 100.0])  # metres; float32 has steps of 1/32 and 1/2 there
 GRID = 2.0**-20  # places that are multiples of it are exact in float64, here and there
 
 
 class Pair(NamedTuple):
-    near: RadianceRun
-    far: RadianceRun
+    near: TrainedRun
+    far: TrainedRun
     exact: bool  # the two boxes differ by the move alone; a box chosen from the cameras only does so nearly
 
 
@@ -36,13 +36,14 @@ def moved(capture: Path, by: np.ndarray) -> Path:
     return capture
 
 
-@pytest.fixture(scope="module", params=["box", "world"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory, write_capture, small: list[str]) -> Pair:
-    folder, world = tmp_path_factory.mktemp("far"), request.param == "world"
+@pytest.fixture(scope="module", params=["box", "world", "splats, box", "splats, world"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory, write_capture, smallest: dict[str, list[str]]) -> Pair:
+    folder, world = tmp_path_factory.mktemp("far"), "world" in request.param
+    task = "splats" if "splats" in request.param else "radiance"
     for name, by in (("near", np.zeros(3)), ("far", UTM)):
         capture = moved(write_capture(folder / name / "capture", world=world), by)
-        command = ["train", "radiance", str(capture), "--out", str(folder / name / "run"), "--optim.refine-poses"]
-        assert cli.main([*command, "--steps", "40", "--eval-every", "10", *small]) == 0
+        command = ["train", task, str(capture), "--out", str(folder / name / "run"), "--optim.refine-poses"]
+        assert cli.main([*command, "--steps", "40", "--eval-every", "10", *smallest[task]]) == 0
     near, far = (neural.load_run(folder / name / "run", device="cpu") for name in ("near", "far"))
     return Pair(near, far, exact=not world)
 
@@ -74,11 +75,11 @@ def test_films_of_them_are_alike(pair: Pair, path: str) -> None:
     assert np.abs(near.astype(int) - far).max() <= (2 if pair.exact else 5)
 
 
-def test_a_run_far_away_goes_on(pair: Pair, small: list[str]) -> None:
+def test_a_run_far_away_goes_on(pair: Pair, smallest: dict[str, list[str]]) -> None:
     """Stopped after 40 steps, both go on to 48, and alike."""
     for run in pair[:2]:
-        command = ["train", "radiance", str(run.scene.path), "--out", str(run.folder), "--optim.refine-poses"]
-        assert cli.main([*command, "--steps", "48", "--eval-every", "10", *small]) == 0
+        command = ["train", run.task, str(run.scene.path), "--out", str(run.folder), "--optim.refine-poses"]
+        assert cli.main([*command, "--steps", "48", "--eval-every", "10", *smallest[run.task]]) == 0
     near, far = ([x["loss"] for x in log.read(run.folder)] for run in pair[:2])
     assert len(far) == 48
     np.testing.assert_allclose(far, near, rtol=0 if pair.exact else 0.01)

@@ -12,15 +12,13 @@ import torch
 import neural
 from neural import checkpoint
 from neural.cuda.gaussian_projection import project
-from neural.errors import CheckpointError, DivergenceError
+from neural.errors import CheckpointError, DivergenceError, SceneFormatError
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
 from neural.train import splats_run
 from neural.train.splats_run import SplatRun
 from neural.train.splats_task import SplatsTask
 from tests import ball, splat_tasks
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(scene: Scene, out: Path, **parts: dict[str, Any]) -> SplatRun:
@@ -131,6 +129,20 @@ def test_photographs_of_any_size_train(tmp_path: Path, size: tuple[int, int], ma
     assert shown.rgb.shape == (size[0] * size[1], 3)
     assert bool(shown.rgb.isfinite().all())
     assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("points", [None, 0, 1, 99])
+def test_a_capture_with_few_points_starts_from_chance(points: int | None, tmp_path: Path) -> None:
+    scene = ball.scene(n=4, size=(24, 18), points=points)
+    run = train(scene, tmp_path / "auto", run={"steps": 3})
+    assert run.config.model.init == "random"
+    if points == 99:
+        asked = train(scene, tmp_path / "points", model={"init": "points"}, run={"steps": 3})
+        assert asked.config.model.init_gaussians == 99
+        return
+    with pytest.raises(SceneFormatError, match=r"ball: no points to start from; use --model\.init random"):
+        train(scene, tmp_path / "points", model={"init": "points"}, run={"steps": 3})
+    assert not (tmp_path / "points" / "config.json").exists()
 
 
 def test_photographs_of_different_sizes_train(tmp_path: Path) -> None:

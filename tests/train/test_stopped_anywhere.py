@@ -17,6 +17,7 @@ STEPS = 6
 PLACES = {
     "decoding": ("neural.scenes.photos", "decode", False),
     "setting up": ("neural.train.radiance_run", "build_field", False),
+    "setting up splats": ("neural.train.splats_run", "build_gaussians", False),
     "scoring": ("neural.metrics", "ssim", True),
     "filming": ("neural.paths", "orbit", True),
     "reporting": ("neural.report.page", "render", True),
@@ -60,11 +61,11 @@ def capture(tmp_path_factory: pytest.TempPathFactory, write_capture) -> Path:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_training_is_stopped_anywhere_and_finished_by_the_same_command(
-    capture: Path, tmp_path: Path, small: list[str], place: str
+    capture: Path, tmp_path: Path, smallest: dict[str, list[str]], place: str
 ) -> None:
     signum = signal.SIGTERM if len(place) % 2 else signal.SIGINT
-    out, trained = tmp_path / "run", PLACES[place][2]
-    command = ["train", "radiance", str(capture), "--out", str(out), "--steps", str(STEPS), *small]
+    out, trained, task = tmp_path / "run", PLACES[place][2], "splats" if "splats" in place else "radiance"
+    command = ["train", task, str(capture), "--out", str(out), "--steps", str(STEPS), *smallest[task]]
     code, printed = stopped(place, signum, command)
     assert code == 128 + signum
     assert f"stopped by {signum.name}; nothing that was saved is harmed." in printed
