@@ -52,8 +52,8 @@ NEURAL_HD void clear(Plane* planes, i64 n) {
 
 template <int C>
 void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* background, i64 width, i64 height,
-             float* image, float* state_image, u16* hits, Plane* planes) {
-    const i64 channels = C > 0 ? C : n_channels;
+             float* colors, float* others, float* states, u16* hits, Plane* planes) {
+    const i64 channels = C > 0 ? C : n_channels, size = width * height;
     Plane *out = planes + channels, *state = out + 4;
     clear(planes, channels + 4 + kState);
     Left left(tile);
@@ -111,12 +111,13 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
                 store(sum, load(sum) + rest * background[k]);
             }
         }
-    for (i64 k = 0; k < channels + 4; ++k) put(planes[k], tile, width, image + k * width * height);
-    for (int k = 0; k < kState; ++k) put(state[k], tile, width, state_image + k * width * height);
+    for (i64 k = 0; k < channels; ++k) put(planes[k], tile, width, colors + k * size);
+    for (int k = 0; k < 4; ++k) put(out[k], tile, width, others + k * size);
+    for (int k = 0; k < kState; ++k) put(state[k], tile, width, states + k * size);
 }
 
 struct Upstream {
-    const float *planes, *state, *grad;
+    const float *colors, *state, *grad_colors, *grad[4];
 };
 
 // Leaves the slots of a tile's pairs, and its share of the background's gradient.
@@ -127,7 +128,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
     Plane *grad = memory, *to = grad + channels, *state = to + 4;
     Plane &behind = state[kState], &value = state[kState + 1], &weights = state[kState + 2];
     for (int k = 0; k < kState; ++k) take(up.state + k * size, tile, width, state[k]);
-    for (i64 k = 0; k < channels + 4; ++k) take(up.grad + k * size, tile, width, grad[k]);
+    for (int k = 0; k < 4; ++k) take(up.grad[k], tile, width, to[k]);
     // behind begins as everything: what the sums are made of less what the end takes
     for (int i = 0; i < kBlocks; ++i)
         for (int j = 0; j < kBlockPixels; ++j) {
@@ -137,7 +138,8 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                            2.0f * to[kSpread][i][j] * spread - to[kAlpha][i][j] * left;
         }
     for (i64 k = 0; k < channels; ++k) {
-        take(up.planes + k * size, tile, width, value);
+        take(up.grad_colors ? up.grad_colors + k * size : nullptr, tile, width, grad[k]);
+        take(up.colors + k * size, tile, width, value);
         vfloat total{};
         for (int i = 0; i < kBlocks; ++i)
             for (int j = 0; j < kBlockPixels; j += kWidth) {
@@ -158,7 +160,8 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
             continue;
         }
         const float* record = lists.records + lists.gaussians[pair] * lists.stride;
-        const float *axes = record + kAxes, place = float(pair - tile.begin + 1), inverse_depth = 1.0f / record[kDepth];
+        const float* axes = record + kAxes;
+        const float place = float(pair - tile.begin + 1), inverse_depth = 1.0f / record[kDepth];
         vfloat q[PairSlot<C>::parts * kWidth]{};
         for (u32 rest = shown; rest; rest &= rest - 1) {
             const int block = __builtin_ctz(rest);
@@ -187,9 +190,11 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                                                           at_least(splat(place), of(state[kPlace]))));
                 const vfloat g_depth = found.weight * (of(to[kExpected]) + 2.0f * g_spread * (alpha * beyond - mean)) +
                                        or_zero(pivot, of(to[kMedian]));
-                const vfloat scale = or_zero(found.met, found.scale), on_image = select(found.met, splat(0.0f), 2.0f * v);
+                const vfloat scale = or_zero(found.met, found.scale);
+                const vfloat on_image = select(found.met, splat(0.0f), 2.0f * v);
                 const vfloat slope = -v * scale * scale, p = slope * found.y_u, r = slope * found.y_v;
-                const vfloat to_area = g_depth * scale, of_scale = p * found.y_u + r * found.y_v + to_area * record[kArea];
+                const vfloat to_area = g_depth * scale;
+                const vfloat of_scale = p * found.y_u + r * found.y_v + to_area * record[kArea];
                 const vfloat e = or_zero(found.met, -of_scale * found.inverse_e);
                 const vfloat x = on_image * found.dx - p * axes[3] + r * axes[2] - e * record[kSlopes];
                 const vfloat y = on_image * found.dy + p * axes[1] - r * axes[0] - e * record[kSlopes + 1];
@@ -272,7 +277,8 @@ void surfel_blend_pack(const float* centres, i64 o_stride_n, i64 o_stride_k, con
             const int count = end - i < kWidth ? int(end - i) : kWidth;
             const auto of = [&](const Rows& rows, i64 k) { return rows.load_lanes(i, k, count); };
             const vfloat a = -0.5f * ellipse::kLog2E * of(conic, 0), b = -ellipse::kLog2E * of(conic, 1);
-            const vfloat c = -0.5f * ellipse::kLog2E * of(conic, 2), l = ellipse::kLog2E * log(load(opacities + i, count));
+            const vfloat c = -0.5f * ellipse::kLog2E * of(conic, 2);
+            const vfloat l = ellipse::kLog2E * log(load(opacities + i, count));
             const surfel::Axes<vfloat> s{of(axis, 0), of(axis, 1), of(axis, 2), of(axis, 3), of(axis, 4), of(axis, 5)};
             const vfloat geometry[kFeatures] = {
                 of(centre, 0), of(centre, 1), a, b, c, l, -0.5f * b / a, -0.5f * b / c, of(mean, 0), of(mean, 1), s.ux,
@@ -294,26 +300,27 @@ void surfel_blend_pack(const float* centres, i64 o_stride_n, i64 o_stride_k, con
 }
 
 void surfel_blend_forward(const float* records, i64 n_channels, const float* background, const i64* offsets,
-                          const i32* gaussians, i64 width, i64 height, float* planes, float* state, u16* hits,
-                          int n_threads) {
+                          const i32* gaussians, i64 width, i64 height, float* colors, float* planes, float* state,
+                          u16* hits, int n_threads) {
     const Lists lists{records, surfel_stride(n_channels), offsets, gaussians};
     with_channels(n_channels, [&](auto c) {
         const i64 length = n_channels + 4 + kState;
         parallel_for_with<Plane>(length, tile_count(width, height), n_threads, [&](i64 index, Plane* memory) {
             const Tile tile(lists, width, height, index);
-            forward<decltype(c)::value>(lists, tile, n_channels, background, width, height, planes, state, hits,
-                                        memory);
+            forward<decltype(c)::value>(lists, tile, n_channels, background, width, height, colors, planes, state,
+                                        hits, memory);
         });
     });
 }
 
 void surfel_blend_backward(const float* records, i64 n, i64 n_channels, const i64* offsets, const i32* gaussians,
                            const i64* starts, const i32* slots, const u16* hits, i64 width, i64 height,
-                           const float* planes, const float* state, const float* grad, float* grad_means2d,
-                           float* grad_axes, float* grad_depths, float* grad_opacities, float* grad_features,
-                           float* grad_background, float* absolute, int n_threads) {
+                           const float* colors, const float* state, const float* grad_colors, const float* grad_alphas,
+                           const float* grad_expected, const float* grad_medians, const float* grad_distortions,
+                           float* grad_means2d, float* grad_axes, float* grad_depths, float* grad_opacities,
+                           float* grad_features, float* grad_background, float* absolute, int n_threads) {
     const Lists lists{records, surfel_stride(n_channels), offsets, gaussians};
-    const Upstream up{planes, state, grad};
+    const Upstream up{colors, state, grad_colors, {grad_alphas, grad_expected, grad_medians, grad_distortions}};
     const Outputs out{grad_means2d, grad_axes, grad_depths, grad_opacities, grad_features, absolute};
     const i64 n_tiles = tile_count(width, height);
     const Scratch<float> shares(grad_background ? n_tiles * n_channels : 0);

@@ -83,15 +83,14 @@ def blend(
     if torch.compiler.is_compiling():
         if absolute is not None:
             raise ValueError("surfel_blend: absolute is not collected under torch.compile; call blend outside of it")
-        return _split(torch.ops.neural.surfel_blend(*inputs, *fixed)[0])
+        return _split(*torch.ops.neural.surfel_blend(*inputs, *fixed)[:2])
     if torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in inputs]):
         return BlendedSurfels(*_Blend.apply(*inputs, fixed, absolute))
-    return _split(_forward(*inputs, *fixed)[0])
+    return _split(*_forward(*inputs, *fixed)[:2])
 
 
-def _split(planes: Tensor) -> BlendedSurfels:
-    channels = planes.shape[0] - reference.PLANES
-    return BlendedSurfels(planes[:channels].permute(1, 2, 0), *planes[channels:].unbind())
+def _split(colors: Tensor, planes: Tensor) -> BlendedSurfels:
+    return BlendedSurfels(colors.permute(1, 2, 0), *planes.unbind())
 
 
 def _require(surfels: Surfels, tiles: Tiles, size: tuple[int, int]) -> None:
@@ -114,19 +113,17 @@ class _Blend(Function):
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         *inputs, fixed, absolute = arguments
         outputs = _forward(*inputs, *fixed)
-        ctx.save_for_backward(*inputs, *fixed[2:6], *outputs)
+        ctx.save_for_backward(*inputs, *fixed[2:6], outputs[0], *outputs[2:])
         ctx.size, ctx.absolute = fixed[6:], absolute
         ctx.set_materialize_grads(False)
-        return tuple(_split(outputs[0]))
+        return tuple(_split(*outputs[:2]))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        grad = torch.zeros_like(ctx.saved_tensors[-4])
-        for part, given in zip(_split(grad), grads, strict=True):
-            if given is not None:
-                part.copy_(given)
-        return *_backward(grad, *ctx.saved_tensors, *ctx.size, ctx.absolute), None, None  # type: ignore[call-arg]
+        colors = None if grads[0] is None else grads[0].permute(2, 0, 1)
+        found = _backward(colors, *grads[1:], *ctx.saved_tensors, *ctx.size, ctx.absolute)  # type: ignore[call-arg]
+        return *found, None, None
 
 
 def _forward(
@@ -134,46 +131,49 @@ def _forward(
     centres: Tensor, conics: Tensor, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor, width: int,
     height: int,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """Planes [C + 4, H, W]; for backward: state of the pixels, records, which blocks of its tile show each pair."""
+    """Colours [C, H, W], planes [4, H, W]; for backward: pixels' state, records, which blocks show each pair."""
     if checks.backend(means2d) != "cpu":
         inputs = (means2d, axes, depths, opacities, features, background)
-        planes = reference.forward(*inputs, offsets, gaussians, (width, height))
-        return planes, planes.new_empty(0), planes.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
+        colors, planes = reference.forward(*inputs, offsets, gaussians, (width, height))
+        return colors, planes, planes.new_empty(0), planes.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
     n, channels = features.shape
     records = features.new_empty(n, _stride(channels))
     kept = [checks.rows(x) for x in (centres, conics, means2d, axes, features)]
     plain = depths.contiguous(), opacities.contiguous()
     strided = [x for matrix, *strides in kept for x in (matrix.data_ptr(), *strides)]
     lib.surfel_blend_pack(*strided, *(x.data_ptr() for x in plain), n, channels, records.data_ptr(), threads())
-    planes = features.new_empty(channels + reference.PLANES, height, width)
-    state, hits = features.new_empty(_STATE, height, width), torch.empty_like(gaussians, dtype=torch.int16)
+    colors = features.new_empty(channels, height, width)
+    planes, state = (features.new_empty(k, height, width) for k in (reference.PLANES, _STATE))
+    hits = torch.empty_like(gaussians, dtype=torch.int16)
     background = None if background is None else background.contiguous()
     offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
     lib.surfel_blend_forward(
         records.data_ptr(), channels, checks.pointer(background), offsets.data_ptr(), gaussians.data_ptr(), width,
-        height, planes.data_ptr(), state.data_ptr(), hits.data_ptr(), threads(),
+        height, colors.data_ptr(), planes.data_ptr(), state.data_ptr(), hits.data_ptr(), threads(),
     )  # fmt: skip
-    return planes, state, records, hits
+    return colors, planes, state, records, hits
 
 
 def _backward(
-    grad: Tensor, means2d: Tensor, axes: Tensor, depths: Tensor, opacities: Tensor, features: Tensor,
-    background: Tensor | None, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor, planes: Tensor,
-    state: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
+    grad_colors: Tensor | None, grad_alphas: Tensor | None, grad_depths: Tensor | None, grad_medians: Tensor | None,
+    grad_distortions: Tensor | None, means2d: Tensor, axes: Tensor, depths: Tensor, opacities: Tensor,
+    features: Tensor, background: Tensor | None, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor,
+    colors: Tensor, state: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients to means2d, axes, depths, opacities, features and background; adds to `absolute`."""
+    upstream = (grad_colors, grad_alphas, grad_depths, grad_medians, grad_distortions)
     if checks.backend(means2d) != "cpu":
         inputs = (means2d, axes, depths, opacities, features, background)
-        return reference.backward(grad, inputs, offsets, gaussians, (width, height), absolute)
+        return reference.backward(upstream, inputs, offsets, gaussians, (width, height), absolute)
     n, channels = features.shape
     found = [checks.empty_features(n, k, features) for k in (2, 6, 1, 1, channels)]
     found[2:4] = [x[:, 0] for x in found[2:4]]
     grad_background = None if background is None else torch.empty_like(background)
     pairs = [x.contiguous() for x in (offsets, gaussians, starts, slots)]
-    grad = grad.contiguous()
+    upstream = tuple(None if g is None else g.contiguous() for g in upstream)
     lib.surfel_blend_backward(
         records.data_ptr(), n, channels, *(x.data_ptr() for x in pairs), hits.data_ptr(), width, height,
-        planes.data_ptr(), state.data_ptr(), grad.data_ptr(), *(x.data_ptr() for x in found),
+        colors.data_ptr(), state.data_ptr(), *map(checks.pointer, upstream), *(x.data_ptr() for x in found),
         checks.pointer(grad_background), checks.pointer(absolute), threads(),
     )  # fmt: skip
     return *found, grad_background
@@ -188,19 +188,23 @@ def _fake(*args: Any) -> tuple[Tensor, ...]:
     features, gaussians, width, height = args[4], args[9], args[12], args[13]
     n, channels = features.shape
     native = features.device.type == "cpu"
-    planes = features.new_empty(channels + reference.PLANES, height, width)
+    colors = features.new_empty(channels, height, width)
+    planes = features.new_empty(reference.PLANES, height, width)
     state = features.new_empty((_STATE, height, width) if native else 0)
     records = features.new_empty((n, _stride(channels)) if native else 0)
-    return planes, state, records, gaussians.new_empty(gaussians.shape if native else 0, dtype=torch.int16)
+    return colors, planes, state, records, gaussians.new_empty(gaussians.shape if native else 0, dtype=torch.int16)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:6], *inputs[8:12], *output)
+    ctx.save_for_backward(*inputs[:6], *inputs[8:12], output[0], *output[2:])
     ctx.size, ctx.has_background = inputs[12:], inputs[5] is not None
 
 
-def _library_backward(ctx: Any, grad: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
-    *found, background = torch.ops.neural.surfel_blend_backward(grad, *ctx.saved_tensors, *ctx.size)
+def _library_backward(
+    ctx: Any, grad: Tensor | None, grad_planes: Tensor | None, *others: Any
+) -> tuple[Tensor | None, ...]:
+    planes = [None] * reference.PLANES if grad_planes is None else grad_planes.unbind()
+    *found, background = torch.ops.neural.surfel_blend_backward(grad, *planes, *ctx.saved_tensors, *ctx.size)
     return *found, background if ctx.has_background else None, *library.constants(*range(8))
 
 
@@ -214,7 +218,7 @@ _PAIRS = "Tensor offsets, Tensor gaussians, Tensor starts, Tensor slots"
 library.define(
     "surfel_blend",
     f"({_INPUTS}, Tensor centres, Tensor conics, {_PAIRS}, SymInt width, SymInt height)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     implementation=_forward,
     fake=_fake,
     backward=_library_backward,
@@ -222,14 +226,14 @@ library.define(
 )
 library.define(
     "surfel_blend_backward",
-    f"(Tensor grad, {_INPUTS}, {_PAIRS}, Tensor planes, Tensor state, Tensor records, Tensor hits, SymInt width,"
-    " SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "(Tensor? grad_colors, Tensor? grad_alphas, Tensor? grad_depths, Tensor? grad_medians, Tensor? grad_distortions,"
+    f" {_INPUTS}, {_PAIRS}, Tensor colors, Tensor state, Tensor records, Tensor hits, SymInt width, SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     implementation=lambda *args: _empty_for_none(_backward(*args, None)),  # type: ignore[call-arg]
     fake=lambda *args: (
-        *(checks.empty_features(args[5].shape[0], k, args[5]) for k in (2, 6)),
-        args[3].new_empty(args[3].shape),
-        args[3].new_empty(args[3].shape),
-        checks.empty_features(args[5].shape[0], args[5].shape[1], args[5]),
-        args[5].new_empty(0 if args[6] is None else args[6].shape),
+        *(checks.empty_features(args[9].shape[0], k, args[9]) for k in (2, 6)),
+        args[7].new_empty(args[7].shape),
+        args[7].new_empty(args[7].shape),
+        checks.empty_features(args[9].shape[0], args[9].shape[1], args[9]),
+        args[9].new_empty(0 if args[10] is None else args[10].shape),
     ),
 )

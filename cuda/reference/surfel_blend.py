@@ -7,7 +7,7 @@ from torch import Tensor
 from neural.cuda.reference.gaussian_blend import MAX_ALPHA, MIN_TRANSMITTANCE, Size, tiles
 from neural.cuda.reference.gaussian_tiles import MIN_ALPHA
 
-PLANES = 4  # of `forward` behind the features: alpha, expected depth, median depth, distortion
+PLANES = 4  # alpha, expected depth, median depth, distortion
 
 
 def forward(
@@ -21,16 +21,15 @@ def forward(
     gaussians: Int[Tensor, "P"],
     size: Size,
     absolute: Float[Tensor, "N 2"] | None = None,
-) -> Float[Tensor, "C+4 H W"]:
-    """Features, alpha, expected depth, median depth, distortion.
+) -> tuple[Float[Tensor, "C H W"], Float[Tensor, "4 H W"]]:
+    """Features; alpha, expected depth, median depth, distortion.
 
     `absolute` is added to in backward: per axis, the sum of |d loss / d means2d| over pixels.
     """
     width, height = size
-    channels = features.shape[1]
-    planes = features.new_zeros(channels + PLANES, height, width)
+    colors, planes = (features.new_zeros(k, height, width) for k in (features.shape[1], PLANES))
     if background is not None:
-        planes[:channels] = background[:, None, None]
+        colors = colors + background[:, None, None]
     for rows, columns, owners in tiles(offsets, gaussians, size):
         x = torch.arange(columns.start, columns.stop).to(means2d) + 0.5
         y = torch.arange(rows.start, rows.stop).to(means2d) + 0.5
@@ -48,22 +47,26 @@ def forward(
         after = torch.where(shown, 1.0 - alpha, 1.0).cumprod(0)
         before = torch.cat([torch.ones_like(after[:1]), after[:-1]])
         kept = shown & (after.detach() >= MIN_TRANSMITTANCE)  # as in reference/gaussian_blend.py
-        planes[:, rows, columns] = _sums(before, alpha, kept, depth, features[owners], background)
-    return planes
+        found = _sums(before, alpha, kept, depth, features[owners], background)
+        colors[:, rows, columns], planes[:, rows, columns] = found
+    return colors, planes
 
 
 def backward(
-    grad: Float[Tensor, "C+4 H W"], inputs: tuple[Tensor | None, ...], offsets: Tensor, gaussians: Tensor, size: Size,
-    absolute: Float[Tensor, "N"] | None,
+    grads: tuple[Tensor | None, ...], inputs: tuple[Tensor | None, ...], offsets: Tensor, gaussians: Tensor,
+    size: Size, absolute: Float[Tensor, "N"] | None,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
-    """Gradients to means2d, axes, depths, opacities, features and background, by autograd through `forward`."""
+    """Gradients to the six inputs from those of the features and of each plane, by autograd through `forward`."""
     sums = None if absolute is None else torch.zeros(len(absolute), 2).to(absolute)
     with torch.enable_grad():
         leaves = [None if x is None else x.detach().requires_grad_() for x in inputs]
-        planes = forward(*leaves, offsets, gaussians, size, sums)  # type: ignore[arg-type, call-arg]
+        colors, planes = forward(*leaves, offsets, gaussians, size, sums)  # type: ignore[arg-type, call-arg]
         given = [x for x in leaves if x is not None]
-        if planes.requires_grad:
-            found = torch.autograd.grad(planes, given, grad, allow_unused=True, materialize_grads=True)
+        pairs = [(o, g) for o, g in zip((colors, *planes), grads, strict=True) if g is not None and o.requires_grad]
+        if pairs:
+            found = torch.autograd.grad(
+                [o for o, _ in pairs], given, [g for _, g in pairs], allow_unused=True, materialize_grads=True
+            )
         else:
             found = tuple(torch.zeros_like(x) for x in given)
     if absolute is not None and sums is not None:
@@ -97,7 +100,7 @@ def intersections(
 def _sums(
     before: Tensor, alpha: Tensor, kept: Bool[Tensor, "G Y X"], depth: Tensor, features: Tensor,
     background: Tensor | None,
-) -> Float[Tensor, "C+4 Y X"]:  # fmt: skip
+) -> tuple[Float[Tensor, "C Y X"], Float[Tensor, "4 Y X"]]:  # fmt: skip
     """What a tile's pixels show."""
     weights = torch.where(kept, before * alpha, 0.0)
     left = torch.where(kept, 1.0 - alpha, 1.0).prod(0)
@@ -111,5 +114,4 @@ def _sums(
     beyond = depth - first  # spreads do not depend on where depths are counted from, but their rounding does
     mean, square = (weights * beyond).sum(0), (weights * beyond * beyond).sum(0)
     total = weights.sum(0)
-    rest = torch.stack([1.0 - left, (weights * depth).sum(0), median, total * square - mean * mean])
-    return torch.cat([colors, rest])
+    return colors, torch.stack([1.0 - left, (weights * depth).sum(0), median, total * square - mean * mean])

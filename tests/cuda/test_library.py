@@ -128,8 +128,8 @@ def _surfel_blend() -> tuple:
 
 def _surfel_blend_backward() -> tuple:
     given = [x.detach() if isinstance(x, torch.Tensor) else x for x in _surfel_blend()]
-    planes, *saved = torch.ops.neural.surfel_blend(*given)
-    return torch.rand_like(planes), *given[:6], *given[8:12], planes, *saved, 20, 18
+    colors, planes, *saved = torch.ops.neural.surfel_blend(*given)
+    return torch.rand_like(colors), *torch.rand_like(planes), *given[:6], *given[8:12], colors, *saved, 20, 18
 
 
 # one call per op; a new op that is missing here fails the test below

@@ -56,8 +56,9 @@ def _reference(
     leaves = _leaves(surfels, channels, torch.float64)
     pairs = tiles.offsets.cpu(), tiles.gaussians.cpu()
     with torch.no_grad():
-        planes = reference.forward(*leaves, *pairs, size)
-    grads = reference.backward(_upstream(size, channels).double(), tuple(leaves), *pairs, size, absolute)
+        planes = torch.cat(reference.forward(*leaves, *pairs, size))
+    colors, others = _upstream(size, channels).double().split([channels, reference.PLANES])
+    grads = reference.backward((colors, *others), tuple(leaves), *pairs, size, absolute)
     return planes, [g for g in grads if g is not None]
 
 
@@ -151,12 +152,12 @@ def test_gsplat_agrees_on_where_rays_meet_surfels() -> None:
             own = Surfels(*(x[i : i + 1] for x in surfels))
             n_tiles = -(-size[0] // 16) * -(-size[1] // 16)
             offsets, owners = torch.arange(n_tiles + 1), torch.zeros(n_tiles, dtype=torch.int32)
-            planes = reference.forward(
+            blended, planes = reference.forward(
                 own.means2d, own.axes, own.depths, own.opacities, features[i : i + 1], None, offsets, owners, size
             )
             drawn = (alphas[0, ..., 0] >= 1 / 255) & _in_front(own, size)
-            torch.testing.assert_close(planes[3][drawn], alphas[0, ..., 0][drawn])
-            torch.testing.assert_close(planes[:3].permute(1, 2, 0)[drawn], colors[0][drawn])
+            torch.testing.assert_close(planes[0][drawn], alphas[0, ..., 0][drawn])
+            torch.testing.assert_close(blended.permute(1, 2, 0)[drawn], colors[0][drawn])
 
 
 def _in_front(own: Surfels, size: tuple[int, int]) -> Tensor:

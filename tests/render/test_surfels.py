@@ -101,3 +101,26 @@ def test_the_view_has_a_gradient() -> None:
 def test_a_lens_is_refused() -> None:
     with pytest.raises(ValueError, match="pinhole"):
         splat_surfels(wall(0.4), view()._replace(model="fisheye"))
+
+
+def test_other_devices_draw_the_same(cuda_device: torch.device) -> None:
+    """Projection and blending run in plain torch there; colours and tiles have kernels."""
+
+    def draw(device: torch.device) -> tuple[SurfelPicture, Gaussians]:
+        gaussians = wall(0.8).to(device)
+        picture = splat_surfels(gaussians, view(), background=torch.ones(3, device=device))
+        (picture.rgb.square().sum() + picture.median.sum() + picture.normal[..., 2].sum()).backward()
+        return picture, gaussians
+
+    picture, gaussians = draw(cuda_device)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neural.cuda.checks.backend", lambda tensor: "cpu")
+        expected, leaves = draw(torch.device("cpu"))
+    for got, want in zip(picture[:-1], expected[:-1], strict=True):
+        torch.testing.assert_close(got.cpu(), want, atol=2e-5, rtol=1e-4)
+    for name, parameter in gaussians.named_parameters():
+        wanted = leaves.get_parameter(name).grad
+        if parameter.numel():
+            assert parameter.grad is not None and wanted is not None
+            scale = float(wanted.abs().max())
+            torch.testing.assert_close(parameter.grad.cpu(), wanted, atol=1e-4 * scale + 1e-9, rtol=0, msg=name)
