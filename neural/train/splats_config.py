@@ -34,11 +34,11 @@ class SplatModelConfig:
     init_opacity: float | None = None
     """Opacity of each at the start; 0.5 from points for mcmc, else 0.1."""
     init_scale: float | None = None
-    """Times the spacing of the neighbours; 1, or 0.5 for mcmc from chance."""
+    """Times the spacing of the neighbours; 1 from points, 0.5 from chance."""
     antialiased: bool = False
     """Compensate opacity for the low-pass filter of small Gaussians (Mip-Splatting); files carry the mark."""
-    sky: bool = False
-    """Learn a sky behind everything: spherical harmonics of the direction, shown where nothing else is."""
+    sky: int = 0
+    """So many Gaussians more at the start, on a sphere far around everything: a sky, which files carry too."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def resolve(
     init = model.init
     if init == "auto":
         init = "points" if n_points >= 100 else "random"
-    at_start = max(2, n_points if init == "points" else most // 10)
+    at_start = max(2, n_points if init == "points" else most // 2)
     coarse = optim.coarse
     if coarse is None:
         coarse = 1
@@ -176,7 +176,7 @@ def resolve(
     scale = optim.lr_scale
     if scale is None:
         scale = 2.5 if device == "cpu" else 1.0
-    dense, scattered = strategy == "mcmc" and init == "points", strategy == "mcmc" and init == "random"
+    dense = strategy == "mcmc" and init == "points"
     return dataclasses.replace(
         config,
         model=dataclasses.replace(
@@ -186,7 +186,7 @@ def resolve(
             init=init,
             init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
             init_opacity=(0.5 if dense else 0.1) if model.init_opacity is None else model.init_opacity,
-            init_scale=(0.5 if scattered else 1.0) if model.init_scale is None else model.init_scale,
+            init_scale=(0.5 if init == "random" else 1.0) if model.init_scale is None else model.init_scale,
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
         optim=dataclasses.replace(
@@ -222,6 +222,7 @@ def _check(config: SplatsConfig) -> None:
             raise ValueError("--model.max-gaussians and --model.target exclude each other; give one")
     check_between("model.max_gaussians", model.max_gaussians, 2, (1 << 31) - 1)
     check_between("model.sh_degree", model.sh_degree, 0, 3)
+    check_between("model.sky", model.sky, 0, (1 << 31) - 1)
     check_between("model.init_gaussians", model.init_gaussians, 2, (1 << 31) - 1)
     check_between("model.init_opacity", model.init_opacity, 0.001, 0.999)
     check_positive("model.init_scale", model.init_scale)

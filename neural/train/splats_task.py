@@ -29,6 +29,7 @@ from neural.train.pixels import step_generator
 from neural.train.pose_refinement import PoseRefinement
 from neural.train.radiance_task import VALIDATION_STREAM, load_values
 from neural.train.schedules import exponential
+from neural.train.sparse_depth import SparseDepth
 from neural.train.splats_build import build_strategy, reach
 from neural.train.splats_config import SplatsConfig
 from neural.train.trained import BACKGROUNDS, photograph
@@ -72,6 +73,9 @@ class SplatsTask:
         self._cached_views: dict[tuple[int, int], View] = {}
         n = len(train.cameras)
         self._poses = PoseRefinement(n).to(device) if optim.refine_poses else None
+        self._depths: dict[int, SparseDepth] = {}
+        if optim.depth > 0:
+            self._depths = {factor: SparseDepth(scaled) for factor, scaled in self._views.scenes.items()}
         self._exposure = Exposure(n).to(device) if optim.exposure else None
         self.optimiser = self._build_optimiser()
         self.population = Population(self.gaussians, self.optimiser)
@@ -155,12 +159,16 @@ class SplatsTask:
         background = self._background(step)
         absolute = torch.zeros(working.n, device=self.device) if self.strategy.needs_absolute else None
         shown = splat(
-            working, view, degree=self._degree(step, steps), background=background, absolute=absolute,
+            working, view, degree=self._degree(step, steps), background=background, with_depth=bool(self._depths),
+            absolute=absolute,
         )  # fmt: skip
         rgb = shown.rgb if self._exposure is None else self._exposure(shown.rgb, taken.index)
         target = taken.on(background.cpu()).to(self.device)
         mask = None if taken.mask is None else taken.mask.to(self.device)
         loss = photometric(rgb, target, ssim_weight=optim.ssim_weight, mask=mask) / optim.views
+        if shown.depth is not None:
+            guide = self._depths[taken.factor].loss(taken.index, shown.depth, shown.alpha, self.extent)
+            loss = loss if guide is None else loss + optim.depth / optim.views * guide
         if self.strategy.needs_observations:
             shown.projected.means2d.retain_grad()
         if loss.requires_grad:
@@ -189,7 +197,7 @@ class SplatsTask:
     def _regularise(self, working: Gaussians, visible: Bool[Tensor, "M"]) -> None:
         """Adds the gradients of the mean opacity and mean scale of what is seen, so that what is not needed dies.
 
-        In float64, whose rounding no thread count shows.
+        Scales count in extents of the scene, whatever its unit. In float64, whose rounding no thread count shows.
         """
         for_opacity, for_scale = self.strategy.regulariser()
         share = 1.0 / max(1, int(visible.sum())) / self.config.optim.views
@@ -199,7 +207,8 @@ class SplatsTask:
                 change = (for_opacity * share * opacity * (1 - opacity)).float()
                 working.opacity_logits.grad += torch.where(visible, change, 0.0)
             if for_scale and working.log_scales.grad is not None:
-                change = (for_scale / 3 / self.extent * share * working.log_scales.double().exp()).float()
+                scale = working.log_scales.double().exp() / self.extent
+                change = torch.where(scale < 1, for_scale / 3 * share * scale, 0.0).float()  # a sky may be larger
                 working.log_scales.grad += torch.where(visible[:, None], change, 0.0)
 
     def _optimise(
