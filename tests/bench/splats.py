@@ -164,7 +164,7 @@ def shells(n: int, side: int, *, elsewhere: int = 0, seed: int = 0) -> SplatsTas
     )  # fmt: skip
     config = SplatsConfig(
         model=SplatModelConfig(max_gaussians=n + elsewhere), densify=DensifyConfig(strategy="none"),
-        optim=SplatOptimConfig(coarse=1), run=RunConfig(steps=7000, device="cpu"),
+        optim=SplatOptimConfig(coarse=1, lazy=elsewhere > 0), run=RunConfig(steps=7000, device="cpu"),
     )  # fmt: skip
     resolved = resolve(config, "cpu", shorter_side=side)
     resolved = replace(resolved, optim=replace(resolved.optim, means_lr=1e-9))  # the scene stays what it is
