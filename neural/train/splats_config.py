@@ -251,8 +251,8 @@ def _check(config: SplatsConfig) -> None:
     for name in ("means_final", "ssim_weight", "coarse_share"):
         check_between(f"optim.{name}", getattr(optim, name), 0.0, 1.0)
     check_between("optim.views", optim.views, 1, 1024)
-    if optim.coarse is not None and optim.coarse not in (1, 2, 4, 8, 16):
-        raise ValueError(f"--optim.coarse must be 1, 2, 4, 8 or 16, got {optim.coarse}")
+    if optim.coarse is not None and optim.coarse not in (1, 2, 4, 8):
+        raise ValueError(f"--optim.coarse must be 1, 2, 4 or 8, got {optim.coarse}")
     check_between("optim.sh_every", optim.sh_every, 1, 1 << 30)
     check_between("optim.depth", optim.depth, 0.0, 1e6)
     check_run(run)
