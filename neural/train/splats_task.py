@@ -1,7 +1,6 @@
 """One training step of Gaussians, and the state that it changes."""
 
 import math
-import time
 from collections.abc import Mapping
 
 import torch
@@ -18,11 +17,12 @@ from neural.densify.strategy import Observation, Strategy
 from neural.errors import CheckpointError, DivergenceError
 from neural.gaussians.clusters import Clusters
 from neural.gaussians.model import Gaussians
-from neural.gaussians.order import CLUSTER, morton_order
+from neural.gaussians.order import CLUSTER
 from neural.losses import photometric, steady_mean
 from neural.optim import Adam, Group
 from neural.render.splats import Splatted, View, render_camera, splat
 from neural.scenes.scene import Scene
+from neural.train import rehearsal
 from neural.train.exposure import Exposure
 from neural.train.loop import StepResult
 from neural.train.pixels import step_generator
@@ -293,47 +293,10 @@ class SplatsTask:
 
     def steps_for(self, seconds: float, step: int, pace: float) -> int:
         """Steps that fill `seconds` after step number `step`: photographs and Gaussians will be more than now."""
-        trial = self._rehearse()
-        early = trial[min(trial)]  # the smallest number of Gaussians
-        late = trial[max(trial)]
-        coarse = pace / early[max(early)]  # a step as it was measured, over what it takes alone
-        total = 0.0
-        samples = 40  # of the rest of the run
-        for k in range(samples):
-            done = (k + 0.5) / samples
-            factor = self._views.factor(int(1000 * done), 1000)
-            growth = min(1.0, done / 0.5)
-            total += (early[factor] * (1 - growth) + late[factor] * growth) * coarse / samples
-        return step + max(1, round(seconds / total))
-
-    def _rehearse(self) -> dict[int, dict[int, float]]:
-        """Seconds of a step by number of Gaussians (now, at most) and by factor; changes nothing."""
         most = self.config.model.max_gaussians or self.gaussians.n
-        timed: dict[int, dict[int, float]] = {}
-        for n in sorted({self.gaussians.n, max(most, self.gaussians.n)}):
-            rows = torch.arange(n, device=self.device) % self.gaussians.n
-            parts = {name: p.detach()[rows].clone() for name, p in self.gaussians.named_parameters()}
-            if n > self.gaussians.n:  # those in one place are smaller afterwards
-                parts["log_scales"] -= math.log(n / self.gaussians.n) / 3
-            trial = Gaussians(**parts, antialiased=self.gaussians.antialiased)
-            trial.permute(morton_order(trial.means.detach()))
-            optimiser = Adam([Group(dict(trial.named_parameters()), lr=1e-12, betas=self.config.optim.betas)])
-            timed[n] = {}
-            for factor in self._views.factors:
-                durations = []
-                for attempt in range(3):
-                    began = time.perf_counter()
-                    taken = self._views.draw(attempt, factor)
-                    background = torch.zeros(3)
-                    shown = splat(trial, self._camera(factor, taken.index), background=background.to(self.device))
-                    target = taken.on(background).to(self.device)
-                    photometric(shown.rgb, target, ssim_weight=self.config.optim.ssim_weight).backward()
-                    optimiser.step()
-                    optimiser.zero_grad()
-                    durations.append(time.perf_counter() - began)
-                timed[n][factor] = sorted(durations)[1]
+        seconds_each = rehearsal.mean_seconds(self.gaussians, most, self._views, self._camera, pace)
         self.optimiser.zero_grad()  # of the poses
-        return timed
+        return step + max(1, round(seconds / seconds_each))
 
     def _camera(self, factor: int, index: int) -> View:
         if self._poses is not None:
