@@ -100,6 +100,9 @@ class SplatOptimConfig:
     """Steps until the next degree of spherical harmonics; a 15th of the run, at most 1000."""
     random_background: bool = True
     """Transparent photographs on a random colour, so that emptiness is learnt."""
+    masks: Literal["ignore", "empty"] = "ignore"
+    """What a capture's masks take out of the photographs: something in the way, of which nothing is learnt ("ignore"),
+    or everything but the object, where nothing shall be ("empty")."""
     exposure: bool = False
     """Learn an affine colour correction per photograph; the scene itself keeps the mean colours."""
     exposure_lr: float = 1e-3

@@ -66,7 +66,9 @@ class SplatsTask:
         self.extent = reach(scene)
         self.near = NEAR * self.extent
         train, optim = scene.subset("train"), config.optim
-        self._views = Views(train, config.run.seed, optim.coarse or 1, optim.coarse_share)
+        self._views = Views(
+            train, config.run.seed, optim.coarse or 1, optim.coarse_share, masks_are_alpha=optim.masks == "empty"
+        )
         self._cameras = {
             factor: scaled.cameras.relative_to(origin).to(device) for factor, scaled in self._views.scenes.items()
         }
@@ -311,9 +313,7 @@ class SplatsTask:
         return min(self.gaussians.sh_degree, step // every)
 
     def _background(self, step: int) -> Float[Tensor, "3"]:
-        images = self._views.scenes[1].images
-        assert images is not None
-        if images.channels == 4 and self.config.optim.random_background:
+        if self._views.transparent and self.config.optim.random_background:
             return self._views.background(step).to(self.device)
         return torch.full((3,), BACKGROUNDS[self.config.run.background], device=self.device)
 
