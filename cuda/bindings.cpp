@@ -32,6 +32,8 @@
 #include "ray_points.h"
 #include "spherical_harmonics.h"
 #include "ssim.h"
+#include "surfel_blend.h"
+#include "surfel_projection.h"
 
 namespace nb = nanobind;
 using namespace neural;
@@ -156,4 +158,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, spherical_harmonics_forward);
     NEURAL_BIND(m, spherical_harmonics_backward);
     NEURAL_BIND(m, ssim_loss);
+    NEURAL_BIND(m, surfel_blend_pack);
+    NEURAL_BIND(m, surfel_blend_forward);
+    NEURAL_BIND(m, surfel_blend_backward);
+    NEURAL_BIND(m, surfel_projection_forward);
+    NEURAL_BIND(m, surfel_projection_backward);
 }

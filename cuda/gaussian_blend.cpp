@@ -3,8 +3,7 @@
 // so results do not depend on the thread count.
 #include "gaussian_blend.h"
 #include "common/features.h"
-#include "common/transpose.h"
-#include "gaussian_block.h"
+#include "gaussian_slots.h"
 
 namespace neural {
 namespace NEURAL_ISA {
@@ -21,34 +20,6 @@ template <class Visit> void with_channels(i64 n_channels, const Visit& visit) {
     default: return visit(Constant<0>{});
     }
 }
-
-// Rows of four pixels between a block's lanes and an image.
-template <class Move> NEURAL_HD void for_rows(const Tile& tile, i64 width, const Move& move) { // (block, pixel, at, n)
-    for (int block = 0; block < kBlocks; ++block) {
-        const int x = block % 4 * 4, n = tile.columns - x < 4 ? tile.columns - x : 4;
-        for (int row = 0; row < 4 && n > 0; ++row) {
-            const int y = block / 4 * 4 + row;
-            if (y < tile.rows) move(block, row * 4, (tile.top + y) * width + tile.left + x, n);
-        }
-    }
-}
-NEURAL_HD void put(const float (*from)[kBlockPixels], const Tile& tile, i64 width, float* image) {
-    for_rows(tile, width, [&](int block, int pixel, i64 at, int n) {
-        if (n == 4) __builtin_memcpy(image + at, from[block] + pixel, 16);
-        else for (int i = 0; i < n; ++i) image[at + i] = from[block][pixel + i];
-    });
-}
-NEURAL_HD void take(const float* image, const Tile& tile, i64 width, float (*to)[kBlockPixels]) { // 0 outside
-    for (int block = 0; block < kBlocks; ++block)
-        for (int pixel = 0; pixel < kBlockPixels; ++pixel) to[block][pixel] = 0.0f;
-    if (!image) return;
-    for_rows(tile, width, [&](int block, int pixel, i64 at, int n) {
-        if (n == 4) __builtin_memcpy(to[block] + pixel, image + at, 16);
-        else for (int i = 0; i < n; ++i) to[block][pixel + i] = image[at + i];
-    });
-}
-
-typedef float Plane[kBlocks][kBlockPixels]; // one quantity of a tile's pixels
 
 template <int C>
 void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* background, i64 width, i64 height,
@@ -98,13 +69,9 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
     put(end, tile, width, left_over);
 }
 
-// A slot: the moments of v, the sums of |dL/d centre| for absgrad, and dL/d features, each quantity's place by at().
+// A slot: the moments of v, the sums of |dL/d centre| for absgrad, and dL/d features.
 constexpr int kMoments = 8;
-template <int C> struct Slot {
-    static constexpr int quantities = C > 0 ? kMoments + C : kMoments;                           // summed in registers
-    static constexpr int parts = (quantities + kWidth - 1) / kWidth;                             // vectors of those
-    static i64 vectors(i64 n_channels) { return C > 0 ? parts : parts + (n_channels + kWidth - 1) / kWidth; }
-};
+template <int C> using PairSlot = Slot<kMoments, C>;
 
 struct Upstream {
     const float *colors, *left, *grad_colors, *grad_alphas;
@@ -114,7 +81,7 @@ struct Upstream {
 template <int C, bool kAbsolute>
 void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstream& up, const i32* slots,
               const u16* hits, i64 width, i64 height, float* sums, float* grad_background, Plane* planes) {
-    const i64 channels = C > 0 ? C : n_channels, n_vectors = Slot<C>::vectors(n_channels);
+    const i64 channels = C > 0 ? C : n_channels, n_vectors = PairSlot<C>::vectors(n_channels);
     Plane* grad = planes; // [channels]
     Plane &behind = planes[channels], &value = planes[channels + 1], &weights = planes[channels + 2];
     // behind begins as everything: g . C - g_alpha T_end
@@ -145,7 +112,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
             continue;
         }
         const float* record = lists.records + lists.gaussians[pair] * lists.stride;
-        vfloat q[Slot<C>::parts * kWidth]{};
+        vfloat q[PairSlot<C>::parts * kWidth]{};
         for (u32 rest = shown; rest; rest &= rest - 1) {
             const int block = __builtin_ctz(rest);
             for (int part = 0; part < kParts; ++part) {
@@ -178,25 +145,9 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                 }
             }
         }
-        NEURAL_UNROLL for (int j = 0; j < Slot<C>::parts; ++j) {
-            constexpr int last = Slot<C>::quantities - (Slot<C>::parts - 1) * kWidth;
-            if (j + 1 < Slot<C>::parts) lane_sums<kWidth>(q + j * kWidth);
-            else lane_sums<last>(q + j * kWidth);
-            store(slot + j * kWidth, q[j * kWidth]);
-        }
-        if constexpr (C == 0) {
-            for (i64 first = 0; first < channels; first += kWidth) {
-                vfloat f[kWidth]{};
-                for (int k = 0; k < kWidth && first + k < channels; ++k)
-                    for (u32 rest = shown; rest; rest &= rest - 1) {
-                        const int block = __builtin_ctz(rest);
-                        for (int at = 0; at < kBlockPixels; at += kWidth)
-                            f[k] += load(weights[block] + at) * load(grad[first + k][block] + at);
-                    }
-                lane_sums<kWidth>(f);
-                store(slot + Slot<C>::parts * kWidth + first, f[0]);
-            }
-        }
+        PairSlot<C>::store_sums(q, slot);
+        if constexpr (C == 0)
+            store_feature_sums(weights, grad, channels, shown, slot + PairSlot<C>::parts * kWidth);
     }
 }
 
@@ -208,22 +159,13 @@ struct Outputs {
 template <int C, bool kAbsolute>
 void gather(const Lists& lists, i64 n, i64 n_gaussians, i64 n_channels, const i64* starts, const float* sums,
             const Outputs& out) {
-    const i64 n_vectors = Slot<C>::vectors(n_channels), count = n_gaussians - n;
+    const i64 n_vectors = PairSlot<C>::vectors(n_channels), count = n_gaussians - n;
     const int here = count < kWidth ? int(count) : kWidth;
-    vfloat q[Slot<C>::parts * kWidth];
-    const auto add = [&](i64 j, vfloat(&rows)[kWidth]) { // vector j of the slots; then rows[sum_lane(i)] is quantity i
-        for (int i = 0; i < kWidth; ++i) {
-            vfloat total{};
-            if (i < here)
-                for (i64 at = starts[n + i]; at < starts[n + i + 1]; ++at)
-                    total += load(sums + (at * n_vectors + j) * kWidth);
-            rows[i] = total;
-        }
-        transpose(rows);
-    };
-    NEURAL_UNROLL for (int j = 0; j < Slot<C>::parts; ++j) {
+    vfloat q[PairSlot<C>::parts * kWidth];
+    const Slots slots{sums, starts, n_vectors};
+    NEURAL_UNROLL for (int j = 0; j < PairSlot<C>::parts; ++j) {
         vfloat rows[kWidth];
-        add(j, rows);
+        slots.add(n, here, j, rows);
         NEURAL_UNROLL for (int i = 0; i < kWidth; ++i) q[j * kWidth + i] = rows[sum_lane(i)];
     }
     vfloat geometry[4]{}; // a, b, c, l; 0 where nothing shows: culled Gaussians may have anything
@@ -246,16 +188,9 @@ void gather(const Lists& lists, i64 n, i64 n_gaussians, i64 n_channels, const i6
     if constexpr (C > 0) {
         NEURAL_UNROLL for (int k = 0; k < C; ++k) write(out.features + k * n_gaussians, q[kMoments + k]);
     } else {
-        for (i64 first = 0; first < n_channels; first += kWidth) {
-            vfloat rows[kWidth];
-            add(Slot<C>::parts + first / kWidth, rows);
-            for (int k = 0; k < kWidth && first + k < n_channels; ++k)
-                write(out.features + (first + k) * n_gaussians, rows[sum_lane(k)]);
-        }
+        slots.add_features(n, here, PairSlot<C>::parts, n_channels, n_gaussians, out.features);
     }
 }
-
-i64 tile_count(i64 width, i64 height) { return ((width + kTile - 1) / kTile) * ((height + kTile - 1) / kTile); }
 
 } // namespace
 
@@ -317,7 +252,7 @@ void gaussian_blend_backward(const float* records, i64 n, i64 n_channels, const 
     const auto run = [&](auto c, auto with_absolute) {
         constexpr int C = decltype(c)::value;
         constexpr bool kAbsolute = decltype(with_absolute)::value;
-        const Scratch<float> sums(offsets[n_tiles] * Slot<C>::vectors(n_channels) * kWidth);
+        const Scratch<float> sums(offsets[n_tiles] * PairSlot<C>::vectors(n_channels) * kWidth);
         parallel_for_with<Plane>(n_channels + 3, n_tiles, n_threads, [&](i64 index, Plane* planes) {
             const Tile tile(lists, width, height, index);
             backward<C, kAbsolute>(lists, tile, n_channels, up, slots, hits, width, height, sums.data,

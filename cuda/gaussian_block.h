@@ -23,6 +23,10 @@ struct Lists { // the Gaussians of every tile
     const i32* gaussians;
 };
 
+NEURAL_HD i64 tile_count(i64 width, i64 height) {
+    return ((width + kTile - 1) / kTile) * ((height + kTile - 1) / kTile);
+}
+
 struct Tile {
     i64 left, top, begin, end; // pixels; pairs
     int columns, rows;         // inside the image
@@ -61,21 +65,29 @@ NEURAL_HD vfloat inverse(vfloat v) {
 }
 
 // What one Gaussian does in one part of a block.
-struct Layer {
-    vfloat dx, dy, alpha, weight; // alpha before the clamp; weight 0 where not blended
-    vmask kept, stopped;          // stopped: the pixels that end before this Gaussian
+struct Share {
+    vfloat alpha, weight; // alpha before the clamp; weight 0 where not blended
+    vmask kept, stopped;  // stopped: the pixels that end before this Gaussian
 };
-// `before` is what reaches the Gaussian, 0 in pixels that have ended; it becomes what reaches the next.
-NEURAL_HD Layer layer(const float* record, vfloat x, vfloat y, vfloat& before) {
-    const vfloat dx = x - record[0], dy = y - record[1], l = splat(record[5]);
-    const vfloat e = ellipse::exponent(splat(record[2]), splat(record[3]), splat(record[4]), l, dx, dy);
+// From the exponent e and its greatest value l, both to base 2. `before` is what reaches the Gaussian, 0 in pixels that
+// have ended; it becomes what reaches the next.
+NEURAL_HD Share share(vfloat e, vfloat l, vfloat& before) {
     const vfloat alpha = exp2(e), weight = before * ellipse::smaller(splat(blending::kMaxAlpha), alpha);
     const vfloat after = before - weight;
     const vmask shown = both(both(at_least(alpha, splat(blending::kMinAlpha)), at_least(l, e)),
                              above(before, splat(0.0f)));
     const vmask kept = both(shown, at_least(after, splat(blending::kMinLeft)));
     before = select(kept, after, before);
-    return {dx, dy, alpha, or_zero(kept, weight), kept, without(shown, kept)};
+    return {alpha, or_zero(kept, weight), kept, without(shown, kept)};
+}
+
+struct Layer : Share {
+    vfloat dx, dy;
+};
+NEURAL_HD Layer layer(const float* record, vfloat x, vfloat y, vfloat& before) {
+    const vfloat dx = x - record[0], dy = y - record[1], l = splat(record[5]);
+    const vfloat e = ellipse::exponent(splat(record[2]), splat(record[3]), splat(record[4]), l, dx, dy);
+    return {share(e, l, before), dx, dy};
 }
 
 // What is left in each pixel of a tile.

@@ -7,9 +7,7 @@ namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
-i64 tile_count(i64 width, i64 height) { return ((width + kTile - 1) / kTile) * ((height + kTile - 1) / kTile); }
-
-struct Share { // of a pair
+struct PairShare {
     float weight;
     i32 pixels;
 };
@@ -35,7 +33,7 @@ void gaussian_contributions(const float* records, i64 n, const i64* offsets, con
                             const i32* slots, i64 width, i64 height, i64* counts, float* weights, int n_threads) {
     const Lists lists{records, record_stride(0), offsets, gaussians};
     const i64 n_tiles = tile_count(width, height);
-    const Scratch<Share> shares(offsets[n_tiles]);
+    const Scratch<PairShare> shares(offsets[n_tiles]);
     parallel_for(n_tiles, n_threads, [&](i64 index) {
         const Tile tile(lists, width, height, index);
         const Centres centres(tile);
@@ -43,7 +41,7 @@ void gaussian_contributions(const float* records, i64 n, const i64* offsets, con
         for (i64 pair = tile.begin; pair < tile.end; ++pair) shares.data[slots[pair]] = {0.0f, 0};
         walk(lists, tile, left, [&](const Batch& batch, int block, const i32* list, int n) {
             run(batch, block, list, n, centres, left, [&](int, int item, const Layer& found) {
-                Share& share = shares.data[slots[batch.first + item]];
+                PairShare& share = shares.data[slots[batch.first + item]];
                 share.weight += lane_sum(found.weight);
                 share.pixels += __builtin_popcount(bits(found.kept));
             });

@@ -2,42 +2,12 @@
 // sum over all Gaussians: each chunk has its own, added in the order of the chunks.
 #include "gaussian_projection.h"
 #include "common/features.h"
-#include "common/interleave.h"
-#include "common/threads.h"
+#include "gaussian_rows.h"
 #include "gaussian_unscented.cuh"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
-
-constexpr i64 kChunk = 2048; // rows per task
-constexpr int kSums = 16;    // gradients of rotation, translation, intrinsics
-
-struct Machine {
-    NEURAL_HD vfloat exp(vfloat v) const { return NEURAL_ISA::exp(v); }
-    NEURAL_HD vfloat log(vfloat v) const { return NEURAL_ISA::log(v); }
-    NEURAL_HD vfloat sqrt(vfloat v) const { return NEURAL_ISA::sqrt(v); }
-    NEURAL_HD vfloat clamp(vfloat v, float low, float high) const {
-        return v < low ? splat(low) : (v > high ? splat(high) : v);
-    }
-    NEURAL_HD vfloat choose(vint mask, vfloat a, vfloat b) const { return mask ? a : b; }
-};
-
-struct Parameters { // row-major
-    const float *means, *quats, *log_scales, *logits;
-};
-struct Gaussian { // kWidth of them
-    vfloat mean[3], quat[4], log_scale[3], logit;
-};
-
-NEURAL_HD Gaussian read(const Parameters& p, i64 i, int count) {
-    Gaussian g;
-    load_rows(p.means + 3 * i, count, g.mean);
-    load_rows(p.quats + 4 * i, count, g.quat);
-    load_rows(p.log_scales + 3 * i, count, g.log_scale);
-    g.logit = load_first(p.logits + i, count);
-    return g;
-}
 
 // Calls visit(form) with an object of the type that forms covariances for the camera's model.
 template <class Visit> void with_form(int model, const Visit& visit) {
@@ -49,14 +19,15 @@ template <class Visit> void with_form(int model, const Visit& visit) {
 }
 
 template <class Form>
-void forward(const Parameters& parameters, i64 n, const projection::Camera& k, float* image, int n_threads) {
-    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
+void forward(const GaussianRows& parameters, i64 n, const projection::Camera& k, float* image, int n_threads) {
+    parallel_for((n + kProjectionChunk - 1) / kProjectionChunk, n_threads, [&](i64 chunk) {
+        const i64 end = n < (chunk + 1) * kProjectionChunk ? n : (chunk + 1) * kProjectionChunk;
+        for (i64 i = chunk * kProjectionChunk; i < end; i += kWidth) {
             const int count = end - i < kWidth ? int(end - i) : kWidth;
-            const Gaussian g = read(parameters, i, count);
+            const GaussianLanes g = read(parameters, i, count);
             projection::Image<vfloat> out;
-            const vint seen = projection::image<Form>(k, g.mean, g.quat, g.log_scale, g.logit, Machine{}, out);
+            const vint seen =
+                projection::image<Form>(k, g.mean, g.quat, g.log_scale, g.logit, ProjectionMachine{}, out);
             const vfloat rows[9] = {out.x, out.y, out.conic[0], out.conic[1], out.conic[2],
                                     out.opacity, out.depth, out.extent[0], out.extent[1]};
             for (int r = 0; r < 9; ++r) store_first(image + r * n + i, seen ? rows[r] : splat(0.0f), count);
@@ -78,28 +49,25 @@ struct Upstream { // data is nullptr where there is none
         return up;
     }
 };
-struct Outputs {
-    float *means, *quats, *log_scales, *logits, *camera;
-};
 
 template <class Form>
-void backward(const Parameters& parameters, i64 n, const projection::Camera& k, const float* image,
-              const Upstream& upstream, const Outputs& grad, int n_threads) {
-    const i64 n_chunks = (n + kChunk - 1) / kChunk;
+void backward(const GaussianRows& parameters, i64 n, const projection::Camera& k, const float* image,
+              const Upstream& upstream, const GaussianRowsOut& grad, int n_threads) {
+    const i64 n_chunks = (n + kProjectionChunk - 1) / kProjectionChunk;
     const Scratch<float> sums(n_chunks * kSums + 1);
     parallel_for(n_chunks, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
+        const i64 end = n < (chunk + 1) * kProjectionChunk ? n : (chunk + 1) * kProjectionChunk;
         vfloat total[kSums]{};
-        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
+        for (i64 i = chunk * kProjectionChunk; i < end; i += kWidth) {
             const int count = end - i < kWidth ? int(end - i) : kWidth;
             const vint seen = load_first(image + 5 * n + i, count) > 0.0f;
             projection::Gradients<vfloat> g{};
             if (any(seen)) {
-                const Gaussian x = read(parameters, i, count);
+                const GaussianLanes x = read(parameters, i, count);
                 const vfloat conic[3] = {load_first(image + 2 * n + i, count), load_first(image + 3 * n + i, count),
                                          load_first(image + 4 * n + i, count)};
                 projection::backward<Form>(k, x.mean, x.quat, x.log_scale, x.logit, conic, upstream.load(i, count),
-                                           Machine{}, g);
+                                           ProjectionMachine{}, g);
                 const auto only_seen = [&](vfloat* v, int length) {
                     for (int r = 0; r < length; ++r) v[r] = seen ? v[r] : splat(0.0f);
                 };
@@ -114,12 +82,7 @@ void backward(const Parameters& parameters, i64 n, const projection::Camera& k, 
         }
         for (int r = 0; r < kSums; ++r) sums.data[chunk * kSums + r] = lane_sum(total[r]);
     });
-    if (!grad.camera) return;
-    for (int r = 0; r < kSums; ++r) {
-        double sum = 0.0;
-        for (i64 chunk = 0; chunk < n_chunks; ++chunk) sum += sums.data[chunk * kSums + r];
-        grad.camera[r] = float(sum);
-    }
+    if (grad.camera) add_chunks(sums.data, n_chunks, grad.camera);
 }
 
 } // namespace
@@ -147,7 +110,7 @@ void gaussian_projection_backward(const float* means, const float* quats, const 
                                                             antialiased, model, fold);
     const Upstream upstream{{grad_means2d, gm_stride_n, gm_stride_k}, {grad_conics, gc_stride_n, gc_stride_k},
                             grad_opacities, grad_depths};
-    const Outputs grad{grad_means, grad_quats, grad_log_scales, grad_logits, grad_camera};
+    const GaussianRowsOut grad{grad_means, grad_quats, grad_log_scales, grad_logits, grad_camera};
     with_form(model, [&](auto form) {
         backward<decltype(form)>({means, quats, log_scales, logits}, n, camera, image, upstream, grad, n_threads);
     });

@@ -218,6 +218,30 @@ NEURAL_HD auto image(const Camera& k, const V* mean, const V* quat, const V* log
            (out.y + out.extent[1] > 0.0f) & (out.y - out.extent[1] < k.height);
 }
 
+// From the gradient to the rotation R(q).
+template <class V> NEURAL_HD void rotation_backward(const Body<V>& s, const V* dr, Gradients<V>& g) {
+    const V w = s.unit[0], x = s.unit[1], y = s.unit[2], z = s.unit[3];
+    const V d[4] = {
+        2.0f * (x * (dr[7] - dr[5]) + y * (dr[2] - dr[6]) + z * (dr[3] - dr[1])),
+        2.0f * (-2.0f * x * (dr[4] + dr[8]) + y * (dr[3] + dr[1]) + z * (dr[6] + dr[2]) + w * (dr[7] - dr[5])),
+        2.0f * (x * (dr[3] + dr[1]) - 2.0f * y * (dr[0] + dr[8]) + z * (dr[7] + dr[5]) + w * (dr[2] - dr[6])),
+        2.0f * (x * (dr[6] + dr[2]) + y * (dr[7] + dr[5]) - 2.0f * z * (dr[0] + dr[4]) + w * (dr[3] - dr[1])),
+    };
+    const V radial = d[0] * w + d[1] * x + d[2] * y + d[3] * z;
+    NEURAL_UNROLL
+    for (int i = 0; i < 4; ++i) g.quat[i] = (d[i] - s.unit[i] * radial) * s.inverse_length;
+}
+// From the gradient to p; adds to the camera's rotation.
+template <class V> NEURAL_HD void place_backward(const Camera& k, const V* mean, const V* dp, Gradients<V>& g) {
+    NEURAL_UNROLL
+    for (int j = 0; j < 3; ++j) {
+        g.camera[9 + j] = dp[j];
+        g.mean[j] = k.w[j] * dp[0] + k.w[3 + j] * dp[1] + k.w[6 + j] * dp[2];
+        NEURAL_UNROLL
+        for (int i = 0; i < 3; ++i) g.camera[3 * j + i] = g.camera[3 * j + i] + dp[j] * mean[i];
+    }
+}
+
 // From gradients of x, y, conic, opacity and depth of `out`, of which only the conic is read. Of what is not seen it
 // may give anything.
 template <class Form, class V, class F>
@@ -256,23 +280,8 @@ NEURAL_HD void backward(const Camera& k, const V* mean, const V* quat, const V* 
         NEURAL_UNROLL
         for (int i = 0; i < 3; ++i) dr[3 * i + j] = dr[3 * i + j] * scale;
     }
-    const V w = s.unit[0], x = s.unit[1], y = s.unit[2], z = s.unit[3];
-    const V d[4] = {
-        2.0f * (x * (dr[7] - dr[5]) + y * (dr[2] - dr[6]) + z * (dr[3] - dr[1])),
-        2.0f * (-2.0f * x * (dr[4] + dr[8]) + y * (dr[3] + dr[1]) + z * (dr[6] + dr[2]) + w * (dr[7] - dr[5])),
-        2.0f * (x * (dr[3] + dr[1]) - 2.0f * y * (dr[0] + dr[8]) + z * (dr[7] + dr[5]) + w * (dr[2] - dr[6])),
-        2.0f * (x * (dr[6] + dr[2]) + y * (dr[7] + dr[5]) - 2.0f * z * (dr[0] + dr[4]) + w * (dr[3] - dr[1])),
-    };
-    const V radial = d[0] * w + d[1] * x + d[2] * y + d[3] * z;
-    NEURAL_UNROLL
-    for (int i = 0; i < 4; ++i) g.quat[i] = (d[i] - s.unit[i] * radial) * s.inverse_length;
-    NEURAL_UNROLL
-    for (int j = 0; j < 3; ++j) {
-        g.camera[9 + j] = dp[j];
-        g.mean[j] = k.w[j] * dp[0] + k.w[3 + j] * dp[1] + k.w[6 + j] * dp[2];
-        NEURAL_UNROLL
-        for (int i = 0; i < 3; ++i) g.camera[3 * j + i] = g.camera[3 * j + i] + dp[j] * mean[i];
-    }
+    rotation_backward(s, dr, g);
+    place_backward(k, mean, dp, g);
 }
 
 } // namespace projection

@@ -1,0 +1,228 @@
+"""Blends projected surfels into an image where pixels' rays meet them: features, depths, distortion."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural.cuda import checks, library
+from neural.cuda.autograd import Function
+from neural.cuda.gaussian_tiles import Tiles, count, require_size
+from neural.cuda.native import lib, threads
+from neural.cuda.reference import surfel_blend as reference
+from neural.cuda.surfel_projection import Surfels
+
+_GEOMETRY = 20  # floats of a record before the features; gaussian_block.h and surfel_blend.h
+_STATE = 5  # planes that backward needs
+
+
+class BlendedSurfels(NamedTuple):
+    """What `blend` gives.
+
+    Attributes:
+        features: Sum of weight times feature, plus what is left times the background.
+        alphas: Sum of the weights, 0 to 1.
+        depths: Sum of weight times depth (z in the camera's frame), not divided by alpha.
+        medians: Depth of the last surfel that more than half of the light reaches; 0 where there is none.
+        distortions: Sum over pairs of surfels of both weights times the square of their distance in depth.
+    """
+
+    features: Float[Tensor, "H W C"]
+    alphas: Float[Tensor, "H W"]
+    depths: Float[Tensor, "H W"]
+    medians: Float[Tensor, "H W"]
+    distortions: Float[Tensor, "H W"]
+
+
+def blend(
+    surfels: Surfels,
+    features: Float[Tensor, "N C"],
+    tiles: Tiles,
+    size: tuple[int, int],
+    *,
+    background: Float[Tensor, "C"] | None = None,
+    absolute: Float[Tensor, "N"] | None = None,
+) -> BlendedSurfels:
+    """Blends the surfels of every tile, near to far by their centres.
+
+    alpha = min(0.99, opacity exp(-d^2 / 2)) with d the distance from the centre in standard deviations where the
+    pixel's ray meets the surfel, or in pixels over sqrt(1/2) where that is less: a surfel seen from its edge keeps a
+    width. Skipping, the weights and the pixel's end are those of `gaussian_blend.blend`.
+
+    Args:
+        surfels: As `surfel_projection.project` gives them; normals take part as `features`.
+        features: Any number of channels: colours, normals.
+        tiles: Of the covers: `intersect(s.centres, s.conics, s.opacities, s.depths, s.extents, size)`.
+        size: Width and height of the image in pixels, as given to `intersect`.
+        background: Feature of what is behind everything; none counts as 0.
+        absolute: backward adds to it, per surfel, the norm over the axes of the sums over pixels of
+            |d loss / d means2d| (absgrad).
+
+    Returns:
+        `BlendedSurfels`, differentiable once with respect to the surfels (but for covers and normals), the features and
+        the background.
+
+    Raises:
+        TypeError, ValueError: A wrong dtype, shape or device, tiles of another image, or `absolute` in compiled code.
+
+    Source: Huang et al. 2024, arXiv:2403.17888, eq. 9-13, the distortion squared as in the appendix, in scene units.
+    """
+    means2d, axes, depths, _, opacities, centres, conics, _ = surfels
+    _require(surfels, tiles, size)
+    n, device = means2d.shape[0], means2d.device
+    checks.require("surfel_blend", "features", features, (n, "C"), device=device)
+    if background is not None:
+        checks.require("surfel_blend", "background", background, (features.shape[1],), device=device)
+    if absolute is not None:
+        checks.require("surfel_blend", "absolute", absolute, (n,), device=device)
+        if not absolute.is_contiguous():
+            raise ValueError("surfel_blend: absolute must be contiguous, as backward adds to it; call .contiguous()")
+    inputs = (means2d, axes, depths, opacities, features, background)
+    fixed = (centres, conics, *tiles, *size)
+    if torch.compiler.is_compiling():
+        if absolute is not None:
+            raise ValueError("surfel_blend: absolute is not collected under torch.compile; call blend outside of it")
+        planes = torch.ops.neural.surfel_blend(*inputs, *fixed)[0]
+    elif torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in inputs]):
+        planes = _Blend.apply(*inputs, fixed, absolute)
+    else:
+        planes = _forward(*inputs, *fixed)[0]
+    channels = features.shape[1]
+    return BlendedSurfels(planes[:channels].permute(1, 2, 0), *planes[channels:].unbind())
+
+
+def _require(surfels: Surfels, tiles: Tiles, size: tuple[int, int]) -> None:
+    require_size("surfel_blend", size)
+    checks.require("surfel_blend", "means2d", surfels.means2d, ("N", 2))
+    n, device = surfels.means2d.shape[0], surfels.means2d.device
+    checks.require("surfel_blend", "axes", surfels.axes, (n, 6), device=device)
+    checks.require("surfel_blend", "depths", surfels.depths, (n,), device=device)
+    checks.require("surfel_blend", "opacities", surfels.opacities, (n,), device=device)
+    checks.require("surfel_blend", "centres", surfels.centres, (n, 2), device=device)
+    checks.require("surfel_blend", "conics", surfels.conics, (n, 3), device=device)
+    checks.require("surfel_blend", "offsets", tiles.offsets, (count(size) + 1,), torch.int64, device)
+    checks.require("surfel_blend", "gaussians", tiles.gaussians, ("P",), torch.int32, device)
+    checks.require("surfel_blend", "starts", tiles.starts, (n + 1,), torch.int64, device)
+    checks.require_like("surfel_blend", "slots", tiles.slots, tiles.gaussians)
+
+
+class _Blend(Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        *inputs, fixed, absolute = arguments
+        outputs = _forward(*inputs, *fixed)
+        ctx.save_for_backward(*inputs, *fixed[2:6], *outputs)
+        ctx.size, ctx.absolute = fixed[6:], absolute
+        return outputs[0]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *_backward(grad, *ctx.saved_tensors, *ctx.size, ctx.absolute), None, None  # type: ignore[call-arg]
+
+
+def _forward(
+    means2d: Tensor, axes: Tensor, depths: Tensor, opacities: Tensor, features: Tensor, background: Tensor | None,
+    centres: Tensor, conics: Tensor, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor, width: int,
+    height: int,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Planes [C + 4, H, W]; for backward: state of the pixels, records, which blocks of its tile show each pair."""
+    if checks.backend(means2d) != "cpu":
+        inputs = (means2d, axes, depths, opacities, features, background)
+        planes = reference.forward(*inputs, offsets, gaussians, (width, height))
+        return planes, planes.new_empty(0), planes.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
+    n, channels = features.shape
+    records = features.new_empty(n, _stride(channels))
+    kept = [checks.rows(x) for x in (centres, conics, means2d, axes, features)]
+    plain = depths.contiguous(), opacities.contiguous()
+    strided = [x for matrix, *strides in kept for x in (matrix.data_ptr(), *strides)]
+    lib.surfel_blend_pack(*strided, *(x.data_ptr() for x in plain), n, channels, records.data_ptr(), threads())
+    planes = features.new_empty(channels + reference.PLANES, height, width)
+    state, hits = features.new_empty(_STATE, height, width), torch.empty_like(gaussians, dtype=torch.int16)
+    background = None if background is None else background.contiguous()
+    offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
+    lib.surfel_blend_forward(
+        records.data_ptr(), channels, checks.pointer(background), offsets.data_ptr(), gaussians.data_ptr(), width,
+        height, planes.data_ptr(), state.data_ptr(), hits.data_ptr(), threads(),
+    )  # fmt: skip
+    return planes, state, records, hits
+
+
+def _backward(
+    grad: Tensor, means2d: Tensor, axes: Tensor, depths: Tensor, opacities: Tensor, features: Tensor,
+    background: Tensor | None, offsets: Tensor, gaussians: Tensor, starts: Tensor, slots: Tensor, planes: Tensor,
+    state: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """Gradients to means2d, axes, depths, opacities, features and background; adds to `absolute`."""
+    if checks.backend(means2d) != "cpu":
+        inputs = (means2d, axes, depths, opacities, features, background)
+        return reference.backward(grad, inputs, offsets, gaussians, (width, height), absolute)
+    n, channels = features.shape
+    found = [checks.empty_features(n, k, features) for k in (2, 6, 1, 1, channels)]
+    found[2:4] = [x[:, 0] for x in found[2:4]]
+    grad_background = None if background is None else torch.empty_like(background)
+    pairs = [x.contiguous() for x in (offsets, gaussians, starts, slots)]
+    grad = grad.contiguous()
+    lib.surfel_blend_backward(
+        records.data_ptr(), n, channels, *(x.data_ptr() for x in pairs), hits.data_ptr(), width, height,
+        planes.data_ptr(), state.data_ptr(), grad.data_ptr(), *(x.data_ptr() for x in found),
+        checks.pointer(grad_background), checks.pointer(absolute), threads(),
+    )  # fmt: skip
+    return *found, grad_background
+
+
+def _stride(channels: int) -> int:
+    """Floats of a record, to whole cache lines."""
+    return (_GEOMETRY + channels + 15) // 16 * 16
+
+
+def _fake(*args: Any) -> tuple[Tensor, ...]:
+    features, gaussians, width, height = args[4], args[9], args[12], args[13]
+    n, channels = features.shape
+    native = features.device.type == "cpu"
+    planes = features.new_empty(channels + reference.PLANES, height, width)
+    state = features.new_empty((_STATE, height, width) if native else 0)
+    records = features.new_empty((n, _stride(channels)) if native else 0)
+    return planes, state, records, gaussians.new_empty(gaussians.shape if native else 0, dtype=torch.int16)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs[:6], *inputs[8:12], *outputs)
+    ctx.size, ctx.has_background = inputs[12:], inputs[5] is not None
+
+
+def _library_backward(ctx: Any, grad: Tensor, *others: Tensor | None) -> tuple[Tensor | None, ...]:
+    *found, background = torch.ops.neural.surfel_blend_backward(grad, *ctx.saved_tensors, *ctx.size)
+    return *found, background if ctx.has_background else None, *library.constants(*range(8))
+
+
+def _empty_for_none(grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """An op gives tensors only: one without elements for no background."""
+    return *grads[:5], grads[4].new_empty(0) if grads[5] is None else grads[5]  # type: ignore[union-attr]
+
+
+_INPUTS = "Tensor means2d, Tensor axes, Tensor depths, Tensor opacities, Tensor features, Tensor? background"
+_PAIRS = "Tensor offsets, Tensor gaussians, Tensor starts, Tensor slots"
+library.define(
+    "surfel_blend",
+    f"({_INPUTS}, Tensor centres, Tensor conics, {_PAIRS}, SymInt width, SymInt height)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    implementation=_forward,
+    fake=_fake,
+    backward=_library_backward,
+    save=_save,
+)
+library.define(
+    "surfel_blend_backward",
+    f"(Tensor grad, {_INPUTS}, {_PAIRS}, Tensor planes, Tensor state, Tensor records, Tensor hits, SymInt width,"
+    " SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    implementation=lambda *args: _empty_for_none(_backward(*args, None)),  # type: ignore[call-arg]
+    fake=lambda *args: (
+        *(checks.empty_features(args[5].shape[0], k, args[5]) for k in (2, 6)),
+        args[3].new_empty(args[3].shape),
+        args[3].new_empty(args[3].shape),
+        checks.empty_features(args[5].shape[0], args[5].shape[1], args[5]),
+        args[5].new_empty(0 if args[6] is None else args[6].shape),
+    ),
+)
