@@ -83,12 +83,14 @@ def blend(
     if torch.compiler.is_compiling():
         if absolute is not None:
             raise ValueError("surfel_blend: absolute is not collected under torch.compile; call blend outside of it")
-        planes = torch.ops.neural.surfel_blend(*inputs, *fixed)[0]
-    elif torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in inputs]):
-        planes = _Blend.apply(*inputs, fixed, absolute)
-    else:
-        planes = _forward(*inputs, *fixed)[0]
-    channels = features.shape[1]
+        return _split(torch.ops.neural.surfel_blend(*inputs, *fixed)[0])
+    if torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in inputs]):
+        return BlendedSurfels(*_Blend.apply(*inputs, fixed, absolute))
+    return _split(_forward(*inputs, *fixed)[0])  # type: ignore[arg-type]
+
+
+def _split(planes: Tensor) -> BlendedSurfels:
+    channels = planes.shape[0] - reference.PLANES
     return BlendedSurfels(planes[:channels].permute(1, 2, 0), *planes[channels:].unbind())
 
 
@@ -109,16 +111,21 @@ def _require(surfels: Surfels, tiles: Tiles, size: tuple[int, int]) -> None:
 
 class _Blend(Function):
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         *inputs, fixed, absolute = arguments
         outputs = _forward(*inputs, *fixed)
         ctx.save_for_backward(*inputs, *fixed[2:6], *outputs)
         ctx.size, ctx.absolute = fixed[6:], absolute
-        return outputs[0]
+        ctx.set_materialize_grads(False)
+        return tuple(_split(outputs[0]))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad = torch.zeros_like(ctx.saved_tensors[-4])
+        for part, given in zip(_split(grad), grads, strict=True):
+            if given is not None:
+                part.copy_(given)
         return *_backward(grad, *ctx.saved_tensors, *ctx.size, ctx.absolute), None, None  # type: ignore[call-arg]
 
 
@@ -187,8 +194,8 @@ def _fake(*args: Any) -> tuple[Tensor, ...]:
     return planes, state, records, gaussians.new_empty(gaussians.shape if native else 0, dtype=torch.int16)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*inputs[:6], *inputs[8:12], *outputs)
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs[:6], *inputs[8:12], *output)
     ctx.size, ctx.has_background = inputs[12:], inputs[5] is not None
 
 

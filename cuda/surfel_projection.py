@@ -12,6 +12,7 @@ from neural.cuda.native import lib, threads
 from neural.cuda.reference import surfel_projection as reference
 
 _POSE_DTYPES = (torch.float32, torch.float64)
+_COLUMNS = (2, 6, 1, 3, 1, 2, 3, 2)  # of the fields of `Surfels` in the buffer
 _ROWS = reference.ROWS
 _GRADIENT_ROWS = reference.GRADIENT_ROWS
 
@@ -127,21 +128,15 @@ class _Projection(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         image = ctx.saved_tensors[-1]
         grad = image.new_zeros(_GRADIENT_ROWS, image.shape[1])
-        for part, given in zip(_differentiable(grad), grads[:5], strict=True):
+        for rows, given in zip(grad.split(_COLUMNS[:5]), grads[:5], strict=True):
             if given is not None:
-                part.copy_(given)
+                rows.copy_(given.t())  # of a vector, the vector
         return *_backward(grad, *ctx.saved_tensors, *ctx.settings), None
 
 
 def _split(image: Tensor) -> Surfels:
-    t = image.t()
-    return Surfels(*_differentiable(image), t[:, 13:15], t[:, 15:18], t[:, 18:])
-
-
-def _differentiable(image: Tensor) -> tuple[Tensor, ...]:
-    """means2d, axes, depths, normals and opacities in the buffer's first 13 rows."""
-    t = image.t()
-    return t[:, :2], t[:, 2:8], image[8], t[:, 9:12], image[12]
+    means2d, axes, depths, normals, opacities, *cover = image.t().split(_COLUMNS, 1)
+    return Surfels(means2d, axes, depths.squeeze(1), normals, opacities.squeeze(1), *cover)
 
 
 def _forward(
@@ -154,7 +149,7 @@ def _forward(
         return reference.forward(*inputs, width, height, near, far)
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
-    camera = [t.to(means).contiguous() for t in (w2c, intrinsics)]
+    camera = _camera(w2c, intrinsics, means)
     image = means.new_empty(_ROWS, n)
     lib.surfel_projection_forward(
         *(t.data_ptr() for t in parameters), n, *(t.data_ptr() for t in camera), width, height, near, far,
@@ -173,17 +168,24 @@ def _backward(
         return reference.backward(grad, inputs, (width, height, near, far))
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
-    camera = [t.to(means).contiguous() for t in (w2c, intrinsics)]
-    out, sums = [torch.empty_like(t) for t in parameters], means.new_empty(16)
+    camera = _camera(w2c, intrinsics, means)
+    grad, out, sums = grad.contiguous(), [torch.empty_like(t) for t in parameters], means.new_empty(16)
     lib.surfel_projection_backward(
         *(t.data_ptr() for t in parameters), n, *(t.data_ptr() for t in camera), image.data_ptr(),
-        grad.contiguous().data_ptr(), *(t.data_ptr() for t in out), sums.data_ptr(), threads(),
+        grad.data_ptr(), *(t.data_ptr() for t in out), sums.data_ptr(), threads(),
     )  # fmt: skip
     sums = sums.to(w2c)
     grad_w2c = torch.zeros_like(w2c, memory_format=torch.contiguous_format)
     grad_w2c[:3, :3] = sums[:9].view(3, 3)
     grad_w2c[:3, 3] = sums[9:12]
     return *out, grad_w2c, sums[12:].clone()
+
+
+def _camera(w2c: Tensor, intrinsics: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
+    """As kernels read them: fp32."""
+    if w2c.dtype is not torch.float32:
+        w2c, intrinsics = w2c.to(means), intrinsics.to(means)
+    return w2c.contiguous(), intrinsics.contiguous()
 
 
 def _library_save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -40,9 +40,7 @@ def forward(
     return torch.zeros_like(image).index_copy(1, rows, found)
 
 
-def backward(
-    grad: Float[Tensor, "13 N"], inputs: tuple[Tensor, ...], settings: tuple[Any, ...]
-) -> tuple[Tensor, ...]:
+def backward(grad: Float[Tensor, "13 N"], inputs: tuple[Tensor, ...], settings: tuple[Any, ...]) -> tuple[Tensor, ...]:
     """Gradients to the six inputs from those of the first rows, by autograd."""
     leaves = [x.detach().requires_grad_() for x in inputs]
     with torch.enable_grad():
@@ -75,7 +73,17 @@ def _image(
         seen = (depths >= near) & (depths <= far) & (depths < LARGEST) & (opacities >= MIN_ALPHA)
         seen &= (lengths > LENGTHS[0]) & (lengths < LENGTHS[1]) & (sizes < LARGEST)
         seen &= ((centres + extents > 0) & (centres - extents < size) & (extents < LARGEST)).all(dim=1)
-    columns = [means2d, across.flatten(1), along, depths[:, None], normals, opacities[:, None], centres, conics, extents]
+    columns = [
+        means2d,
+        across.flatten(1),
+        along,
+        depths[:, None],
+        normals,
+        opacities[:, None],
+        centres,
+        conics,
+        extents,
+    ]
     return torch.cat(columns, dim=1).T, seen
 
 

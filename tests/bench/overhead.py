@@ -2,7 +2,7 @@
 
 import torch
 
-from neural.cuda import occupancy, philox
+from neural.cuda import occupancy, philox, surfel_blend, surfel_projection
 from neural.cuda.adam import AdamRule, AdamState, adam
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
@@ -29,7 +29,7 @@ BAR = 15.0  # microseconds
 
 def run(size: Size) -> list[Row]:
     repeats, batch = (15, 500) if size == "full" else (2, 5)
-    work = {**encoding_calls(), **volume_calls(), **occupancy_calls(), **gaussian_calls()}
+    work = {**encoding_calls(), **volume_calls(), **occupancy_calls(), **gaussian_calls(), **surfel_calls()}
     with threads(1):
         times = interleave(work, repeats, batch=batch)
     return [Row(name, times.of(name, 1e6), "us", at_most=BAR) for name in work]
@@ -125,4 +125,18 @@ def gaussian_calls() -> dict[str, Work]:
         "gaussian_contributions": lambda: contributions(*given, tiles, scene.size),
         "gaussian_median_depth": lambda: median_depth(*given, scene.depths, tiles, scene.size),
         "gaussian_noise": lambda: gaussian_noise(*faint, 1e-3, seed=0, step=1),
+    }
+
+
+def surfel_calls() -> dict[str, Work]:
+    """One call of each op of surfels, on 16 of them in one tile."""
+    parameters = [x.requires_grad_() for x in (_rand(N, 3) + 1, _rand(N, 4), _rand(N, 3) - 4, _rand(N))]
+    w2c, intrinsics, size = torch.eye(4), torch.tensor([8.0, 8.0, 0.0, 0.0]), (16, 16)
+    project = surfel_projection.project
+    surfels = surfel_projection.Surfels(*(x.detach() for x in project(*parameters, w2c, intrinsics, size)))
+    tiles = intersect(surfels.centres, surfels.conics, surfels.opacities, surfels.depths, surfels.extents, size)
+    leaf, features = surfels._replace(means2d=surfels.means2d.requires_grad_()), _rand(N, 6)
+    return {
+        "surfel_projection": lambda: project(*parameters, w2c, intrinsics, size),
+        "surfel_blend": lambda: surfel_blend.blend(leaf, features, tiles, size),
     }

@@ -107,6 +107,31 @@ def _gaussian_blend_backward() -> tuple:
     return torch.rand(3, 18, 20), torch.rand(18, 20), *given[:9], colors, *saved, 20, 18
 
 
+def _surfels() -> tuple:
+    """What surfel_blend takes, of seven surfels in an image of 20x18, and what their projection is made of."""
+    w2c, intrinsics = torch.eye(4), torch.tensor([20.0, 20.0, 10.0, 9.0])
+    means = torch.rand(7, 3) - torch.tensor([0.5, 0.5, -2.0])
+    return means, torch.randn(7, 4), torch.rand(7, 3) - 2, torch.rand(7), w2c, intrinsics
+
+
+def _surfel_blend() -> tuple:
+    image = torch.ops.neural.surfel_projection(*_surfels(), 20, 18, 0.1, 1e9)
+    t = image.t()
+    cover = t[:, 13:15], t[:, 15:18], image[12], t[:, 18:]
+    starts = torch.ops.neural.gaussian_tiles_count(*cover, 20, 18)
+    offsets, gaussians, slots = torch.ops.neural.gaussian_tiles_fill(
+        *cover[:3], image[8], cover[3], starts, int(starts[-1]), 20, 18
+    )
+    inputs = [x.clone().requires_grad_() for x in (t[:, :2], t[:, 2:8], image[8], image[12], torch.rand(3, 7).T)]
+    return *inputs, torch.rand(3).requires_grad_(), *cover[:2], offsets, gaussians, starts, slots, 20, 18
+
+
+def _surfel_blend_backward() -> tuple:
+    given = [x.detach() if isinstance(x, torch.Tensor) else x for x in _surfel_blend()]
+    planes, *saved = torch.ops.neural.surfel_blend(*given)
+    return torch.rand_like(planes), *given[:6], *given[8:12], planes, *saved, 20, 18
+
+
 # one call per op; a new op that is missing here fails the test below
 SAMPLES: dict[str, Callable[[], tuple]] = {
     "occupancy_mean": lambda: (torch.rand(1, 4096),),
@@ -192,6 +217,10 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "spherical_harmonics": lambda: (_unit(7).requires_grad_(), 3),
     "spherical_harmonics_backward": lambda: (torch.randn(7, 9), _unit(7), 3),
     "ssim_loss": lambda: (torch.rand(12, 13, 3).requires_grad_(), torch.rand(12, 13, 3), None, 0.2, True),
+    "surfel_blend": _surfel_blend,
+    "surfel_blend_backward": _surfel_blend_backward,
+    "surfel_projection": lambda: (*(x.requires_grad_() for x in _surfels()), 20, 18, 0.1, 1e9),
+    "surfel_projection_backward": lambda: (torch.rand(13, 7), *_surfels(), torch.rand(20, 7), 20, 18, 0.1, 1e9),
     "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),
 }
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural.cuda import adam, levels, occupancy
+from neural.cuda import adam, levels, occupancy, surfel_blend, surfel_projection
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
@@ -24,6 +24,7 @@ from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
+from neural.cuda.surfel_projection import Surfels
 
 SPEC = MLPSpec(3, 2, 16, 1, "relu")
 PACKED = torch.tensor([[0, 2], [2, 3]])
@@ -91,6 +92,23 @@ def _with_tiles(op: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _surfels() -> Arguments:
+    """Projected surfels, features and the tiles of the covers."""
+    means = torch.rand(9, 3) + torch.tensor([-0.5, -0.5, 2.0])
+    camera = torch.eye(4), torch.tensor([30.0, 30.0, 20.0, 15.0])
+    surfels = surfel_projection.project(means, torch.rand(9, 4), torch.rand(9, 3) - 2, torch.rand(9), *camera, SIZE)
+    cover = surfels.centres, surfels.conics, surfels.opacities, surfels.depths, surfels.extents
+    tiles = intersect(*cover, SIZE)
+    given = {"features": torch.rand(4, 9).T, "background": torch.rand(4), **tiles._asdict()}
+    return {**{name: x for name, x in surfels._asdict().items() if name not in ("normals", "extents")}, **given}
+
+
+def _blend_surfels(features: Tensor, background: Tensor, **given: Tensor) -> Any:
+    tiles = Tiles(*(given.pop(name) for name in Tiles._fields))
+    surfels = Surfels(**given, normals=torch.empty(9, 3), extents=torch.empty(9, 2))  # neither is read
+    return surfel_blend.blend(surfels, features, tiles, SIZE, background=background)
+
+
 def _noise(means: Tensor, **given: Tensor) -> Tensor:
     gaussian_noise(means, **given, strength=1.0, seed=0, step=1)
     return means
@@ -136,6 +154,12 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
                  "opacity_logits": torch.rand(7), "w2c": torch.eye(4), "intrinsics": torch.full((4,), 30.0),
                  "distortion": torch.rand(8) * 0.01},
         lambda **given: project(**given, size=(64, 48), model="opencv"),
+    ),
+    "blend of surfels": (_surfels, _blend_surfels),
+    "project surfels": (
+        lambda: {"means": torch.rand(7, 3), "quats": torch.randn(7, 4), "log_scales": torch.rand(7, 3) - 3,
+                 "opacity_logits": torch.rand(7), "w2c": torch.eye(4), "intrinsics": torch.full((4,), 30.0)},
+        lambda **given: surfel_projection.project(**given, size=(64, 48)),
     ),
     "hash_grid": (_table, hash_grid),
     "mlp": (
