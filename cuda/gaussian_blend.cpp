@@ -40,7 +40,8 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
             for (int i = 0; i < n; ++i) {
                 const float* record = batch.records[list[i]];
                 const Layer found = layer(record, x, y, before);
-                hits[batch.first + list[i]] |= u16(u32(bits(found.kept) != 0) << block);
+                // a pixel's end counts too: backward has to see it
+                hits[batch.first + list[i]] |= u16(u32((bits(found.kept) | bits(found.stopped)) != 0) << block);
                 NEURAL_UNROLL for (int k = 0; k < C; ++k) sums[k] += found.weight * record[kGeometry + k];
                 if constexpr (C == 0)
                     for (i64 k = 0; k < channels; ++k) {

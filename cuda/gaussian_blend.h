@@ -11,8 +11,8 @@ NEURAL_KERNEL(void, gaussian_blend_pack,
               (const float* means2d, i64 m_stride_n, i64 m_stride_k, const float* conics, i64 c_stride_n,
                i64 c_stride_k, const float* opacities, const float* features, i64 f_stride_n, i64 f_stride_k, i64 n,
                i64 n_channels, float* records, int n_threads))
-// Writes colors [C, H, W], alphas [H, W], left [H, W] (1 - alpha, without its rounding) and hits u16 [P]: bit b of a pair tells that it is blended into a pixel of
-// block b (4x4 pixels, row by row) of its tile. background fp32 [C]; nullptr counts as 0.
+// Writes colors [C, H, W], alphas [H, W], left [H, W] (1 - alpha, without its rounding) and hits u16 [P]: bit b of a pair
+// tells that it is blended into, or ends, a pixel of block b (4x4 pixels, row by row) of its tile. background fp32 [C]; nullptr counts as 0.
 NEURAL_KERNEL(void, gaussian_blend_forward,
               (const float* records, i64 n_channels, const float* background, const i64* offsets,
                const i32* gaussians, i64 width, i64 height, float* colors, float* alphas, float* left, u16* hits,

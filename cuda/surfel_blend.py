@@ -79,14 +79,14 @@ def blend(
         if not absolute.is_contiguous():
             raise ValueError("surfel_blend: absolute must be contiguous, as backward adds to it; call .contiguous()")
     inputs = (means2d, axes, depths, opacities, features, background)
-    fixed = (centres, conics, *tiles, *size)
+    fixed: Any = (centres, conics, *tiles, *size)
     if torch.compiler.is_compiling():
         if absolute is not None:
             raise ValueError("surfel_blend: absolute is not collected under torch.compile; call blend outside of it")
         return _split(torch.ops.neural.surfel_blend(*inputs, *fixed)[0])
     if torch.is_grad_enabled() and any([x is not None and x.requires_grad for x in inputs]):
         return BlendedSurfels(*_Blend.apply(*inputs, fixed, absolute))
-    return _split(_forward(*inputs, *fixed)[0])  # type: ignore[arg-type]
+    return _split(_forward(*inputs, *fixed)[0])
 
 
 def _split(planes: Tensor) -> BlendedSurfels:

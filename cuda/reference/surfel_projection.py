@@ -73,18 +73,8 @@ def _image(
         seen = (depths >= near) & (depths <= far) & (depths < LARGEST) & (opacities >= MIN_ALPHA)
         seen &= (lengths > LENGTHS[0]) & (lengths < LENGTHS[1]) & (sizes < LARGEST)
         seen &= ((centres + extents > 0) & (centres - extents < size) & (extents < LARGEST)).all(dim=1)
-    columns = [
-        means2d,
-        across.flatten(1),
-        along,
-        depths[:, None],
-        normals,
-        opacities[:, None],
-        centres,
-        conics,
-        extents,
-    ]
-    return torch.cat(columns, dim=1).T, seen
+    own = [means2d, across.flatten(1), along, depths[:, None], normals, opacities[:, None]]
+    return torch.cat([*own, centres, conics, extents], dim=1).T, seen
 
 
 def cover(

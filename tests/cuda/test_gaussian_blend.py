@@ -164,6 +164,20 @@ def test_a_pixel_ends_before_what_would_leave_too_little(isa: str) -> None:
     assert not _grad(leaves[3])[3:].any()
 
 
+def test_backward_sees_the_end_of_a_pixel_that_nothing_else_shares(isa: str) -> None:
+    """The third narrow layer ends the first pixel and shows nowhere; the faint one behind is for the other pixels."""
+    size = (4, 4)
+    means2d = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [2.0, 0.5]])
+    conics = torch.tensor([[30.0, 0.0, 30.0], [30.0, 0.0, 30.0], [30.0, 0.0, 30.0], [0.05, 0.0, 0.05]])
+    opacities = torch.tensor([0.985, 0.985, 0.985, 0.3])
+    scene = Scene(means2d, conics, opacities, torch.arange(4.0), torch.full((4, 2), 15.0), torch.rand(4, 3), size)
+    tiles = _tiles(scene)
+    _, found = _blend(scene, tiles)
+    _, wanted = _reference(scene, tiles)
+    for got, want in zip(found, wanted, strict=True):
+        _close(got, want, 1e-5)
+
+
 def test_alpha_is_capped_and_does_not_move_there(isa: str) -> None:
     size = (1, 1)
     given = torch.tensor([[0.5, 0.5]]), torch.tensor([[1.0, 0.0, 1.0]]), torch.ones(1), torch.ones(1, 1)

@@ -23,14 +23,8 @@ def _leaves(surfels: Surfels, channels: int, dtype: torch.dtype = torch.float32)
     """means2d, axes, depths, opacities, features, background."""
     generator = torch.Generator().manual_seed(7)
     features = torch.rand(channels, len(surfels.depths), generator=generator).T
-    given = (
-        surfels.means2d,
-        surfels.axes,
-        surfels.depths,
-        surfels.opacities,
-        features,
-        torch.linspace(0.2, 0.9, channels),
-    )
+    own = surfels.means2d, surfels.axes, surfels.depths, surfels.opacities
+    given = *own, features, torch.linspace(0.2, 0.9, channels)
     return [x.detach().clone(memory_format=torch.preserve_format).to(dtype).requires_grad_() for x in given]
 
 
