@@ -1,5 +1,5 @@
 # One set-up for everything: each target makes .venv if it is missing and rebuilds the native core if it is old.
-#   make demo        train the bundled scene and say where the report is
+#   make demo        train the bundled scene twice, as splats and as a radiance field, and say where the reports are
 #   make test        all tests but the slow matrix; make test-all: everything, with new examples; make test-gpu: those that need a GPU
 #   make lint        ruff and mypy
 #   make bench       every suite; make bench SUITES="hash_grid overhead" BENCH="--save" for some, kept
@@ -7,6 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+SPLATS ?= train splats data/city --out runs/demo-splats --minutes 1.5 --model.antialiased
 DEMO   ?= train radiance data/city --out runs/demo --minutes 2
 SUITES ?=
 BENCH  ?=
@@ -23,6 +24,7 @@ NATIVE := $(shell find cuda -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -na
 all: $(VENV)/native
 
 demo: all
+	$(BIN)/neural $(SPLATS)
 	$(BIN)/neural $(DEMO)
 
 test: all

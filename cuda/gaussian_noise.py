@@ -29,7 +29,7 @@ def gaussian_noise(
         quats: w x y z, of any length.
         log_scales: Logarithms of the standard deviations.
         opacity_logits: Before the sigmoid.
-        strength: 5e5 times the learning rate of the means.
+        strength: 5e5 times the learning rate of the means, over the extent of the scene squared.
         seed: The run's seed, any 64-bit integer.
         step: The training step, 0 to 2^32 - 1: (seed, step, row) gives the same noise for any number of threads, and
             whether or not the run was resumed.

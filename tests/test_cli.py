@@ -99,7 +99,7 @@ def test_train_splats_passes_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp
         ("train splats fox --model.target tiny", "--model.target must be a size such as 10MB or 800kB, got 'tiny'"),
         ("train splats fox --model.target 1MB --model.max-gaussians 9", "exclude each other"),
         ("train splats fox --densify.strategy best", "best"),
-        ("train splats fox --optim.coarse 3", "--optim.coarse must be 1, 2, 4, 8"),
+        ("train splats fox --optim.coarse 3", "--optim.coarse must be 1, 2, 4 or 8"),
         ("train splats", "required"),
         ("tran radiance fox", "no command 'tran'; did you mean 'train'?"),
         ("train radience fox", "no task 'radience'; did you mean 'radiance'?"),

@@ -50,7 +50,7 @@ class Budget:
         absolute: bool = True,
         unseen: int = 1000,
         opacity_weight: float = 0.01,
-        scale_weight: float = 0.01,
+        scale_weight: float = 0.05,
     ) -> None:
         if max_gaussians < 1 or unseen < 1:
             raise ValueError(f"Budget: max_gaussians and unseen must be 1 or more, got {max_gaussians} and {unseen}")

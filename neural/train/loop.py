@@ -180,6 +180,8 @@ class _Means:
 
 def _postfix(values: Mapping[str, float]) -> str:
     text = f"loss {values['loss']:.2e}, PSNR {values['psnr']:.2f} dB, {values['rays_per_second'] / 1e3:.0f}k rays/s"
+    if "gaussians" in values:
+        text += f", {values['gaussians'] / 1e3:.0f}k Gaussians"
     if "test_psnr" in values:
         text += f", held out {values['test_psnr']:.2f} dB"
     return text

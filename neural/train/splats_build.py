@@ -1,5 +1,6 @@
 """What a resolved configuration stands for: the Gaussians of the first step, and how they come and go."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,14 @@ from neural.densify.strategy import Strategy
 from neural.errors import SceneFormatError
 from neural.gaussians.model import Gaussians
 from neural.scenes.capture import Points
+from neural.scenes.files.splats import SH_COUNTS
 from neural.scenes.scene import Scene
 from neural.train.pixels import step_generator
 from neural.train.splats_config import SplatsConfig
 
 INIT_STREAM = 10
+SKY_DISTANCE = 10.0  # times the farthest thing
+SKY_OPACITY = 0.5
 
 
 def reach(scene: Scene) -> float:
@@ -67,8 +71,39 @@ def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3
             xyz.float(), torch.from_numpy(points.rgb[chosen].copy()), sh_degree=model.sh_degree, opacity=opacity,
             scale=scale, antialiased=model.antialiased,
         )  # fmt: skip
+    if model.sky:
+        gaussians = _joined(gaussians, _sky(model.sky, scene, origin, gaussians))
     gaussians.sort_morton()
     return gaussians
+
+
+def _sky(n: int, scene: Scene, origin: Float[Tensor, "3"], like: Gaussians) -> Gaussians:
+    """Grey Gaussians evenly all over a sphere around the cameras, ten times as far away as anything else.
+
+    Source: Gonzalez 2010, "Measurement of areas on a sphere using Fibonacci and latitude-longitude lattices".
+    """
+    place = torch.arange(n, dtype=torch.float64) + 0.5
+    z, turn = 1 - 2 * place / n, place * math.pi * (3 - math.sqrt(5))
+    ring = (1 - z.square()).sqrt()
+    directions = torch.stack([ring * turn.cos(), ring * turn.sin(), z], 1)
+    centre = scene.cameras.origins.mean(0) - origin
+    radius = SKY_DISTANCE * max(reach(scene), float((scene.aabb[1] - scene.aabb[0]).max()) / 2)
+    means = (centre + radius * directions).float()
+    degree = like.sh_degree
+    spacing = math.sqrt(4 * math.pi / n) * radius
+    return Gaussians(
+        means, torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1), torch.full((n, 3), math.log(spacing / 2)),
+        torch.logit(torch.full((n,), SKY_OPACITY)), torch.zeros(n, 3), torch.zeros(n, SH_COUNTS[degree], 3),
+        antialiased=like.antialiased,
+    )  # fmt: skip
+
+
+def _joined(first: Gaussians, second: Gaussians) -> Gaussians:
+    parts = {
+        name: torch.cat([getattr(first, name).detach(), getattr(second, name).detach()])
+        for name, _ in first.named_parameters()
+    }
+    return Gaussians(**parts, antialiased=first.antialiased)
 
 
 def build_strategy(config: SplatsConfig, extent: float) -> Strategy:

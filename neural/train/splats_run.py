@@ -1,5 +1,6 @@
 """Gaussian splats from the outside: train a scene, take a run up again, score it, render it, write its file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -116,6 +117,9 @@ def splats(
     scene: Scene,
     *,
     config: SplatsConfig | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    max_gaussians: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -125,11 +129,18 @@ def splats(
     Args:
         scene: With train and test splits.
         config: What is not said is chosen for the device and the scene.
+        steps: In place of the configuration's.
+        minutes: In place of the configuration's.
+        max_gaussians: In place of the configuration's.
         out: Folder of the run; `runs/<scene>-splats` without it. An existing run goes on.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
     """
     asked = config or SplatsConfig()
+    if steps is not None or minutes is not None:
+        asked = replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))
+    if max_gaussians is not None:
+        asked = replace(asked, model=replace(asked.model, max_gaussians=max_gaussians))
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, SplatRun.task)
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)

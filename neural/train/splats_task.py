@@ -1,7 +1,6 @@
 """One training step of Gaussians, and the state that it changes."""
 
 import math
-import time
 from collections.abc import Mapping
 
 import torch
@@ -18,17 +17,19 @@ from neural.densify.strategy import Observation, Strategy
 from neural.errors import CheckpointError, DivergenceError
 from neural.gaussians.clusters import Clusters
 from neural.gaussians.model import Gaussians
-from neural.gaussians.order import CLUSTER, morton_order
+from neural.gaussians.order import CLUSTER
 from neural.losses import photometric, steady_mean
 from neural.optim import Adam, Group
 from neural.render.splats import Splatted, View, render_camera, splat
 from neural.scenes.scene import Scene
+from neural.train import rehearsal
 from neural.train.exposure import Exposure
 from neural.train.loop import StepResult
 from neural.train.pixels import step_generator
 from neural.train.pose_refinement import PoseRefinement
 from neural.train.radiance_task import VALIDATION_STREAM, load_values
 from neural.train.schedules import exponential
+from neural.train.sparse_depth import SparseDepth
 from neural.train.splats_build import build_strategy, reach
 from neural.train.splats_config import SplatsConfig
 from neural.train.trained import BACKGROUNDS, photograph
@@ -65,13 +66,18 @@ class SplatsTask:
         self.extent = reach(scene)
         self.near = NEAR * self.extent
         train, optim = scene.subset("train"), config.optim
-        self._views = Views(train, config.run.seed, optim.coarse or 1, optim.coarse_share)
+        self._views = Views(
+            train, config.run.seed, optim.coarse or 1, optim.coarse_share, masks_are_alpha=optim.masks == "empty"
+        )
         self._cameras = {
             factor: scaled.cameras.relative_to(origin).to(device) for factor, scaled in self._views.scenes.items()
         }
         self._cached_views: dict[tuple[int, int], View] = {}
         n = len(train.cameras)
         self._poses = PoseRefinement(n).to(device) if optim.refine_poses else None
+        self._depths: dict[int, SparseDepth] = {}
+        if optim.depth > 0:
+            self._depths = {factor: SparseDepth(scaled) for factor, scaled in self._views.scenes.items()}
         self._exposure = Exposure(n).to(device) if optim.exposure else None
         self.optimiser = self._build_optimiser()
         self.population = Population(self.gaussians, self.optimiser)
@@ -155,12 +161,16 @@ class SplatsTask:
         background = self._background(step)
         absolute = torch.zeros(working.n, device=self.device) if self.strategy.needs_absolute else None
         shown = splat(
-            working, view, degree=self._degree(step, steps), background=background, absolute=absolute,
+            working, view, degree=self._degree(step, steps), background=background, with_depth=bool(self._depths),
+            absolute=absolute,
         )  # fmt: skip
         rgb = shown.rgb if self._exposure is None else self._exposure(shown.rgb, taken.index)
         target = taken.on(background.cpu()).to(self.device)
         mask = None if taken.mask is None else taken.mask.to(self.device)
         loss = photometric(rgb, target, ssim_weight=optim.ssim_weight, mask=mask) / optim.views
+        if shown.depth is not None:
+            guide = self._depths[taken.factor].loss(taken.index, shown.depth, shown.alpha, self.extent)
+            loss = loss if guide is None else loss + optim.depth / optim.views * guide
         if self.strategy.needs_observations:
             shown.projected.means2d.retain_grad()
         if loss.requires_grad:
@@ -189,7 +199,7 @@ class SplatsTask:
     def _regularise(self, working: Gaussians, visible: Bool[Tensor, "M"]) -> None:
         """Adds the gradients of the mean opacity and mean scale of what is seen, so that what is not needed dies.
 
-        In float64, whose rounding no thread count shows.
+        Scales count in extents of the scene, whatever its unit. In float64, whose rounding no thread count shows.
         """
         for_opacity, for_scale = self.strategy.regulariser()
         share = 1.0 / max(1, int(visible.sum())) / self.config.optim.views
@@ -199,7 +209,8 @@ class SplatsTask:
                 change = (for_opacity * share * opacity * (1 - opacity)).float()
                 working.opacity_logits.grad += torch.where(visible, change, 0.0)
             if for_scale and working.log_scales.grad is not None:
-                change = (for_scale / 3 / self.extent * share * working.log_scales.double().exp()).float()
+                scale = working.log_scales.double().exp() / self.extent
+                change = torch.where(scale < 1, for_scale / 3 * share * scale, 0.0).float()  # a sky may be larger
                 working.log_scales.grad += torch.where(visible[:, None], change, 0.0)
 
     def _optimise(
@@ -284,47 +295,10 @@ class SplatsTask:
 
     def steps_for(self, seconds: float, step: int, pace: float) -> int:
         """Steps that fill `seconds` after step number `step`: photographs and Gaussians will be more than now."""
-        trial = self._rehearse()
-        early = trial[min(trial)]  # the smallest number of Gaussians
-        late = trial[max(trial)]
-        coarse = pace / early[max(early)]  # a step as it was measured, over what it takes alone
-        total = 0.0
-        samples = 40  # of the rest of the run
-        for k in range(samples):
-            done = (k + 0.5) / samples
-            factor = self._views.factor(int(1000 * done), 1000)
-            growth = min(1.0, done / 0.5)
-            total += (early[factor] * (1 - growth) + late[factor] * growth) * coarse / samples
-        return step + max(1, round(seconds / total))
-
-    def _rehearse(self) -> dict[int, dict[int, float]]:
-        """Seconds of a step by number of Gaussians (now, at most) and by factor; changes nothing."""
         most = self.config.model.max_gaussians or self.gaussians.n
-        timed: dict[int, dict[int, float]] = {}
-        for n in sorted({self.gaussians.n, max(most, self.gaussians.n)}):
-            rows = torch.arange(n, device=self.device) % self.gaussians.n
-            parts = {name: p.detach()[rows].clone() for name, p in self.gaussians.named_parameters()}
-            if n > self.gaussians.n:  # those in one place are smaller afterwards
-                parts["log_scales"] -= math.log(n / self.gaussians.n) / 3
-            trial = Gaussians(**parts, antialiased=self.gaussians.antialiased)
-            trial.permute(morton_order(trial.means.detach()))
-            optimiser = Adam([Group(dict(trial.named_parameters()), lr=1e-12, betas=self.config.optim.betas)])
-            timed[n] = {}
-            for factor in self._views.factors:
-                durations = []
-                for attempt in range(3):
-                    began = time.perf_counter()
-                    taken = self._views.draw(attempt, factor)
-                    background = torch.zeros(3)
-                    shown = splat(trial, self._camera(factor, taken.index), background=background.to(self.device))
-                    target = taken.on(background).to(self.device)
-                    photometric(shown.rgb, target, ssim_weight=self.config.optim.ssim_weight).backward()
-                    optimiser.step()
-                    optimiser.zero_grad()
-                    durations.append(time.perf_counter() - began)
-                timed[n][factor] = sorted(durations)[1]
+        seconds_each = rehearsal.mean_seconds(self.gaussians, most, self._views, self._camera, pace)
         self.optimiser.zero_grad()  # of the poses
-        return timed
+        return step + max(1, round(seconds / seconds_each))
 
     def _camera(self, factor: int, index: int) -> View:
         if self._poses is not None:
@@ -339,9 +313,7 @@ class SplatsTask:
         return min(self.gaussians.sh_degree, step // every)
 
     def _background(self, step: int) -> Float[Tensor, "3"]:
-        images = self._views.scenes[1].images
-        assert images is not None
-        if images.channels == 4 and self.config.optim.random_background:
+        if self._views.transparent and self.config.optim.random_background:
             return self._views.background(step).to(self.device)
         return torch.full((3,), BACKGROUNDS[self.config.run.background], device=self.device)
 

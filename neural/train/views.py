@@ -45,17 +45,23 @@ class Views:
         seed: Of the order.
         coarse: Factor of the smallest size; each further stage doubles the size.
         share: Share of the run until photographs have their own size.
+        masks_are_alpha: Where a mask does not let pixels count, photographs are transparent instead.
 
     Raises:
         ValueError: The scene has no photographs.
     """
 
-    def __init__(self, scene: Scene, seed: int, coarse: int = 1, share: float = 0.0) -> None:
+    def __init__(
+        self, scene: Scene, seed: int, coarse: int = 1, share: float = 0.0, *, masks_are_alpha: bool = False
+    ) -> None:
         if scene.images is None or len(scene.images) == 0:
             raise ValueError(f"{scene.name}: no images to train on; check the scene's train split")
         self._n = len(scene.images)
         self._seed = seed
         self._share = share
+        self._masks_are_alpha = masks_are_alpha and scene.masks is not None
+        self.transparent = scene.images.channels == 4 or self._masks_are_alpha
+        """Whether photographs need a background."""
         self.factors = [coarse >> k for k in range(coarse.bit_length())]
         self.scenes = {factor: scene.downscaled(factor) for factor in self.factors}
 
@@ -74,7 +80,11 @@ class Views:
         scene = self.scenes[factor]
         assert scene.images is not None
         mask = None if scene.masks is None else torch.from_numpy(scene.masks[index].copy())
-        return Photograph(index, factor, torch.from_numpy(scene.images[index].copy()), mask)
+        pixels = torch.from_numpy(scene.images[index].copy())
+        if mask is not None and self._masks_are_alpha:
+            alpha = mask if pixels.shape[2] == 3 else torch.minimum(mask, pixels[..., 3])
+            pixels, mask = torch.cat([pixels[..., :3], alpha[..., None]], 2), None
+        return Photograph(index, factor, pixels, mask)
 
     def background(self, step: int) -> Float[Tensor, "3"]:
         """A colour for transparent photographs."""

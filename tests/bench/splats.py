@@ -54,7 +54,7 @@ def _rate(n: int, side: int, repeats: int) -> list[Row]:
 
 def _growth(n: int, side: int, repeats: int) -> list[Row]:
     """The same view of a scene with ten times as many Gaussians, the others out of sight."""
-    small, large = shells(n, side), shells(n, side, elsewhere=9 * n)
+    small, large = shells(n, side, lazy=True), shells(n, side, elsewhere=9 * n, lazy=True)
     with threads(2):
         times = interleave({"small": _stepper(small), "large": _stepper(large)}, repeats, time.perf_counter)
     return [
@@ -129,14 +129,14 @@ def status(key):
     return next(1024 * int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key))
 shells(2000, 200).step(5000, 7000)
 before = status("VmRSS")
-task = shells(int(sys.argv[1]), 200, elsewhere=int(sys.argv[2]))
+task = shells(int(sys.argv[1]), 200, elsewhere=int(sys.argv[2]), lazy=sys.argv[2] != "0")
 for step in range(3):
     task.step(5000 + step, 7000)
 print((status("VmHWM") - before) / task.gaussians.n)
 """
 
 
-def shells(n: int, side: int, *, elsewhere: int = 0, seed: int = 0) -> SplatsTask:
+def shells(n: int, side: int, *, elsewhere: int = 0, lazy: bool = False, seed: int = 0) -> SplatsTask:
     """A task on `n` small Gaussians in shells before four cameras, some 2.4 tiles each, and others out of sight."""
     generator = torch.Generator().manual_seed(seed)
     focal = 1.2 * side
@@ -164,7 +164,7 @@ def shells(n: int, side: int, *, elsewhere: int = 0, seed: int = 0) -> SplatsTas
     )  # fmt: skip
     config = SplatsConfig(
         model=SplatModelConfig(max_gaussians=n + elsewhere), densify=DensifyConfig(strategy="none"),
-        optim=SplatOptimConfig(coarse=1), run=RunConfig(steps=7000, device="cpu"),
+        optim=SplatOptimConfig(coarse=1, lazy=lazy), run=RunConfig(steps=7000, device="cpu"),
     )  # fmt: skip
     resolved = resolve(config, "cpu", shorter_side=side)
     resolved = replace(resolved, optim=replace(resolved.optim, means_lr=1e-9))  # the scene stays what it is

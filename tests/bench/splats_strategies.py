@@ -1,7 +1,8 @@
 """MCMC and the budget against adaptive control at equal steps and counts: held-out PSNR of four captures.
 
 Adaptive control says how many Gaussians there are; the others then have exactly as many to spend. All begin with the
-same points or random centres, each with the opacity, sizes and rates that it has by default.
+same points or random centres, each with the opacity, sizes and rates that it has by default, and with moments that go
+on where a view sees nothing (`lazy` is off): the difference is that of the strategies.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Literal
 
 from neural.scenes.scene import Scene
 from neural.train.config import RunConfig
-from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatsConfig
+from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
 from tests.bench import splats_runs
 from tests.bench.harness import Row, Size, Spread, threads
 
@@ -59,6 +60,7 @@ def _compare(scene: Scene, setting: Setting, steps: int) -> tuple[list[Row], flo
         config = SplatsConfig(
             model=SplatModelConfig(max_gaussians=count, init_gaussians=min(setting.start, count)),
             densify=DensifyConfig(strategy=strategy),
+            optim=SplatOptimConfig(lazy=False),
             run=RunConfig(steps=steps, device="cpu"),
         )
         work = splats_runs.task(scene, config)

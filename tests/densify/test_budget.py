@@ -174,5 +174,5 @@ def test_scores_are_squares_and_unneeded_ones_are_made_to_fade(make: Make) -> No
         strategy.refine(100, 1000, population, chance(seed))
         taken += tags(population).tolist() == [0, 1, 1]
     assert taken == pytest.approx(270, abs=16)
-    assert strategy.regulariser() == (0.01, 0.01)
+    assert strategy.regulariser() == (0.01, 0.05)
     assert Budget(3, opacity_weight=0.0, scale_weight=0.0).regulariser() == (0.0, 0.0)

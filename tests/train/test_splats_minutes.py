@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from neural.train import rehearsal
 from neural.train.splats_task import SplatsTask
 from tests import ball, splat_tasks
 
@@ -38,18 +39,22 @@ def test_asking_for_the_steps_changes_nothing(optim: dict[str, Any]) -> None:
 def test_the_steps_fill_the_time_by_what_they_will_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of 10 ms now; each doubling of the size and the growth to the budget as much slower as rehearsed."""
     task = make()
-    for cost, expected in (
-        ({100: {4: 0.02, 2: 0.02, 1: 0.02}, 300: {4: 0.02, 2: 0.02, 1: 0.02}}, 1000),  # nothing gets slower
-        ({100: {4: 0.02, 2: 0.04, 1: 0.04}, 300: {4: 0.02, 2: 0.04, 1: 0.04}}, 570),  # a quarter at the small size
-        ({100: {4: 0.02, 2: 0.02, 1: 0.02}, 300: {4: 0.04, 2: 0.04, 1: 0.04}}, 570),  # three quarters grown, in effect
+    for now, later, expected in (
+        ({4: 0.02, 2: 0.02, 1: 0.02}, {4: 0.02, 2: 0.02, 1: 0.02}, 1000),  # nothing gets slower
+        ({4: 0.02, 2: 0.04, 1: 0.04}, {4: 0.02, 2: 0.04, 1: 0.04}, 570),  # a quarter at the small size
+        ({4: 0.02, 2: 0.02, 1: 0.02}, {4: 0.04, 2: 0.04, 1: 0.04}, 570),  # three quarters grown, in effect
     ):
-        monkeypatch.setattr(task, "_rehearse", lambda cost=cost: cost)
+        monkeypatch.setattr(
+            rehearsal, "_by_factor", lambda gaussians, *_, now=now, later=later: now if gaussians.n == 100 else later
+        )
         assert task.steps_for(10.0, 500, 0.01) == pytest.approx(500 + expected, rel=0.02)
 
 
-def test_a_run_that_cannot_grow_is_rehearsed_as_it_is() -> None:
+def test_a_run_that_cannot_grow_is_rehearsed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     config = splat_tasks.configured(model={"max_gaussians": 100, "init_gaussians": 100}, optim={"coarse": 1})
     task = splat_tasks.task(ball.scene(n=6, size=(24, 18)), config)
-    timed = task._rehearse()
-    assert list(timed) == [100] and list(timed[100]) == [1] and timed[100][1] > 0
+    timed = []
+    measure = rehearsal._by_factor
+    monkeypatch.setattr(rehearsal, "_by_factor", lambda *given: timed.append(measure(*given)) or timed[-1])
     assert task.steps_for(1e-9, 7, 0.01) == 8  # no time is left: one more step
+    assert len(timed) == 1 and list(timed[0]) == [1] and timed[0][1] > 0

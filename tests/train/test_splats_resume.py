@@ -56,7 +56,9 @@ def test_a_stopped_run_goes_on_with_the_same_bits(strategy: str, more: dict[str,
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("more", [{}, {"refine_poses": True}, {"lazy": False}], ids=["plain", "poses", "not lazy"])
+@pytest.mark.parametrize(
+    "more", [{"lazy": True}, {"lazy": True, "refine_poses": True}, {"lazy": False}], ids=["plain", "poses", "not lazy"]
+)
 def test_a_run_whose_views_see_a_part_of_the_scene_goes_on_with_the_same_bits(
     strategy: str, more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,4 +73,4 @@ def test_a_run_whose_views_see_a_part_of_the_scene_goes_on_with_the_same_bits(
     )  # fmt: skip
     results = assert_resumes(splat_tasks.scattered(size=(40, 30)), config, (5, 11, 13))
     assert max(result.extra["visible"] for result in results) < 1500
-    assert (0 < len(gathered) < 4 * STEPS) == ("lazy" not in more)
+    assert (0 < len(gathered) < 4 * STEPS) == more["lazy"]

@@ -231,7 +231,7 @@ def test_exposure_finds_the_brightness_of_photographs(tmp_path: Path) -> None:
 def test_poses_are_refined_towards_the_right_ones() -> None:
     """A scene is learnt from the right poses and held; the camera that is moved then finds its way back."""
     scene = replace(ball.scene(n=8, world=True, points=400), splits={"train": tuple(range(8)), "test": ()})
-    learning = splat_tasks.configured(optim={"lr_scale": 10.0}, densify={"strategy": "none"})
+    learning = splat_tasks.configured(optim={"lr_scale": 10.0, "lazy": True}, densify={"strategy": "none"})
     right = splat_tasks.task(scene, learning)
     for step in range(120):
         right.step(step, 120)

@@ -8,6 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from neural.cameras import Cameras
+from neural.scenes.images import ImageStack
+from neural.scenes.scene import Scene
 from neural.train.views import Photograph, Views
 from tests import ball
 
@@ -86,3 +89,24 @@ def test_no_photographs_are_refused() -> None:
     for empty in (replace(SCENE, images=None), SCENE.subset([])):
         with pytest.raises(ValueError, match="ball: no images to train on; check the scene's train split"):
             Views(empty, 0)
+
+
+def test_masks_may_stand_for_what_is_not_there() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (4, 6, 3), dtype=np.uint8) for _ in range(2)]
+    masks = [np.where(rng.random((4, 6)) < 0.5, 255, 0).astype(np.uint8) for _ in range(2)]
+    poses = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    cameras = Cameras.pinhole(poses, torch.full((2, 4), 3.0, dtype=torch.float64), torch.tensor([[6, 4]] * 2))
+    scene = Scene(
+        "masked", None, cameras, ImageStack.from_arrays(images), ImageStack.from_arrays(masks), ("a", "b"),
+        {"train": (0, 1), "test": ()}, None, torch.tensor([[0.0] * 3, [1.0] * 3], dtype=torch.float64), np.eye(4),
+    )  # fmt: skip
+    ignoring, emptied = Views(scene, 0), Views(scene, 0, masks_are_alpha=True)
+    assert not ignoring.transparent and emptied.transparent
+    for number in range(2):
+        taken, other = ignoring.draw(number, 1), emptied.draw(number, 1)
+        assert other.mask is None and taken.mask is not None and taken.index == other.index
+        color = torch.tensor([0.1, 0.5, 0.9])
+        on = other.on(color)
+        torch.testing.assert_close(on[taken.mask > 0], taken.pixels[taken.mask > 0].float() / 255)
+        assert bool((on[taken.mask == 0] == color).all())
