@@ -122,7 +122,8 @@ class _Blend(Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         colors = None if grads[0] is None else grads[0].permute(2, 0, 1)
-        found = _backward(colors, *grads[1:], *ctx.saved_tensors, *ctx.size, ctx.absolute)  # type: ignore[call-arg]
+        arguments: tuple[Any, ...] = (colors, *grads[1:], *ctx.saved_tensors, *ctx.size, ctx.absolute)
+        found = _backward(*arguments)
         return *found, None, None
 
 
@@ -161,7 +162,7 @@ def _backward(
     colors: Tensor, state: Tensor, records: Tensor, hits: Tensor, width: int, height: int, absolute: Tensor | None,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients to means2d, axes, depths, opacities, features and background; adds to `absolute`."""
-    upstream = (grad_colors, grad_alphas, grad_depths, grad_medians, grad_distortions)
+    upstream: tuple[Tensor | None, ...] = (grad_colors, grad_alphas, grad_depths, grad_medians, grad_distortions)
     if checks.backend(means2d) != "cpu":
         inputs = (means2d, axes, depths, opacities, features, background)
         return reference.backward(upstream, inputs, offsets, gaussians, (width, height), absolute)
@@ -227,7 +228,8 @@ library.define(
 library.define(
     "surfel_blend_backward",
     "(Tensor? grad_colors, Tensor? grad_alphas, Tensor? grad_depths, Tensor? grad_medians, Tensor? grad_distortions,"
-    f" {_INPUTS}, {_PAIRS}, Tensor colors, Tensor state, Tensor records, Tensor hits, SymInt width, SymInt height) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f" {_INPUTS}, {_PAIRS}, Tensor colors, Tensor state, Tensor records, Tensor hits, SymInt width, SymInt height)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     implementation=lambda *args: _empty_for_none(_backward(*args, None)),  # type: ignore[call-arg]
     fake=lambda *args: (
         *(checks.empty_features(args[9].shape[0], k, args[9]) for k in (2, 6)),

@@ -107,9 +107,13 @@ def test_other_devices_draw_the_same(cuda_device: torch.device) -> None:
     """Projection and blending run in plain torch there; colours and tiles have kernels."""
 
     def draw(device: torch.device) -> tuple[SurfelPicture, Gaussians]:
-        gaussians = wall(0.8).to(device)
+        gaussians = wall(0.8)
+        generator = torch.Generator().manual_seed(1)  # rough, for gradients that do not cancel
+        gaussians.means.data += 0.2 * torch.randn(gaussians.means.shape, generator=generator)
+        gaussians.quats.data += 0.3 * torch.randn(gaussians.quats.shape, generator=generator)
+        gaussians.to(device)
         picture = splat_surfels(gaussians, view(), background=torch.ones(3, device=device))
-        (picture.rgb.square().sum() + picture.median.sum() + picture.normal[..., 2].sum()).backward()
+        (picture.rgb.square().sum() + picture.depth.sum() + picture.normal[..., 2].sum()).backward()
         return picture, gaussians
 
     picture, gaussians = draw(cuda_device)
