@@ -7,7 +7,7 @@ from torch import Tensor
 from neural.gaussians.model import Gaussians
 from neural.render.splats import View
 from neural.render.surfels import SurfelPicture, depth_normals, splat_surfels
-from tests.surfel_scenes import parameters
+from tests.surfel_scenes import on_cpu, parameters
 
 SIZE = (48, 32)
 
@@ -104,8 +104,6 @@ def test_a_lens_is_refused() -> None:
 
 
 def test_other_devices_draw_the_same(cuda_device: torch.device) -> None:
-    """Projection and blending run in plain torch there; colours and tiles have kernels."""
-
     def draw(device: torch.device) -> tuple[SurfelPicture, Gaussians]:
         gaussians = wall(0.8)
         generator = torch.Generator().manual_seed(1)  # rough, for gradients that do not cancel
@@ -117,8 +115,7 @@ def test_other_devices_draw_the_same(cuda_device: torch.device) -> None:
         return picture, gaussians
 
     picture, gaussians = draw(cuda_device)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neural.cuda.checks.backend", lambda tensor: "cpu")
+    with on_cpu():
         expected, leaves = draw(torch.device("cpu"))
     for got, want in zip(picture[:-1], expected[:-1], strict=True):
         torch.testing.assert_close(got.cpu(), want, atol=2e-5, rtol=1e-4)
