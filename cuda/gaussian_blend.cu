@@ -31,8 +31,8 @@ extern "C" __global__ void gaussian_blend_forward(const float* records, i64 stri
     const int thread = int(threadIdx.x);
     const Pixel pixel(tile, thread, width, height);
     float sums[kRoom] = {};
-    const float left = walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel, [](i64, float) {},
-                                           [&](const float* record, const Gaussian::Found& found) {
+    const float left = walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel,
+                                           [](i64, float) {}, [&](const float* record, const Gaussian::Found& found) {
         for (int k = 0; k < kChannels; ++k) sums[k] += found.weight * record[kFeatures + k];
     });
     if (!pixel.inside) return;

@@ -26,8 +26,8 @@ struct Share {
     float alpha, weight; // alpha before the clamp; weight 0 where not blended
     bool kept, stopped;  // stopped: the pixel ends before this pair
 };
-// From the exponent e and its greatest value l, both to base 2. `left` is what reaches the pair, and becomes what reaches
-// the next: 0 where the pixel ends.
+// From the exponent e and its greatest value l, both to base 2. `left` is what reaches the pair, and becomes what
+// reaches the next: 0 where the pixel ends.
 __device__ __forceinline__ Share share(float e, float l, float& left) {
     const float alpha = exp2f(e), weight = left * fminf(alpha, blending::kMaxAlpha), after = left - weight;
     const bool shown = e <= l && alpha >= blending::kMinAlpha && left > 0.0f;

@@ -170,8 +170,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                 const Meeting found = meet(record, centres.x[block % 4], centres.y[block / 4][part], before);
                 store(left.now[block] + at, select(found.stopped, splat(0.0f), before));
                 const vfloat beyond = or_zero(found.kept, found.depth - of(state[kFirst]));
-                const vfloat linear = of(gains[1]), bend = of(gains[2]) * beyond;
-                vfloat own = of(gains[0]) + beyond * (linear + bend);
+                vfloat own = of(gains[0]) + beyond * (of(gains[1]) + of(gains[2]) * beyond);
                 NEURAL_UNROLL for (i64 k = 0; k < channels; ++k) {
                     const vfloat g = of(grad[k]);
                     own += g * record[kFeatures + k];
@@ -185,7 +184,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                                                                inverse(1.0f - found.alpha)));
                 const vmask pivot = both(found.kept, both(at_least(of(state[kPlace]), splat(place)),
                                                           at_least(splat(place), of(state[kPlace]))));
-                const vfloat g_depth = found.weight * (linear + 2.0f * bend) + or_zero(pivot, of(to[kMedian]));
+                const vfloat g_depth = found.weight * (of(gains[1]) + 2.0f * of(gains[2]) * beyond) + or_zero(pivot, of(to[kMedian]));
                 add(q, record + kGeometry, inverse_depth, found, v, g_depth, Machine{});
             }
         }

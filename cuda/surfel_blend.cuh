@@ -5,8 +5,8 @@
 // that of gaussian_blend.cuh. With sums over a pixel's surfels A = sum w_i, D = sum w_i b_i, Q = sum w_i b_i^2, b_i the
 // depth less the first one's, the distortion sum_{i<j} w_i w_j (t_i - t_j)^2 is A Q - D^2: its slope in w_i is
 // A b_i^2 + Q - 2 b_i D, in t_i 2 w_i (A b_i - D), the slope of the former times w_i.
-// Source: Huang et al. 2024, arXiv:2403.17888, eq. 8-13 and the appendix on distortion, in a form without the inverse of
-// a matrix: ours.
+// Source: Huang et al. 2024, arXiv:2403.17888, eq. 8-13 and the appendix on distortion, in a form without the inverse
+// of a matrix: ours.
 // V is float on a GPU and a vector of lanes on a CPU; F has the functions of one machine, and what its masks are.
 #pragma once
 #include "gaussian_blend.cuh"
@@ -84,12 +84,12 @@ NEURAL_HD void add(V* sums, const float* sheet, float inverse_depth, const Cross
     const V slope = -v * scale * scale, p = slope * c.y_u, q = slope * c.y_v;
     const V to_area = g_depth * scale, of_scale = p * c.y_u + q * c.y_v + to_area * sheet[kArea];
     const V e = f.or_zero(c.met, -of_scale * c.inverse_e);
+    sums[10] += f.choose(c.met, of_scale * inverse_depth, g_depth), sums[11] += to_area;
+    sums[0] += v, sums[7] += e, sums[8] += e * c.dx, sums[9] += e * c.dy;
+    sums[3] += p * c.dx, sums[4] += p * c.dy, sums[5] += q * c.dx, sums[6] += q * c.dy;
     const V x = on_image * c.dx - p * a[3] + q * a[2] - e * sheet[kSlopes];
     const V y = on_image * c.dy + p * a[1] - q * a[0] - e * sheet[kSlopes + 1];
-    sums[0] += v, sums[1] += x, sums[2] += y;
-    sums[3] += p * c.dx, sums[4] += p * c.dy, sums[5] += q * c.dx, sums[6] += q * c.dy;
-    sums[7] += e, sums[8] += e * c.dx, sums[9] += e * c.dy;
-    sums[10] += f.choose(c.met, of_scale * inverse_depth, g_depth), sums[11] += to_area;
+    sums[1] += x, sums[2] += y;
     sums[12] += f.abs(x), sums[13] += f.abs(y);
 }
 // What becomes of the moments in the axes; the others are gradients already.
