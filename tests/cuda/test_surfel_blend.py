@@ -6,6 +6,7 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neural.cuda.gaussian_tiles import Tiles
 from neural.cuda.reference import surfel_blend as reference
@@ -306,3 +307,28 @@ def test_nothing_to_blend_on_the_cuda_path(n: int, cuda_device: torch.device) ->
     assert not planes[channels:].any()
     assert not any(grad.any() for grad in grads[:5]) and not absolute.any()
     torch.testing.assert_close(grads[5].cpu(), _upstream(size, channels)[:channels].sum((1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_the_cuda_path_gives_the_same_every_time(cuda_device: torch.device) -> None:
+    n, size = 200, (37, 21)
+    surfels, tiles = _scene(n, size, cuda_device)
+    found = []
+    for _ in range(2):
+        absolute = torch.zeros(n, device=cuda_device)
+        planes, grads = _blend(surfels, tiles, size, 3, absolute)
+        found.append([planes, *grads, absolute])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("channels", [3, 4])  # on both sides of a whole cache line
+def test_compilers_are_told_the_shapes_of_the_cuda_path(channels: int, cuda_on_cpu: ModuleType) -> None:
+    size = (20, 17)
+    with on_cpu():
+        surfels = seen(30, size)
+        tiles = tiles_of(surfels, size)
+    inputs = *_leaves(surfels, channels), surfels.centres, surfels.conics, *tiles
+    with torch.no_grad():
+        given = torch.ops.neural.surfel_blend(*inputs, *size)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        told = torch.ops.neural.surfel_blend(*(torch.empty_like(x, device="cuda") for x in inputs), *size)
+    assert [(x.shape, x.dtype) for x in told] == [(x.shape, x.dtype) for x in given]
