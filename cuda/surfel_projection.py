@@ -132,7 +132,8 @@ class _Projection(Function):
         for rows, given in zip(grad.split(_COLUMNS[:5]), grads[:5], strict=True):
             if given is not None:
                 rows.copy_(given.t())  # of a vector, the vector
-        return *_backward(grad, *ctx.saved_tensors, *ctx.settings, any(ctx.needs_input_grad[4:6])), None
+        arguments: tuple[Any, ...] = (grad, *ctx.saved_tensors, *ctx.settings, any(ctx.needs_input_grad[4:6]))
+        return *_backward(*arguments), None
 
 
 def _split(image: Tensor) -> Surfels:

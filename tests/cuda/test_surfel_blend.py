@@ -13,11 +13,18 @@ from neural.cuda.reference import surfel_blend as reference
 from neural.cuda.reference import surfel_projection
 from neural.cuda.surfel_blend import BlendedSurfels, blend
 from neural.cuda.surfel_projection import Surfels, project
-from tests.surfel_scenes import NEAR, on_cpu, parameters, seen, tiles_of
+from tests.surfel_scenes import NEAR, on_cpu, parameters, seen, single, tiles_of
 
 SIZES = [(1, 1), (3, 18), (37, 21), (70, 50)]
 CHANNELS = [6, 3, 0, 20]
 SHARES = (2e-5, 1e-4, 1e-4, 2e-5, 1e-5, 1e-5)  # of the largest: means2d, axes, depths, opacities, features, background
+
+
+def _seen(n: int, size: tuple[int, int]) -> Surfels:
+    """Some so opaque that their alpha is clamped."""
+    given = single(parameters(n, size))
+    given[3][::40] = 7.0
+    return project(*given, size, near=NEAR)  # type: ignore[arg-type]
 
 
 def _leaves(surfels: Surfels, channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -78,7 +85,7 @@ def _close(got: Tensor, expected: Tensor, share: float) -> None:
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_values_and_gradients_match_the_reference(size: tuple[int, int], channels: int, isa: str) -> None:
     n = 300
-    surfels = seen(n, size)
+    surfels = _seen(n, size)
     tiles = tiles_of(surfels, size)
     absolute, sums = torch.full((n,), 2.0), torch.full((n,), 2.0, dtype=torch.float64)
     planes, found = _blend(surfels, tiles, size, channels, absolute)
@@ -232,7 +239,7 @@ def test_culled_rows_may_hold_anything(isa: str) -> None:
 def _scene(n: int, size: tuple[int, int], device: torch.device) -> tuple[Surfels, Tiles]:
     """Of the CPU kernels, on the device: paths are compared on the same surfels."""
     with on_cpu():
-        surfels = seen(n, size)
+        surfels = _seen(n, size)
         tiles = tiles_of(surfels, size)
     return Surfels(*(x.to(device) for x in surfels)), Tiles(*(x.to(device) for x in tiles))
 
