@@ -29,7 +29,7 @@ extern "C" __global__ void gaussian_blend_forward(const float* records, i64 stri
                                                   float* colors, float* alphas, float* left_over) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float sums[kRoom] = {};
     const float left = walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel,
                                            [](i64, float) {}, [&](const float* record, const Gaussian::Found& found) {
@@ -50,7 +50,7 @@ extern "C" __global__ void gaussian_blend_states(const float* records, i64 strid
                                                  const float* grad_alphas, const i64* firsts, float* states) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float g[kRoom] = {}, behind = 0.0f;
     if (pixel.inside) {
         if (grad_alphas) behind = -grad_alphas[pixel.at] * left_over[pixel.at];

@@ -10,7 +10,7 @@ extern "C" __global__ void gaussian_measures_states(const float* records, i64 st
                                                     float* states) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel, [&](i64 pair, float left) {
         if (pair % kBucket == 0) states[(firsts[tile] + pair / kBucket) * 2 * kPixels + thread] = left;
     }, [](const float*, const Gaussian::Found&) {});
@@ -54,7 +54,7 @@ extern "C" __global__ void gaussian_median_depth(const float* records, i64 strid
                                                  const i32* gaussians, i64 width, i64 height, float* depth) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float reached = 1.0f, found_at = 0.0f;
     walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel, [](i64, float) {},
                         [&](const float* record, const Gaussian::Found& found) {

@@ -48,15 +48,23 @@ struct Gaussian {
     }
 };
 
-// The pixel of a thread in its tile, blockIdx.x.
-struct Pixel {
-    i64 x, y, at;
-    bool inside;
-    __device__ __forceinline__ Pixel(i64 tile, int place, i64 width, i64 height) {
+// Where a tile begins. A division: once per thread, not per pixel.
+struct Corner {
+    int x, y;
+    __device__ __forceinline__ Corner(i64 tile, i64 width) {
         const i64 across = (width + kTile - 1) / kTile;
-        x = tile % across * kTile + place % kTile, y = tile / across * kTile + place / kTile;
-        at = y * width + x;
-        inside = x < width && y < height;
+        x = int(tile % across) * kTile, y = int(tile / across) * kTile;
+    }
+};
+// A pixel of a tile; place: 0 to 255, row by row.
+struct Pixel {
+    int x, y;
+    i64 at; // in the image
+    bool inside;
+    __device__ __forceinline__ Pixel(const Corner& corner, int place, i64 width, i64 height) {
+        x = corner.x + place % kTile, y = corner.y + place / kTile;
+        at = i64(y) * int(width) + x;
+        inside = x < int(width) && y < int(height);
     }
 };
 
@@ -114,8 +122,10 @@ struct Place { // of a lane
 template <class Shape, class Visit>
 __device__ __forceinline__ void walk_bucket(const Buckets& buckets, i64 bucket, const Place& place, int lane,
                                             const float* record, i64 width, i64 height, const Visit& visit) {
-    float geometry[Shape::kFloats];
-    for (int k = 0; k < Shape::kFloats; ++k) geometry[k] = place.valid ? record[k] : 0.0f;
+    float geometry[Shape::kFloats] = {};
+    if (place.valid)
+        for (int k = 0; k < Shape::kFloats; ++k) geometry[k] = record[k];
+    const Corner corner(place.tile, width);
     const float* states = buckets.states + bucket * 2 * kPixels;
     float left = 0.0f, number = 0.0f;
     for (int step = 0; step < kPixels + kBucket - 1; ++step) {
@@ -127,7 +137,7 @@ __device__ __forceinline__ void walk_bucket(const Buckets& buckets, i64 bucket, 
         }
         const int at = step - lane;
         if (!place.valid || at < 0 || at >= kPixels || !(left > 0.0f)) continue;
-        const Pixel pixel(place.tile, at, width, height);
+        const Pixel pixel(corner, at, width, height);
         const typename Shape::Found found = Shape::meet(geometry, float(pixel.x) + 0.5f, float(pixel.y) + 0.5f, left);
         if (found.kept) visit(pixel, geometry, found, number);
     }

@@ -1,5 +1,6 @@
-// Surfel blending on the GPU, specialised on CHANNELS; arrays as in surfel_blend.h, but for records: log2 of opacity, the
-// surfel (surfel_blend.cuh), the features; the cover is for tiles alone. Kernels walk as those of gaussian_blend.cu do.
+// Surfel blending on the GPU, specialised on CHANNELS; kernels walk as those of gaussian_blend.cu do. Arrays as in
+// surfel_blend.h, but for records: log2 of opacity, the surfel as surfel_blend.cuh has it, the features. The cover
+// serves the tiles alone.
 #include "common/machine.cuh"
 #include "gaussian_walk.cuh"
 #include "surfel_blend.cuh"
@@ -39,7 +40,7 @@ extern "C" __global__ void surfel_blend_forward(const float* records, i64 stride
                                                 float* colors, float* planes, float* state) {
     const i64 tile = blockIdx.x, size = width * height;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float sums[kRoom] = {}, first = 0.0f, mean = 0.0f, square = 0.0f, median = 0.0f, place = 0.0f;
     float reaching = 0.0f, order = 0.0f; // of the pair at hand: what of the light, which in its tile, from 1
     const float left = walk_tile<Surfel>({records, stride, offsets, gaussians}, tile, thread, pixel,
@@ -72,7 +73,7 @@ extern "C" __global__ void surfel_blend_states(const float* records, i64 stride,
                                                const i64* firsts, float* gains, float* states) {
     const i64 tile = blockIdx.x, size = width * height;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float g[kRoom] = {}, first = 0.0f, behind = 0.0f;
     surfel::Gain<float> gain{};
     if (pixel.inside) {
