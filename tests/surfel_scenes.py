@@ -47,8 +47,8 @@ def tiles_of(surfels: Surfels, size: tuple[int, int]) -> Tiles:
 
 
 @contextmanager
-def on_cpu() -> Iterator[None]:
-    """CPU tensors go to CPU kernels here, whatever the fixture `cuda_device` makes of them."""
+def on(backend: str) -> Iterator[None]:
+    """Ops go to this backend here, whatever the fixture `cuda_device` makes of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neural.cuda.checks.backend", lambda tensor: "cpu")
+        patch.setattr("neural.cuda.checks.backend", lambda tensor: backend)
         yield

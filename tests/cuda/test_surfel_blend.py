@@ -13,7 +13,7 @@ from neural.cuda.reference import surfel_blend as reference
 from neural.cuda.reference import surfel_projection
 from neural.cuda.surfel_blend import BlendedSurfels, blend
 from neural.cuda.surfel_projection import Surfels, project
-from tests.surfel_scenes import NEAR, on_cpu, parameters, seen, single, tiles_of
+from tests.surfel_scenes import NEAR, on, parameters, seen, single, tiles_of
 
 SIZES = [(1, 1), (3, 18), (37, 21), (70, 50)]
 CHANNELS = [6, 3, 0, 20]
@@ -238,7 +238,7 @@ def test_culled_rows_may_hold_anything(isa: str) -> None:
 
 def _scene(n: int, size: tuple[int, int], device: torch.device) -> tuple[Surfels, Tiles]:
     """Of the CPU kernels, on the device: paths are compared on the same surfels."""
-    with on_cpu():
+    with on("cpu"):
         surfels = _seen(n, size)
         tiles = tiles_of(surfels, size)
     return Surfels(*(x.to(device) for x in surfels)), Tiles(*(x.to(device) for x in tiles))
@@ -267,7 +267,7 @@ def test_the_cuda_path(n: int, size: tuple[int, int], channels: int, cuda_device
     for got, want, share in zip(found, wanted, CUDA_SHARES, strict=True):
         _close(got, want, share)
     _close(absolute, sums, 1e-5)
-    with on_cpu():
+    with on("cpu"):
         native_sums = torch.full((n,), 2.0)
         native = Surfels(*(x.cpu() for x in surfels)), Tiles(*(x.cpu() for x in tiles))
         native_planes, native_found = _blend(*native, size, channels, native_sums)
@@ -292,7 +292,7 @@ def test_each_output_alone_on_the_cuda_path(name: str, cuda_device: torch.device
         return [_grad(leaf) for leaf in leaves]
 
     found = gradients(surfels, tiles)
-    with on_cpu():
+    with on("cpu"):
         wanted = gradients(Surfels(*(x.cpu() for x in surfels)), Tiles(*(x.cpu() for x in tiles)))
     assert wanted[0].any() and wanted[2].any()
     for got, want, share in zip(found, wanted, CUDA_SHARES, strict=True):
@@ -330,7 +330,7 @@ def test_the_cuda_path_gives_the_same_every_time(cuda_device: torch.device) -> N
 @pytest.mark.parametrize("channels", [3, 4])  # on both sides of a whole cache line
 def test_compilers_are_told_the_shapes_of_the_cuda_path(channels: int, cuda_on_cpu: ModuleType) -> None:
     size = (20, 17)
-    with on_cpu():
+    with on("cpu"):
         surfels = seen(30, size)
         tiles = tiles_of(surfels, size)
     inputs = *_leaves(surfels, channels), surfels.centres, surfels.conics, *tiles

@@ -10,7 +10,7 @@ from torch import Tensor
 from neural.cuda.reference import surfel_blend as blend_reference
 from neural.cuda.reference import surfel_projection as reference
 from neural.cuda.surfel_projection import Surfels, project
-from tests.surfel_scenes import NEAR, on_cpu, parameters, seen, single
+from tests.surfel_scenes import NEAR, on, parameters, seen, single
 
 SIZE = (128, 96)
 
@@ -179,7 +179,7 @@ def test_the_cuda_path(n: int, cuda_device: torch.device) -> None:
         return image.detach().cpu(), [_grad(x).cpu() for x in inputs]
 
     found, grads = draw(cuda_device)
-    with on_cpu():
+    with on("cpu"):
         native, native_grads = draw(torch.device("cpu"))
     assert torch.equal(found[12] > 0, expected[12] > 0) and torch.equal(
         found[15] == reference.FLAT, native[15] == reference.FLAT
