@@ -14,6 +14,7 @@ from neural.cuda.reference import gaussian_projection as reference
 
 Model = Literal["perspective", "orthographic", "opencv", "fisheye"]
 MODELS = reference.MODELS
+BLUR, PIXEL_BLUR = 0.3, 0.1  # square pixels: classic, antialiased
 _BLOCK = 128  # threads of the CUDA kernels
 _POSE_DTYPES = (torch.float32, torch.float64)
 
@@ -47,7 +48,7 @@ def project(
     *,
     near: float = 0.01,
     far: float = float("inf"),
-    blur: float = 0.3,
+    blur: float | None = None,
     antialiased: bool = False,
     model: Model = "perspective",
     distortion: Float[Tensor, "8"] | None = None,
@@ -73,7 +74,8 @@ def project(
         size: Width and height in pixels.
         near: Smallest depth that is seen, above 0 but for `orthographic`.
         far: Largest depth that is seen.
-        blur: Variance in square pixels that is added to each 2D covariance.
+        blur: Variance in square pixels that is added to each 2D covariance; None: 0.3 as in 3DGS, and with
+            `antialiased` 0.1 as in Mip-Splatting, which is about a pixel's own area and draws sharper.
         antialiased: Dim what the blur has widened (Mip-Splatting's 2D filter).
         model: The projection. Lenses are those of `neural.cameras`.
         distortion: Of the lens: k1 k2 p1 p2 k3 k4 k5 k6 (opencv) or k1 k2 k3 k4 0 0 0 0 (fisheye), as w2c; None for
@@ -88,7 +90,7 @@ def project(
         TypeError, ValueError: A wrong dtype, shape, device, model or number.
 
     Source: Zwicker et al. 2001, "EWA Volume Splatting", eq. 17-31; Kerbl et al. 2023, arXiv:2308.04079, eq. 5; the
-        clamped Jacobian as in gsplat 1.5.3; extents after Radl et al. 2024, arXiv:2402.00525, appendix B.2; lenses:
+        clamped Jacobian as in gsplat 1.5.3; Yu et al. 2024, "Mip-Splatting", arXiv:2311.16493, eq. 10; extents after Radl et al. 2024, arXiv:2402.00525, appendix B.2; lenses:
         Wu et al. 2025, "3DGUT", arXiv:2412.12507, eq. 6-10.
     """
     checks.require("project", "means", means, ("N", 3))
@@ -102,6 +104,8 @@ def project(
     width, height = size
     if distortion is not None:
         checks.require("project", "distortion", distortion, (8,), w2c.dtype, w2c.device)
+    if blur is None:
+        blur = PIXEL_BLUR if antialiased else BLUR
     _check(width, height, near, far, blur, model)
     settings = (width, height, near, far, blur, antialiased, MODELS.index(model), fold)
     tensors = (means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion)

@@ -36,7 +36,8 @@ class SplatModelConfig:
     init_scale: float | None = None
     """Times the spacing of the neighbours; 1 from points, 0.5 from chance."""
     antialiased: bool = False
-    """Compensate opacity for the low-pass filter of small Gaussians (Mip-Splatting); files carry the mark."""
+    """Compensate opacity for the low-pass filter, which is then no wider than a pixel (Mip-Splatting): sharper, and
+    right at every distance, in viewers that know the mark which files carry."""
     sky: int = 0
     """So many Gaussians more at the start, on a sphere far around everything: a sky, which files carry too."""
 
