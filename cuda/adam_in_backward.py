@@ -1,5 +1,6 @@
 """Adam's next step, handed to the backward passes that compute the gradients for it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,9 @@ class ParameterStep:
         state: Moments; without averages and working copy.
         rule: Rates of this step.
         number: Of this step, from 1.
+        penalty: Weight of the parameter's activated values (opacities, scales) in the loss, of what is seen: their
+            gradient is added to the one that the pass computes.
+        largest: Activated value from which on there is no penalty.
         made: It has been made, here or by the optimiser: another gradient comes too late.
     """
 
@@ -30,6 +34,8 @@ class ParameterStep:
     state: AdamState
     rule: AdamRule
     number: int
+    penalty: float = 0.0
+    largest: float = math.inf
     made: bool = False
 
     def arguments(self) -> tuple[Any, ...]:
@@ -83,6 +89,19 @@ class BackwardSteps:
                 raise ValueError(f"{op}: only CUDA kernels step in the backward pass; {name} is on {step.param.device}")
         return found
 
+    def penalise(self, name: str, weight: float, largest: float = math.inf) -> None:
+        """Adds `weight` times the sum of a parameter's activated values to the loss; before its backward pass.
+
+        Args:
+            name: `opacity_logits` or `log_scales`.
+            weight: Of the opacities or the standard deviations of the Gaussians that are seen.
+            largest: Value from which on there is no penalty.
+
+        Raises:
+            KeyError: The parameter is none that the backward pass steps.
+        """
+        self._steps[name].penalty, self._steps[name].largest = weight, largest
+
     def pass_on(self, means: Tensor, output: Tensor) -> None:
         """`output` stands for `means` from here on."""
         self._passed_on = means, output
@@ -109,6 +128,11 @@ def begin(op: str, steps: Steps) -> None:
 def arguments(steps: Steps) -> list[Any]:
     """Of all of them, in order, as kernels take them."""
     return [value for step in steps.values() for value in (_NOT_STEPPED if step is None else step.arguments())]
+
+
+def penalty(step: ParameterStep | None) -> tuple[float, float]:
+    """Weight and largest value; none where the gradient is wanted."""
+    return (0.0, 0.0) if step is None else (step.penalty, step.largest)
 
 
 def finish(steps: Steps) -> None:

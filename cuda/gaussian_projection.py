@@ -236,10 +236,11 @@ def _backward(
         )  # fmt: skip
     elif n > 0:
         blocks = means.new_empty(-(-n // _BLOCK), 16) if camera_too else None
+        penalties = [adam_in_backward.penalty(steps[name]) for name in ("log_scales", "opacity_logits")]
         jit.launch(
             "gaussian_projection", "gaussian_projection_backward", {"MODEL": model}, n,
             (*parameters, n, *camera, *_scalars(*settings), image, *strided, *plain, other_grad_means, *out,
-             blocks, *adam_in_backward.arguments(steps)),
+             blocks, *penalties[0], *penalties[1], *adam_in_backward.arguments(steps)),
             block=_BLOCK,
         )  # fmt: skip
         adam_in_backward.finish(steps)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neural.cuda.gaussian_color import gaussian_color
-from neural.cuda.gaussian_projection import MODELS, Model, project
+from neural.cuda.gaussian_projection import MODELS, Model, Projected, project
 from neural.densify.population import Population
 from neural.gaussians.model import Gaussians
 from neural.optim import Adam, Group
@@ -40,25 +40,31 @@ class Run:
             for name, rate in RATES.items()
         ])  # fmt: skip
 
-    def view(self, step: int, *, model: Model = "perspective", in_backward: Any = None, **pose: Tensor) -> Tensor:
-        """A loss in which every parameter, the pose and the lens count; another one in each step."""
-        g, generator = self.gaussians, torch.Generator().manual_seed(step)
+    def seen(self, step: int, *, model: Model = "perspective", in_backward: Any = None, **pose: Tensor) -> Projected:
+        """From another place in each step."""
         w2c = torch.eye(4)
         w2c[0, 3] = 0.2 * step
         focal = 20.0 if model == "orthographic" else 60.0
         w2c = pose.get("w2c", w2c.to(self.device))
         intrinsics = pose.get("intrinsics", torch.tensor([focal, focal, 32, 24], device=self.device))
-        seen = project(
+        g = self.gaussians
+        return project(
             g.means, g.quats, g.log_scales, g.opacity_logits, w2c, intrinsics, SIZE, near=0.2, antialiased=True,
             model=model, in_backward=in_backward,
         )  # fmt: skip
-        centre = -(w2c[:3, :3].T @ w2c[:3, 3])
+
+    def view(self, step: int, *, in_backward: Any = None, **camera: Any) -> Tensor:
+        """A loss in which every parameter, the pose and the lens count; another one in each step."""
+        g, generator = self.gaussians, torch.Generator().manual_seed(step)
+        seen = self.seen(step, in_backward=in_backward, **camera)
+        centre = -camera["w2c"][:3, 3] if "w2c" in camera else torch.tensor([-0.2 * step, 0, 0], device=self.device)
         colors = gaussian_color(
             g.means, centre, g.sh0, g.shN, min(step, g.sh_degree), opacities=seen.opacities.detach(),
             in_backward=in_backward,
         )  # fmt: skip
-        weights = [torch.randn(x.shape, generator=generator).to(self.device) for x in (*seen[:4], colors)]
-        return sum((x * w).sum() for x, w in zip((*seen[:4], colors), weights, strict=True)) / SIZE[0]
+        parts = (*seen[:4], colors)
+        weights = [torch.randn(x.shape, generator=generator).to(self.device) for x in parts]
+        return torch.stack([(x * w).sum() for x, w in zip(parts, weights, strict=True)]).sum() / SIZE[0]
 
     def step(self, step: int, **view: Any) -> None:
         scales = {"lr_scale": 1 / (1 + step), "lr_scales": {"means": 0.5}}
@@ -139,6 +145,27 @@ def test_poses_and_lenses_have_their_gradients(cuda_device: torch.device) -> Non
         found.append({"w2c": w2c.grad, "intrinsics": intrinsics.grad})
     assert found[1]["w2c"].abs().max() > 0
     assert_near(*found)
+
+
+def test_penalties_are_terms_of_the_loss_of_what_is_seen(cuda_device: torch.device) -> None:
+    runs = Run(cuda_device, NAMES), Run(cuda_device)
+    for step in (2, 3):
+        in_backward = runs[0].optimiser.in_backward(NAMES)
+        assert in_backward is not None
+        loss = runs[0].view(step, in_backward=in_backward)
+        in_backward.penalise("opacity_logits", 0.2)
+        in_backward.penalise("log_scales", 0.1, 0.5)
+        loss.backward()
+        g = runs[1].gaussians
+        visible = (runs[1].seen(step).opacities > 0).detach()
+        scales = g.log_scales[visible].exp()
+        assert (scales > 0.5).any() and (scales < 0.5).any()
+        penalty = 0.2 * g.opacity_logits[visible].sigmoid().sum() + 0.1 * scales[scales < 0.5].sum()
+        (runs[1].view(step) + penalty).backward()
+        for run in runs:
+            run.optimiser.step()
+            run.optimiser.zero_grad()
+    assert_near(runs[0].state(), runs[1].state())
 
 
 def test_a_run_taken_up_in_the_middle_is_bit_equal(cuda_device: torch.device) -> None:
