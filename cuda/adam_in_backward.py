@@ -77,16 +77,21 @@ class BackwardSteps:
         """The steps of an op's arguments.
 
         Raises:
-            ValueError: An argument is another tensor than the optimiser's, or not on a GPU; or torch.compile traces.
+            ValueError: An argument is another tensor than the optimiser's, not contiguous or not on a GPU; or
+                torch.compile traces.
         """
         if torch.compiler.is_compiling():
             raise ValueError(f"{op}: in_backward is not for torch.compile; leave it out there")
         found = {name: self._steps.get(name) for name in tensors}
         for name, step in found.items():
-            if step is not None and step.param is not tensors[name]:
+            if step is None:
+                continue
+            if step.param is not tensors[name]:
                 raise ValueError(f"{op}: in_backward steps another tensor than {name}; give the optimiser's parameter")
-            if step is not None and checks.backend(step.param) != "cuda":
+            if checks.backend(step.param) != "cuda":
                 raise ValueError(f"{op}: only CUDA kernels step in the backward pass; {name} is on {step.param.device}")
+            if not step.param.is_contiguous():
+                raise ValueError(f"{op}: {name} must be contiguous to be stepped, got strides {step.param.stride()}")
         return found
 
     def penalise(self, name: str, weight: float, largest: float = math.inf) -> None:

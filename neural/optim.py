@@ -140,8 +140,8 @@ class Adam:
             lr_scales: As `step` will be told.
 
         Returns:
-            What the ops of this step's view are given; None on a CPU, whose kernels make a gradient in several
-            threads' parts and whose steps are bound by blending.
+            What the ops of this step's view are given; None on a CPU, whose steps are bound by blending: Adam takes 3 %
+            of one with 100 000 Gaussians, 7 % with a million, and a part of that could be saved.
 
         Raises:
             KeyError: A name is no parameter of this optimiser.

@@ -291,6 +291,11 @@ def _other_gaussians(run: Run) -> None:
     run.view(3, in_backward=steps)
 
 
+def _strided(run: Run) -> None:
+    run.gaussians.means.data = run.gaussians.means.data.T.contiguous().T
+    run.view(3, in_backward=run.optimiser.in_backward(NAMES))
+
+
 def _averaged(run: Run) -> None:
     Adam([Group({"means": run.gaussians.means}, ema=0.9)]).in_backward(["means"])
 
@@ -306,6 +311,7 @@ def _averaged(run: Run) -> None:
         (_another_rate, ValueError, "'shN' .* the same rates"),
         (_no_step_between, RuntimeError, r"call step\(\) first"),
         (_other_gaussians, ValueError, "another tensor than means"),
+        (_strided, ValueError, "means must be contiguous"),
         (_averaged, ValueError, "'means' has a buffer, average or working copy"),
     ],
 )
@@ -314,6 +320,13 @@ def test_what_would_be_another_step_is_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         wrong(Run(cuda_device))
+
+
+def test_compilation_is_refused(cuda_device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(cuda_device)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with pytest.raises(ValueError, match=r"project: in_backward is not for torch\.compile"):
+        run.view(3, in_backward=run.optimiser.in_backward(NAMES))
 
 
 def test_unknown_names_are_refused() -> None:
