@@ -8,6 +8,7 @@ from torch import Tensor
 
 from neural.cuda.adam_in_backward import ParameterStep
 from neural.optim import Adam
+from neural.train import splats_task
 from neural.train.splats_task import SplatsTask
 from tests import ball, splat_tasks
 
@@ -24,7 +25,7 @@ def trained(device: torch.device, strategy: str = "budget", **optim: Any) -> Spl
     config = splat_tasks.configured(
         model=MODEL, densify={"strategy": strategy, **REFINED}, optim={"lr_scale": 5.0, "coarse": 1, **optim}
     )
-    task = splat_tasks.task(ball.scene(n=6, size=(24, 18)), config, device)
+    task = splat_tasks.task(ball.scene(n=6, size=(20, 15)), config, device)
     for step in range(STEPS):
         task.step(step, STEPS)
     return task
@@ -71,7 +72,7 @@ def test_a_training_is_the_same(
 
 def test_a_stopped_training_goes_on_with_the_same_bits(cuda_device: torch.device, made: list[str]) -> None:
     config = splat_tasks.configured(model=MODEL, densify={"strategy": "budget", **REFINED}, optim={"coarse": 1})
-    scene = ball.scene(n=6, size=(24, 18))
+    scene = ball.scene(n=6, size=(20, 15))
     whole, again = (splat_tasks.task(scene, config, cuda_device) for _ in range(2))
     for step in range(STEPS):
         if step == 4:
@@ -88,6 +89,23 @@ def test_a_stopped_training_goes_on_with_the_same_bits(cuda_device: torch.device
 def test_several_views_are_summed_before_a_step(cuda_device: torch.device, made: list[str]) -> None:
     trained(cuda_device, views=2)
     assert not made
+
+
+@pytest.mark.parametrize(("most", "n_made"), [(1.0, 0), (0.0, 6)])
+def test_copies_of_the_few_in_view_are_stepped_by_the_optimiser(
+    most: float, n_made: int, cuda_device: torch.device, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever way is taken, those that are seen move and the others stay."""
+    monkeypatch.setattr(splats_task, "MOST_GATHERED_IN_BACKWARD", most)
+    config = splat_tasks.configured(
+        model={"max_gaussians": 4000, "sh_degree": 1}, densify={"strategy": "none"}, optim={"lazy": True, "coarse": 1}
+    )
+    task = splat_tasks.task(splat_tasks.scattered(n=6, size=(20, 15)), config, cuda_device)
+    before = task.gaussians.means.detach().clone()
+    seen = task.step(0, STEPS).extra["visible"]
+    assert len(made) == n_made
+    moved = int((task.gaussians.means != before).any(1).sum())
+    assert 0 < moved <= seen < 0.5 * len(before)
 
 
 def test_a_cpu_steps_after_the_backward_pass(made: list[str]) -> None:
