@@ -2,16 +2,12 @@
 // launched as 1-D blocks of 128.
 #include "adam_in_backward.cuh"
 #include "common/block_sums.cuh"
+#include "common/machine.cuh"
 #include "gaussian_color.cuh"
 
 using namespace neural;
 
 constexpr int kBasis = (DEGREE + 1) * (DEGREE + 1), kBlock = 128;
-
-struct Machine {
-    NEURAL_HD float sqrt(float v) const { return sqrtf(v); }
-    NEURAL_HD float choose(bool mask, float a, float b) const { return mask ? a : b; }
-};
 
 extern "C" __global__ void gaussian_color_forward(const float* means, const float* centre, const float* sh0,
                                                   const float* shN, i64 n, i64 n_coefficients, const float* opacities,

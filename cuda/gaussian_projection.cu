@@ -2,17 +2,10 @@
 // (0 perspective, 1 orthographic, 2 opencv, 3 fisheye); launched as 1-D blocks of 128.
 #include "adam_in_backward.cuh"
 #include "common/block_sums.cuh"
+#include "common/machine.cuh"
 #include "gaussian_unscented.cuh"
 
 using namespace neural;
-
-struct Machine {
-    NEURAL_HD float exp(float v) const { return expf(v); }
-    NEURAL_HD float log(float v) const { return logf(v); }
-    NEURAL_HD float sqrt(float v) const { return sqrtf(v); }
-    NEURAL_HD float clamp(float v, float low, float high) const { return v < low ? low : (v > high ? high : v); }
-    NEURAL_HD float choose(bool mask, float a, float b) const { return mask ? a : b; }
-};
 
 #if MODEL == 2
 typedef projection::Unscented<float, lens::OpenCV<float>, false> Form;
