@@ -157,7 +157,12 @@ def test_a_size_is_its_number_times_its_unit(number: int, unit: str, byte: str) 
         ("optim", {"means_final": float("nan")}, r"--optim\.means-final must be between"),
         ("optim", {"views": 0}, r"--optim\.views must be between 1"),
         ("optim", {"coarse": 3}, r"--optim\.coarse must be 1, 2, 4 or 8, got 3"),
-        ("optim", {"sh_every": 0}, r"--optim\.sh-every must be between 1"),
+        ("optim", {"sh_every": -1}, r"--optim\.sh-every must be between 0"),
+        (
+            "model",
+            {"init": "poins"},
+            r"--model\.init must be auto, points, random or a file that ends in \.ply.*'poins'",
+        ),
         ("run", {"steps": 5, "minutes": 1.0}, r"--steps and --minutes exclude each other"),
         ("run", {"steps": 0}, r"--steps must be between 1"),
     ],

@@ -18,10 +18,11 @@ from neural.render.splats import render_camera
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
 from neural.settings import nearest
-from neural.train import session
+from neural.train import session, splats_start
 from neural.train.exposure import Exposure
 from neural.train.splats_build import build_gaussians, points_of, reach
-from neural.train.splats_config import STATE_BYTES, SplatsConfig, resolve
+from neural.train.splats_config import STARTS, STATE_BYTES, SplatsConfig, resolve
+from neural.train.splats_start import Start
 from neural.train.splats_task import NEAR, SplatsTask
 from neural.train.trained import BACKGROUNDS, TrainedRun
 
@@ -144,9 +145,15 @@ def splats(
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, SplatRun.task)
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
+    start = None
+    if asked.model.init not in STARTS:
+        start = splats_start.read(Path(asked.model.init))
+        asked = replace(asked, model=replace(asked.model, init=str(start.path.resolve())))
+    n_points = 0 if scene.points is None else len(scene.points)
     resolved = resolve(
-        asked, session.choose_device(asked.run.device), n_points=0 if scene.points is None else len(scene.points),
+        asked, session.choose_device(asked.run.device), n_points=n_points if start is None else start.count,
         shorter_side=int(scene.cameras.sizes.min()), background=scene.background,
+        start=None if start is None else start.kind, antialiased=start is not None and start.antialiased,
     )  # fmt: skip
     if resolved.model.init == "points":
         points_of(scene)  # before a run begins
@@ -155,9 +162,9 @@ def splats(
     device = torch.device(resolved.run.device)
     return session.train(
         scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
-        build=lambda: SplatsTask(build_gaussians(resolved, scene, origin), origin, scene, resolved, device),
+        build=lambda: SplatsTask(build_gaussians(resolved, scene, origin, start), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
-        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved)}",
+        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start)}",
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -179,14 +186,26 @@ def load_splats(
     return SplatRun(folder, capture, config, gaussians.to(place), capture.aabb.mean(0))
 
 
-def _chosen(config: SplatsConfig) -> str:
+def _chosen(config: SplatsConfig, start: Start | None) -> str:
     """The values that were chosen, in one line."""
     model, optim = config.model, config.optim
     most = model.max_gaussians or 0
     memory = most * STATE_BYTES[model.sh_degree]
     source = "the points" if model.init == "points" else "chance"
+    if start is not None:
+        source = _source(start, model.init_gaussians or 0)
     return (
         f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({memory / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
         f"their size, background {config.run.background}"
     )
+
+
+def _source(start: Start, n: int) -> str:
+    """What of a file is started from."""
+    if start.kind == "mesh":
+        return f"the surface of {start.path.name}"
+    if start.count <= n:
+        return f"{start.path.name}"
+    which = "the most visible" if start.kind == "splats" else "a random choice"
+    return f"{start.path.name} ({which} of its {start.count:,}; --model.max-gaussians or --model.init-gaussians cut it)"

@@ -309,8 +309,10 @@ class SplatsTask:
 
     def _degree(self, step: int, steps: int | None) -> int:
         """Of the spherical harmonics that are learnt by now."""
-        every = self.config.optim.sh_every or min(1000, max(1, (steps or UNKNOWN_STEPS) // 15))
-        return min(self.gaussians.sh_degree, step // every)
+        every = self.config.optim.sh_every
+        if every is None:
+            every = min(1000, max(1, (steps or UNKNOWN_STEPS) // 15))
+        return min(self.gaussians.sh_degree, step // every) if every else self.gaussians.sh_degree
 
     def _background(self, step: int) -> Float[Tensor, "3"]:
         if self._views.transparent and self.config.optim.random_background:
