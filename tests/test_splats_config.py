@@ -58,6 +58,12 @@ def test_small_photographs_are_not_made_smaller(side: int, coarse: int) -> None:
     assert resolve(SplatsConfig(), "cpu", shorter_side=side).optim.coarse == coarse
 
 
+@pytest.mark.parametrize(("side", "coarse"), [(1, 1), (2, 2), (7, 4), (8, 8)])
+def test_photographs_keep_a_pixel_however_coarse_they_are_asked_for(side: int, coarse: int) -> None:
+    asked = SplatsConfig(optim=SplatOptimConfig(coarse=8))
+    assert resolve(asked, "cpu", shorter_side=side).optim.coarse == coarse
+
+
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_a_target_is_as_many_gaussians_as_fit_into_the_file(degree: int) -> None:
     most = resolve(model(target="1MB", sh_degree=degree), "cpu").model.max_gaussians

@@ -71,6 +71,15 @@ class Splatted(NamedTuple):
     projected: Projected
 
 
+def project_to(gaussians: Gaussians, view: View) -> Projected:
+    """Gaussians in the image of a camera; differentiable in all of their parameters and in the view."""
+    return project(
+        gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits, view.w2c, view.intrinsics,
+        view.size, near=view.near, antialiased=gaussians.antialiased, model=view.model, distortion=view.distortion,
+        fold=view.fold,
+    )  # fmt: skip
+
+
 def splat(
     gaussians: Gaussians,
     view: View,
@@ -90,11 +99,7 @@ def splat(
         with_depth: Blend depths too.
         absolute: See `neural.cuda.gaussian_blend.blend`.
     """
-    projected = project(
-        gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits, view.w2c, view.intrinsics,
-        view.size, near=view.near, antialiased=gaussians.antialiased, model=view.model, distortion=view.distortion,
-        fold=view.fold,
-    )  # fmt: skip
+    projected = project_to(gaussians, view)
     centre = -(view.w2c[:3, :3].T @ view.w2c[:3, 3]).to(gaussians.means)
     features = gaussian_color(
         gaussians.means, centre, gaussians.sh0, gaussians.shN, gaussians.sh_degree if degree is None else degree,

@@ -14,6 +14,7 @@ from neural.densify.mcmc import MCMC
 from neural.densify.strategy import Strategy
 from neural.errors import SceneFormatError
 from neural.gaussians.model import Gaussians
+from neural.render.splats import View, project_to
 from neural.scenes.capture import Points
 from neural.scenes.files.splats import SH_COUNTS
 from neural.scenes.scene import Scene
@@ -23,6 +24,7 @@ from neural.train.splats_config import SplatsConfig
 from neural.train.splats_start import Start
 
 INIT_STREAM = 10
+NEAR = 0.01  # of the scene's extent
 SKY_DISTANCE = 10.0  # times the farthest thing
 SKY_OPACITY = 0.5
 
@@ -33,15 +35,43 @@ def reach(scene: Scene) -> float:
     return scene.extent if scene.extent > 1e-3 * box else box
 
 
+def count_points(scene: Scene) -> int:
+    """How many points there are to start from; none where all are in one place."""
+    return len(scene.points) if scene.points is not None and scene.points.apart else 0
+
+
 def points_of(scene: Scene) -> Points:
     """The points to start from.
 
     Raises:
-        SceneFormatError: The capture has fewer than two.
+        SceneFormatError: The capture has fewer than two, or all in one place.
     """
-    if scene.points is None or len(scene.points) < 2:
+    if scene.points is None or not scene.points.apart:
         raise SceneFormatError(scene.path or scene.name, "no points to start from; use --model.init random")
     return scene.points
+
+
+@torch.no_grad()
+def refuse_unseen(gaussians: Gaussians, scene: Scene, origin: Float[Tensor, "3"]) -> None:
+    """Raises unless a training camera sees something: of what none sees nothing is ever learnt.
+
+    Args:
+        gaussians: Of the first step.
+        scene: The capture.
+        origin: What they are relative to.
+
+    Raises:
+        SceneFormatError: None does.
+    """
+    cameras = scene.cameras.relative_to(origin)
+    for index in scene.splits["train"]:
+        if bool((project_to(gaussians, View.of(cameras, index, NEAR * reach(scene))).opacities > 0).any()):
+            return
+    raise SceneFormatError(
+        scene.path or scene.name,
+        f"none of the {len(scene.splits['train'])} training cameras sees any of the {gaussians.n} Gaussians of the "
+        "start; check the axes of the poses (`neural info` shows the box), or start elsewhere with --model.init",
+    )
 
 
 def build_gaussians(

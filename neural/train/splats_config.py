@@ -194,6 +194,8 @@ def resolve(
         coarse = 1
         while start != "splats" and device == "cpu" and coarse < 2 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
             coarse *= 2
+    while coarse > max(1, shorter_side):  # photographs keep a pixel
+        coarse //= 2
     scale = optim.lr_scale
     if scale is None:
         scale = 2.5 if device == "cpu" else 1.0

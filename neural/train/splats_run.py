@@ -1,6 +1,7 @@
 """Gaussian splats from the outside: train a scene, take a run up again, score it, render it, write its file."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -20,10 +21,11 @@ from neural.scenes.scene import Scene
 from neural.settings import nearest
 from neural.train import session, splats_start
 from neural.train.exposure import Exposure
-from neural.train.splats_build import build_gaussians, points_of, reach
+from neural.train.sparse_depth import require_observations
+from neural.train.splats_build import NEAR, build_gaussians, count_points, points_of, reach, refuse_unseen
 from neural.train.splats_config import STARTS, STATE_BYTES, SplatsConfig, resolve
 from neural.train.splats_start import Start
-from neural.train.splats_task import NEAR, SplatsTask
+from neural.train.splats_task import SplatsTask
 from neural.train.trained import BACKGROUNDS, TrainedRun
 
 _NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh0", "shN")
@@ -149,20 +151,24 @@ def splats(
     if asked.model.init not in STARTS:
         start = splats_start.read(Path(asked.model.init))
         asked = replace(asked, model=replace(asked.model, init=str(start.path.resolve())))
-    n_points = 0 if scene.points is None else len(scene.points)
     resolved = resolve(
-        asked, session.choose_device(asked.run.device), n_points=n_points if start is None else start.count,
+        asked, session.choose_device(asked.run.device),
+        n_points=count_points(scene) if start is None else start.count,
         shorter_side=int(scene.cameras.sizes.min()), background=scene.background,
         start=None if start is None else start.kind, antialiased=start is not None and start.antialiased,
     )  # fmt: skip
-    if resolved.model.init == "points":
-        points_of(scene)  # before a run begins
+    if resolved.model.init == "points":  # all of this before a run begins
+        points_of(scene)
+    if resolved.optim.depth > 0:
+        require_observations(scene)
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
     device = torch.device(resolved.run.device)
+    made = cache(lambda: build_gaussians(resolved, scene, origin, start))
     return session.train(
         scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
-        build=lambda: SplatsTask(build_gaussians(resolved, scene, origin, start), origin, scene, resolved, device),
+        check=lambda: refuse_unseen(made(), scene, origin),
+        build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
         announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start)}",
         overwrite=overwrite, progress=progress,

@@ -76,7 +76,7 @@ def read(path: Path) -> Start:
         row = int(strange.argmax())
         place = points.xyz[row].tolist()
         raise SceneFormatError(path, f"point {row} is at {place} ({strange.sum()} such); remove them")
-    if len(points) < 2 or not np.ptp(points.xyz, axis=0).any():
+    if not points.apart:
         raise SceneFormatError(
             path, f"has {len(points)} points in one place, expected two places or more to start from"
         )

@@ -30,13 +30,12 @@ from neural.train.pose_refinement import PoseRefinement
 from neural.train.radiance_task import VALIDATION_STREAM, load_values
 from neural.train.schedules import exponential
 from neural.train.sparse_depth import SparseDepth
-from neural.train.splats_build import build_strategy, reach
+from neural.train.splats_build import NEAR, build_strategy, reach
 from neural.train.splats_config import SplatsConfig
 from neural.train.trained import BACKGROUNDS, photograph
 from neural.train.views import Photograph, Views
 
 DENSIFY_STREAM = 13
-NEAR = 0.01  # of the scene's extent
 SORT_EVERY = 1000  # steps between two sorts into Morton order
 LEAST_CLUSTERS = 16  # a smaller scene is looked at as a whole
 MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of them

@@ -72,6 +72,8 @@ def read_points(path: Path) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarra
             rgb = np.stack([vertices[c] for c in (red, green, blue)], axis=-1)
             if rgb.dtype.kind == "f":  # colours as fractions
                 rgb = np.nan_to_num(rgb) * 255 + 0.5
+            elif rgb.dtype.itemsize == 2 and rgb.max(initial=0) > 255:
+                rgb = rgb // 257
             return xyz, rgb.clip(0, 255).astype(np.uint8)
     return xyz, np.full(xyz.shape, 128, dtype=np.uint8)
 
@@ -108,11 +110,13 @@ def read(path: Path, element: str) -> np.ndarray:
         SceneFormatError: Not a PLY file, the element is missing, or the file is shorter than its header says.
     """
     data = _bytes(path)
-    form, current, start = _find(path, data, element)
+    form, current, start, last = _find(path, data, element)
     if any(p.count_type for p in current.properties):
         raise SceneFormatError(path, f"element {element} has list properties; write plain numbers")
-    rows = (_ascii if form == "ascii" else _binary)(path, data, start, current, form, True)[0]
+    rows, end = (_ascii if form == "ascii" else _binary)(path, data, start, current, form, True)
     assert rows is not None
+    if last:
+        _refuse_rest(path, data, end, current)
     return rows
 
 
@@ -131,14 +135,19 @@ def read_lists(path: Path, element: str, names: Sequence[str]) -> tuple[Int64[np
         SceneFormatError: As `read`, or the element has no such property.
     """
     data = _bytes(path)
-    form, current, start = _find(path, data, element)
+    form, current, start, last = _find(path, data, element)
     lists = [p.name for p in current.properties if p.count_type and p.type[0] in "iu"]
     name = next((name for name in names if name in lists), None)
     if name is None:
         raise SceneFormatError(path, f"element {element} has the lists {lists}, expected {' or '.join(names)}")
     if form == "ascii":
-        return _ascii_lists(path, _lines(path, data, start, current)[0], current, name)
-    return _binary_lists(path, data, start, current, form, name)
+        lines, end = _lines(path, data, start, current)
+        counts, values = _ascii_lists(path, lines, current, name)
+    else:
+        counts, values, end = _binary_lists(path, data, start, current, form, name)
+    if last:
+        _refuse_rest(path, data, end, current)
+    return counts, values
 
 
 def read_layout(path: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
@@ -161,12 +170,12 @@ def read_comments(path: Path) -> list[str]:
     return [line.strip().removeprefix("comment").strip() for line in lines if line.split()[:1] == ["comment"]]
 
 
-def _find(path: Path, data: bytes, element: str) -> tuple[str, _Element, int]:
-    """The format, an element, and where its rows begin."""
+def _find(path: Path, data: bytes, element: str) -> tuple[str, _Element, int, bool]:
+    """The format, an element, where its rows begin, and whether nothing comes after it."""
     form, elements, start = _header(path, data)
     for current in elements:
         if current.name == element:
-            return form, current, start
+            return form, current, start, current is elements[-1]
         _, start = (_ascii if form == "ascii" else _binary)(path, data, start, current, form, False)
     raise SceneFormatError(path, f"has elements {[e.name for e in elements]}, expected {element}")
 
@@ -294,7 +303,8 @@ def _lines(path: Path, data: bytes, start: int, element: _Element) -> tuple[list
 
 def _binary_lists(
     path: Path, data: bytes, start: int, element: _Element, form: str, name: str
-) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "M"]]:
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "M"], int]:
+    """How long lists are, what they hold, and where the next element begins."""
     order = _ORDERS[form]
     counts = np.empty(element.count if element.count <= len(data) - start else 0, np.int64)
     if len(counts) < element.count:  # a list takes a byte at least
@@ -329,7 +339,7 @@ def _binary_lists(
         counts[row : row + run] = dtype[name].shape[0]
         parts.append(rows[name][:run].astype(np.int64).ravel())
         row, start, ahead = row + run, start + run * dtype.itemsize, 4 * ahead if run == most else _AHEAD
-    return counts, np.concatenate([np.zeros(0, np.int64), *parts])
+    return counts, np.concatenate([np.zeros(0, np.int64), *parts]), start
 
 
 def _ascii_lists(
@@ -357,6 +367,16 @@ def _ascii_lists(
         return np.array(counts, np.int64), np.array(values, np.int64)
     except OverflowError:
         raise SceneFormatError(path, f"element {element.name} holds a number beyond 64 bits") from None
+
+
+def _refuse_rest(path: Path, data: bytes, end: int, element: _Element) -> None:
+    """Raises if the file goes on behind its last element as if that had more rows."""
+    if len(data[end:].strip(b"\0 \t\r\n")) > 2 * len(element.properties):  # more than a stray mark or two
+        raise SceneFormatError(
+            path,
+            f"goes on for {len(data) - end} bytes after the {element.count} rows that its header claims for element "
+            f"{element.name}; the count is wrong, write the file again",
+        )
 
 
 def _short(path: Path, element: _Element, found: int) -> SceneFormatError:

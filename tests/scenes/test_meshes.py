@@ -51,6 +51,11 @@ def _ply(form: str, colors: bool = True, name: str = "vertex_indices", count: st
     return "\n".join(header).encode() + body + struct.pack(f"{order}i", 0)
 
 
+def _without_edges(form: str) -> bytes:
+    data = _ply(form).replace(b"element edge 1\nproperty int vertex1\n", b"")
+    return data.removesuffix(b"\n0") if form == "ascii" else data[:-4]
+
+
 def _check(read: Mesh, colors: bool) -> None:
     np.testing.assert_array_equal(read.vertices, CORNERS)
     np.testing.assert_array_equal(read.faces, TRIANGLES)
@@ -139,6 +144,8 @@ def test_faults_of_a_ply_are_named(tmp_path: Path) -> None:
     for data, message in (
         (whole[:-30], "element face claims 8 rows but the file holds only 7"),
         (whole.replace(b"face 8", b"face 999999999999"), "claims 999999999999 rows"),
+        (_without_edges("ascii").replace(b"face 8", b"face 6"), r"goes on .* after the 6 rows .* element face"),
+        (_without_edges("binary_big_endian").replace(b"face 8", b"face 7"), r"goes on for 27 bytes after the 7 rows"),
         (
             whole.replace(b"vertex_indices", b"corner_indices"),
             r"the lists \['corner_indices'\], expected vertex_indices",
