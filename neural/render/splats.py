@@ -13,6 +13,7 @@ from neural.cuda.gaussian_blend import blend
 from neural.cuda.gaussian_color import gaussian_color
 from neural.cuda.gaussian_projection import Model, Projected, project
 from neural.cuda.gaussian_tiles import intersect
+from neural.gaussians.lens_view import LensBounds
 from neural.gaussians.model import Gaussians
 from neural.rays import image_rays
 from neural.render.rendering import Rendering
@@ -53,6 +54,13 @@ class View(NamedTuple):
             _PROJECTIONS[CAMERA_MODELS[kind]] if bent else "perspective", lens.to(cameras.c2w) if bent else None,
             lenses.fold(lens, kind) if bent else math.inf,
         )  # fmt: skip
+
+    def bounds(self) -> LensBounds | None:
+        """What culling must know of the lens; None for a pinhole."""
+        if self.model not in ("opencv", "fisheye"):
+            return None
+        assert self.distortion is not None
+        return LensBounds.of(self.model, self.distortion, self.fold, self.intrinsics, self.size)
 
 
 class Splatted(NamedTuple):

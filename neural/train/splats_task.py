@@ -137,13 +137,15 @@ class SplatsTask:
     def _in_view(self, views: list[View]) -> Bool[Tensor, "G"] | None:
         """Clusters that a step must look at; None for all, where leaving some out would save little."""
         optim = self.config.optim
-        if not optim.lazy or self._clusters.count < LEAST_CLUSTERS or any(v.model != "perspective" for v in views):
+        if not optim.lazy or self._clusters.count < LEAST_CLUSTERS:
             return None
         scale = (optim.lr_scale or 1.0) * math.sqrt(optim.views)
         rates = optim.means_lr * self.extent * scale, optim.scales_lr * scale
         chosen = torch.zeros(self._clusters.count, dtype=torch.bool, device=self.device)
         for view in views:
-            chosen |= self._clusters.in_view(view.w2c.detach(), view.intrinsics, view.size, view.near, *rates)
+            chosen |= self._clusters.in_view(
+                view.w2c.detach(), view.intrinsics, view.size, view.near, *rates, lens=view.bounds()
+            )
         return chosen if 0 < int(chosen.sum()) < MOST_GATHERED * len(chosen) else None
 
     def _view(
