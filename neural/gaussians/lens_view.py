@@ -100,8 +100,8 @@ def _bounds(
     inner[: top + 1] = smallest[: top + 1].flip(0).cummin(0).values.flip(0)
     outer[top:] = smallest[top:].cummin(0).values
     sure = blind < math.pi / 2 and end > blind - 10 * _SHIFT
-    rising = (values.cummax(0).values for values in (slope, bend))
-    return LensBounds(kind, lens, intrinsics, size, end, blind, sure, *rising, inner, outer)
+    slope, bend = slope.cummax(0).values, bend.cummax(0).values
+    return LensBounds(kind, lens, intrinsics, size, end, blind, sure, slope, bend, inner, outer)
 
 
 @lru_cache(maxsize=64)
