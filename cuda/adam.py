@@ -104,6 +104,15 @@ def adam(
         _step(*arguments)
 
 
+def rates(rule: AdamRule, step: int, lazy: bool) -> tuple[float, ...]:
+    """The first eleven of `adam::Settings` (adam.cuh), as all kernels that step take them."""
+    lr, (beta1, beta2) = rule.lr, rule.betas
+    return (
+        lr if lazy else lr / (1 - beta1**step), 1.0 if lazy else (1 - beta2**step) ** -0.5,
+        beta1, 1 - beta1, _log(beta1), beta2, 1 - beta2, _log(beta2), rule.eps, rule.l2, 1 - lr * rule.weight_decay,
+    )  # fmt: skip
+
+
 def settle(param: Float[Tensor, "N ..."], state: AdamState, rule: AdamRule, step: int) -> None:
     """Brings a lazy average up to `step` in every row: a row that was skipped k times moves as k dense steps would.
 
@@ -160,11 +169,8 @@ def _step(
         return
     lazy = row_steps is not None
     rows = param.shape[0] if lazy else n
-    settings = (
-        lr if lazy else lr / (1 - beta1**step), 1.0 if lazy else (1 - beta2**step) ** -0.5,
-        beta1, 1 - beta1, _log(beta1), beta2, 1 - beta2, _log(beta2), eps, l2, 1 - lr * weight_decay, grad_scale,
-        ema_decay, 1 - ema_decay, _log(ema_decay),
-    )  # fmt: skip
+    rule = AdamRule(lr, (beta1, beta2), eps, l2, weight_decay)
+    settings = *rates(rule, step, lazy), grad_scale, ema_decay, 1 - ema_decay, _log(ema_decay)
     kind = 0 if working_copy is None else _COPY_KINDS[working_copy.dtype]
     if backend == "cpu":
         pointer = checks.pointer

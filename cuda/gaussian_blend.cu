@@ -7,6 +7,7 @@ using namespace neural;
 using namespace neural::walking;
 
 constexpr int kChannels = CHANNELS, kRoom = CHANNELS > 0 ? CHANNELS : 1;
+constexpr int kFeatures = Gaussian::kFeatures;
 constexpr int kMoments = 8, kSlot = kMoments + CHANNELS; // floats: moments of v, absolute sums, dL/d features
 
 extern "C" __global__ void gaussian_blend_pack(const float* means2d, i64 m_n, i64 m_k, const float* conics, i64 c_n,
@@ -20,7 +21,7 @@ extern "C" __global__ void gaussian_blend_pack(const float* means2d, i64 m_n, i6
     record[0] = means2d[i * m_n], record[1] = means2d[i * m_n + m_k];
     record[2] = a, record[3] = b, record[4] = c, record[5] = log2f(opacities[i]);
     record[6] = -0.5f * b / a, record[7] = -0.5f * b / c;
-    for (int k = 0; k < kChannels; ++k) record[kGeometry + k] = features[i * f_n + k * f_k];
+    for (int k = 0; k < kChannels; ++k) record[kFeatures + k] = features[i * f_n + k * f_k];
 }
 
 extern "C" __global__ void gaussian_blend_forward(const float* records, i64 stride, const float* background,
@@ -28,12 +29,11 @@ extern "C" __global__ void gaussian_blend_forward(const float* records, i64 stri
                                                   float* colors, float* alphas, float* left_over) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float sums[kRoom] = {};
-    const float left = walk_tile({records, stride, offsets, gaussians}, tile, thread, pixel, [](i64, float) {},
-                                 [&](const float* record, const Layer& found) {
-        if (!found.kept) return;
-        for (int k = 0; k < kChannels; ++k) sums[k] += found.weight * record[kGeometry + k];
+    const float left = walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel,
+                                           [](i64, float) {}, [&](const float* record, const Gaussian::Found& found) {
+        for (int k = 0; k < kChannels; ++k) sums[k] += found.weight * record[kFeatures + k];
     });
     if (!pixel.inside) return;
     for (int k = 0; k < kChannels; ++k)
@@ -50,7 +50,7 @@ extern "C" __global__ void gaussian_blend_states(const float* records, i64 strid
                                                  const float* grad_alphas, const i64* firsts, float* states) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float g[kRoom] = {}, behind = 0.0f;
     if (pixel.inside) {
         if (grad_alphas) behind = -grad_alphas[pixel.at] * left_over[pixel.at];
@@ -59,13 +59,13 @@ extern "C" __global__ void gaussian_blend_states(const float* records, i64 strid
             behind += g[k] * colors[k * width * height + pixel.at];
         }
     }
-    walk_tile({records, stride, offsets, gaussians}, tile, thread, pixel, [&](i64 pair, float left) {
+    walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel, [&](i64 pair, float left) {
         if (pair % kBucket) return;
         float* state = states + (firsts[tile] + pair / kBucket) * 2 * kPixels + thread;
         state[0] = left, state[kPixels] = behind;
-    }, [&](const float* record, const Layer& found) {
+    }, [&](const float* record, const Gaussian::Found& found) {
         float own = 0.0f;
-        for (int k = 0; k < kChannels; ++k) own += g[k] * record[kGeometry + k];
+        for (int k = 0; k < kChannels; ++k) own += g[k] * record[kFeatures + k];
         behind -= found.weight * own;
     });
 }
@@ -82,11 +82,9 @@ extern "C" __global__ void gaussian_blend_backward(const float* records, i64 str
     const Place place({records, stride, offsets, gaussians}, buckets, bucket, lane);
     const float* record = place.valid ? records + gaussians[place.pair] * stride : nullptr;
     float features[kRoom] = {}, grads[kRoom] = {}, q[kMoments] = {};
-    for (int k = 0; k < kChannels && place.valid; ++k) features[k] = record[kGeometry + k];
-    const float a = place.valid ? record[2] : 0.0f, b = place.valid ? record[3] : 0.0f;
-    const float c = place.valid ? record[4] : 0.0f;
-    walk_bucket(buckets, bucket, place, lane, record, width, height,
-                [&](const Pixel& pixel, const Layer& found, float& behind) {
+    for (int k = 0; k < kChannels && place.valid; ++k) features[k] = record[kFeatures + k];
+    walk_bucket<Gaussian>(buckets, bucket, place, lane, record, width, height,
+                          [&](const Pixel& pixel, const float* geometry, const Gaussian::Found& found, float& behind) {
         float own = 0.0f;
         for (int k = 0; k < kChannels && grad_colors; ++k) {
             const float g = grad_colors[k * width * height + pixel.at];
@@ -96,7 +94,7 @@ extern "C" __global__ void gaussian_blend_backward(const float* records, i64 str
         behind -= found.weight * own;
         if (found.alpha > blending::kMaxAlpha) return;
         const float v = blending::slope(found.weight, found.alpha, own, behind, 1.0f / (1.0f - found.alpha));
-        const float x = v * found.dx, y = v * found.dy;
+        const float a = geometry[2], b = geometry[3], c = geometry[4], x = v * found.dx, y = v * found.dy;
         q[0] += v, q[1] += x, q[2] += y;
         q[3] += x * found.dx, q[4] += x * found.dy, q[5] += y * found.dy;
         q[6] += fabsf(2.0f * a * x + b * y), q[7] += fabsf(b * x + 2.0f * c * y);

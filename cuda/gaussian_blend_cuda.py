@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from neural.cuda import checks, jit
+from neural.cuda.gaussian_walk import BUCKET, THREADS, all_pixels, buckets
 
-_THREADS = 256  # a tile's pixels
-_BUCKET = 32  # pairs that a warp takes in backward
 _MOMENTS = 8  # of a slot, before the features
 
 
@@ -27,9 +26,9 @@ def forward(
     """Fills colors [C, H, W], alphas and left."""
     channels, height, width = colors.shape
     jit.launch(
-        "gaussian_blend", "gaussian_blend_forward", {"CHANNELS": channels}, _all_pixels(offsets),
+        "gaussian_blend", "gaussian_blend_forward", {"CHANNELS": channels}, all_pixels(offsets),
         (records, records.shape[1], background, offsets, gaussians, width, height, colors, alphas, left),
-        block=_THREADS,
+        block=THREADS,
     )  # fmt: skip
 
 
@@ -41,15 +40,15 @@ def backward(
     offsets, gaussians, starts, slots = pairs
     channels, height, width = colors.shape
     n, stride, defines = records.shape[0], records.shape[1], {"CHANNELS": channels}
-    firsts, tiles, states = _buckets(offsets, gaussians)
+    firsts, tiles, states = buckets(offsets, gaussians)
     sums = records.new_empty(len(gaussians), _MOMENTS + channels)
     jit.launch(
-        "gaussian_blend", "gaussian_blend_states", defines, _all_pixels(offsets),
+        "gaussian_blend", "gaussian_blend_states", defines, all_pixels(offsets),
         (records, stride, offsets, gaussians, width, height, colors, left, *upstream, firsts, states),
-        block=_THREADS,
+        block=THREADS,
     )  # fmt: skip
     jit.launch(
-        "gaussian_blend", "gaussian_blend_backward", defines, len(tiles) * _BUCKET,
+        "gaussian_blend", "gaussian_blend_backward", defines, len(tiles) * BUCKET,
         (records, stride, offsets, gaussians, slots, width, height, upstream[0], firsts, tiles, states,
          len(firsts), len(tiles), sums),
     )  # fmt: skip
@@ -62,15 +61,15 @@ def contributions(records: Tensor, pairs: list[Tensor], width: int, height: int,
     """Fills counts and sums, per Gaussian."""
     offsets, gaussians, starts, slots = pairs
     n, stride = records.shape
-    firsts, tiles, states = _buckets(offsets, gaussians)
+    firsts, tiles, states = buckets(offsets, gaussians)
     pixels, weights = torch.empty_like(gaussians), records.new_empty(len(gaussians))
     jit.launch(
-        "gaussian_measures", "gaussian_measures_states", {}, _all_pixels(offsets),
+        "gaussian_measures", "gaussian_measures_states", {}, all_pixels(offsets),
         (records, stride, offsets, gaussians, width, height, firsts, states),
-        block=_THREADS,
+        block=THREADS,
     )  # fmt: skip
     jit.launch(
-        "gaussian_measures", "gaussian_contributions", {}, len(tiles) * _BUCKET,
+        "gaussian_measures", "gaussian_contributions", {}, len(tiles) * BUCKET,
         (records, stride, offsets, gaussians, slots, width, height, firsts, tiles, states, len(firsts), len(tiles),
          pixels, weights),
     )  # fmt: skip
@@ -81,21 +80,7 @@ def median_depth(records: Tensor, offsets: Tensor, gaussians: Tensor, depth: Ten
     """Fills depth [H, W]."""
     height, width = depth.shape
     jit.launch(
-        "gaussian_measures", "gaussian_median_depth", {}, _all_pixels(offsets),
+        "gaussian_measures", "gaussian_median_depth", {}, all_pixels(offsets),
         (records, records.shape[1], offsets, gaussians, width, height, depth),
-        block=_THREADS,
+        block=THREADS,
     )  # fmt: skip
-
-
-def _all_pixels(offsets: Tensor) -> int:
-    return (len(offsets) - 1) * _THREADS
-
-
-def _buckets(offsets: Tensor, gaussians: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """First bucket of each tile; tile of each bucket, where there may be more than are needed; empty states."""
-    n_tiles = len(offsets) - 1
-    counts = (offsets.diff() + (_BUCKET - 1)) // _BUCKET
-    ends = counts.cumsum(0)
-    most = len(gaussians) // _BUCKET + n_tiles  # no need to wait for the number itself
-    tiles = torch.searchsorted(ends, torch.arange(most, device=ends.device), right=True, out_int32=True)
-    return ends - counts, tiles, torch.zeros(most, 2, _THREADS, device=ends.device)

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cuda import checks, jit, library
+from neural.cuda import adam_in_backward, checks, jit, library
+from neural.cuda.adam_in_backward import BackwardSteps, Steps
 from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_color as reference
@@ -23,6 +24,7 @@ def gaussian_color(
     degree: int,
     *,
     opacities: Float[Tensor, "N"] | None = None,
+    in_backward: BackwardSteps | None = None,
 ) -> Float[Tensor, "N 3"]:
     """max(0, 0.5 + sum over k of Y_k(d) sh_k), d the unit direction from the camera to the Gaussian.
 
@@ -34,13 +36,16 @@ def gaussian_color(
         degree: Up to which coefficients count, 0 to 3; K may hold more, whose gradient is 0.
         opacities: Gaussians with 0 here are skipped: their colour and gradients are 0, and a run of them costs next to
             nothing. It has no gradient.
+        in_backward: Steps of `sh0` and `shN` that the backward pass makes, in place of giving their gradients.
 
     Returns:
         sRGB, 0 or more (0 where a channel is not finite); the transposed view of [3, N]. Differentiable once with
         respect to `means`, `centre`, `sh0` and `shN`; the sum for `centre` does not depend on the number of threads.
 
     Raises:
-        TypeError, ValueError: A wrong dtype, shape or device, or a degree beyond K.
+        TypeError, ValueError: A wrong dtype, shape or device, a degree beyond K, or `in_backward` of other tensors or
+            inside torch.compile.
+        RuntimeError: In the backward pass: steps of `in_backward` that have been made.
 
     Source: Kerbl et al. 2023, arXiv:2308.04079, section 4.
     """
@@ -57,28 +62,31 @@ def gaussian_color(
             "gaussian_color: degree must be 0 to 3, and shN hold 0, 3, 8 or 15 coefficients, at least "
             f"(degree + 1)^2 - 1 of them; got degree {degree} with {coefficients}"
         )
+    steps: Steps = {}
+    if in_backward is not None:
+        steps, means = in_backward.of("gaussian_color", sh0=sh0, shN=shN), in_backward.reading(means)
     tensors = (means, centre, sh0, shN)
     if torch.compiler.is_compiling():
         return torch.ops.neural.gaussian_color(*tensors, opacities, degree)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return _Color.apply(*tensors, opacities, degree)
+        return _Color.apply(*tensors, opacities, degree, steps)
     return _forward(*tensors, opacities, degree)
 
 
 class _Color(Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        colors = _forward(*inputs)
-        means, centre, _, shN, opacities, degree = inputs
+        means, centre, sh0, shN, opacities, degree, steps = inputs
+        colors = _forward(means, centre, sh0, shN, opacities, degree)
         ctx.save_for_backward(means, centre, shN, opacities, colors)
-        ctx.degree = degree
+        ctx.degree, ctx.steps = degree, steps
         return colors
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        arguments: tuple[Any, ...] = (grad, *ctx.saved_tensors, ctx.degree, *ctx.needs_input_grad[1:4:2])
-        return *_backward(*arguments), None, None
+        arguments: tuple[Any, ...] = (grad, *ctx.saved_tensors, ctx.degree, *ctx.needs_input_grad[1:4:2], ctx.steps)
+        return *_backward(*arguments), None, None, None
 
 
 def _forward(
@@ -116,12 +124,16 @@ def _backward(
     degree: int,
     for_centre: bool = True,
     for_shN: bool = True,
+    steps: Steps | None = None,
 ) -> tuple[Tensor | None, ...]:
     backend = checks.backend(means)
     if backend == "reference":
         return reference.backward(grad, means, centre, shN, opacities, colors, degree)
     n = means.shape[0]
-    grad_means, grad_sh0 = means.new_empty(n, 3), means.new_empty(n, 3)
+    steps = steps or {"sh0": None, "shN": None}
+    adam_in_backward.begin("gaussian_color", steps)
+    grad_means, grad_sh0 = means.new_empty(n, 3), means.new_empty(n, 3) if steps["sh0"] is None else None
+    for_shN = for_shN and steps["shN"] is None
     grad_shN = torch.empty_like(shN, memory_format=torch.contiguous_format) if for_shN else None
     grad_centre = means.new_zeros(3) if for_centre else None
     source, stride_n, stride_k = checks.rows(grad)
@@ -130,17 +142,18 @@ def _backward(
     if backend == "cpu":
         lib.gaussian_color_backward(
             means.data_ptr(), centre.data_ptr(), shN.data_ptr(), n, shN.shape[1], degree, checks.pointer(opacities),
-            colors.data_ptr(), source.data_ptr(), stride_n, stride_k, grad_means.data_ptr(), grad_sh0.data_ptr(),
-            checks.pointer(grad_shN), checks.pointer(grad_centre), threads(),
+            colors.data_ptr(), source.data_ptr(), stride_n, stride_k, grad_means.data_ptr(),
+            checks.pointer(grad_sh0), checks.pointer(grad_shN), checks.pointer(grad_centre), threads(),
         )  # fmt: skip
     elif n > 0:
         blocks = means.new_empty(-(-n // _BLOCK), 3) if for_centre else None
         jit.launch(
             "gaussian_color", "gaussian_color_backward", {"DEGREE": degree}, n,
             (means, centre, shN, n, shN.shape[1], opacities, colors, source, stride_n, stride_k,
-             grad_means, grad_sh0, grad_shN, blocks),
+             grad_means, grad_sh0, grad_shN, blocks, *adam_in_backward.arguments(steps)),
             block=_BLOCK,
         )  # fmt: skip
+        adam_in_backward.finish(steps)
         if blocks is not None:
             grad_centre = -blocks.sum(dim=0, dtype=torch.float64).float()
     return grad_means, grad_centre, grad_sh0, grad_shN

@@ -10,10 +10,10 @@ extern "C" __global__ void gaussian_measures_states(const float* records, i64 st
                                                     float* states) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
-    walk_tile({records, stride, offsets, gaussians}, tile, thread, pixel, [&](i64 pair, float left) {
+    const Pixel pixel({tile, width}, thread, width, height);
+    walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel, [&](i64 pair, float left) {
         if (pair % kBucket == 0) states[(firsts[tile] + pair / kBucket) * 2 * kPixels + thread] = left;
-    }, [](const float*, const Layer&) {});
+    }, [](const float*, const Gaussian::Found&) {});
 }
 
 // Leaves pixels [P] and sums [P] of each pair at its slot; a warp per bucket.
@@ -29,8 +29,10 @@ extern "C" __global__ void gaussian_contributions(const float* records, i64 stri
     const float* record = place.valid ? records + gaussians[place.pair] * stride : nullptr;
     i32 count = 0;
     float sum = 0.0f;
-    walk_bucket(buckets, bucket, place, lane, record, width, height,
-                [&](const Pixel&, const Layer& found, float&) { ++count, sum += found.weight; });
+    walk_bucket<Gaussian>(buckets, bucket, place, lane, record, width, height,
+                          [&](const Pixel&, const float*, const Gaussian::Found& found, float&) {
+        ++count, sum += found.weight;
+    });
     if (!place.valid) return;
     pixels[slots[place.pair]] = count;
     sums[slots[place.pair]] = sum;
@@ -52,12 +54,12 @@ extern "C" __global__ void gaussian_median_depth(const float* records, i64 strid
                                                  const i32* gaussians, i64 width, i64 height, float* depth) {
     const i64 tile = blockIdx.x;
     const int thread = int(threadIdx.x);
-    const Pixel pixel(tile, thread, width, height);
+    const Pixel pixel({tile, width}, thread, width, height);
     float reached = 1.0f, found_at = 0.0f;
-    walk_tile({records, stride, offsets, gaussians}, tile, thread, pixel, [](i64, float) {},
-              [&](const float* record, const Layer& found) {
+    walk_tile<Gaussian>({records, stride, offsets, gaussians}, tile, thread, pixel, [](i64, float) {},
+                        [&](const float* record, const Gaussian::Found& found) {
         const float after = reached - found.weight;
-        if (reached > 0.5f && after <= 0.5f) found_at = record[kGeometry];
+        if (reached > 0.5f && after <= 0.5f) found_at = record[Gaussian::kFeatures];
         reached = after;
     });
     if (pixel.inside) depth[pixel.at] = found_at;

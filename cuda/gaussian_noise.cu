@@ -1,18 +1,8 @@
 // Noise on Gaussians' centres on the GPU: one thread per row. Arrays as in gaussian_noise.h.
+#include "common/machine.cuh"
 #include "gaussian_noise.cuh"
 
 using namespace neural;
-
-namespace {
-
-struct Machine {
-    __device__ __forceinline__ float exp(float v) const { return expf(v); }
-    __device__ __forceinline__ float log(float v) const { return logf(v); }
-    __device__ __forceinline__ float sqrt(float v) const { return sqrtf(v); }
-    __device__ __forceinline__ void sincos_pi(float t, float& s, float& c) const { sincospif(t, &s, &c); }
-};
-
-} // namespace
 
 extern "C" __global__ void gaussian_noise(float* means, const float* quats, const float* log_scales,
                                           const float* logits, i64 n, float strength, i64 seed, i64 step) {

@@ -1,17 +1,11 @@
 // Projection of Gaussians on the GPU: one thread per Gaussian. Arrays as in gaussian_projection.h. Specialised on MODEL
 // (0 perspective, 1 orthographic, 2 opencv, 3 fisheye); launched as 1-D blocks of 128.
+#include "adam_in_backward.cuh"
 #include "common/block_sums.cuh"
+#include "common/machine.cuh"
 #include "gaussian_unscented.cuh"
 
 using namespace neural;
-
-struct Machine {
-    NEURAL_HD float exp(float v) const { return expf(v); }
-    NEURAL_HD float log(float v) const { return logf(v); }
-    NEURAL_HD float sqrt(float v) const { return sqrtf(v); }
-    NEURAL_HD float clamp(float v, float low, float high) const { return v < low ? low : (v > high ? high : v); }
-    NEURAL_HD float choose(bool mask, float a, float b) const { return mask ? a : b; }
-};
 
 #if MODEL == 2
 typedef projection::Unscented<float, lens::OpenCV<float>, false> Form;
@@ -40,12 +34,17 @@ extern "C" __global__ void gaussian_projection_forward(const float* means, const
     for (int r = 0; r < 9; ++r) image[r * n + i] = seen ? rows[r] : 0.0f;
 }
 
-// camera_sums: [blocks, 16], the sums of each block; nullptr: not wanted.
+// camera_sums: [blocks, 16], the sums of each block; nullptr: not wanted. other_grad_means: [n, 3], the part of the means'
+// gradient that did not come through this projection; nullptr: none. Parameters are moved by their gradients where they
+// come as ADAM_PARAMETERS; else these are written. *_penalty: d loss / d scale and opacity, beside the image's, of what is
+// seen, where these are less than largest_*.
 extern "C" __global__ void gaussian_projection_backward(
     const float* means, const float* quats, const float* log_scales, const float* logits, i64 n, CAMERA_PARAMETERS,
     const float* image, const float* grad_means2d, i64 gm_n, i64 gm_k, const float* grad_conics, i64 gc_n, i64 gc_k,
-    const float* grad_opacities, const float* grad_depths, float* grad_means, float* grad_quats,
-    float* grad_log_scales, float* grad_logits, float* camera_sums) {
+    const float* grad_opacities, const float* grad_depths, const float* other_grad_means, float* grad_means,
+    float* grad_quats, float* grad_log_scales, float* grad_logits, float* camera_sums, float scale_penalty,
+    float largest_scale, float opacity_penalty, float largest_opacity, ADAM_PARAMETERS(means), ADAM_PARAMETERS(quats),
+    ADAM_PARAMETERS(log_scales), ADAM_PARAMETERS(logits)) {
     const i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     projection::Gradients<float> g{};
     if (i < n && image[5 * n + i] > 0.0f) {
@@ -58,11 +57,21 @@ extern "C" __global__ void gaussian_projection_backward(
         const float conic[3] = {image[2 * n + i], image[3 * n + i], image[4 * n + i]};
         projection::backward<Form>(CAMERA, means + 3 * i, quats + 4 * i, log_scales + 3 * i, logits[i],
                                    conic, up, Machine{}, g);
+        for (int r = 0; r < 3 && scale_penalty != 0.0f; ++r) {
+            const float scale = expf(log_scales[3 * i + r]);
+            if (scale < largest_scale) g.log_scale[r] += scale_penalty * scale;
+        }
+        const float opacity = 1.0f / (1.0f + expf(-logits[i]));
+        if (opacity < largest_opacity) g.logit += opacity_penalty * opacity * (1.0f - opacity);
     }
     if (i < n) {
-        for (int r = 0; r < 3; ++r) grad_means[3 * i + r] = g.mean[r], grad_log_scales[3 * i + r] = g.log_scale[r];
-        for (int r = 0; r < 4; ++r) grad_quats[4 * i + r] = g.quat[r];
-        grad_logits[i] = g.logit;
+        if (other_grad_means)
+            for (int r = 0; r < 3; ++r) g.mean[r] += other_grad_means[3 * i + r];
+        const float to_logit[1] = {g.logit};
+        adam::use(ADAM_SLOT(means), grad_means, i, g.mean);
+        adam::use(ADAM_SLOT(quats), grad_quats, i, g.quat);
+        adam::use(ADAM_SLOT(log_scales), grad_log_scales, i, g.log_scale);
+        adam::use(ADAM_SLOT(logits), grad_logits, i, to_logit);
     }
     if (camera_sums) block_sums(g.camera, camera_sums + 16 * i64(blockIdx.x));
 }

@@ -7,13 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cuda import checks, jit, library
+from neural.cuda import adam_in_backward, checks, jit, library
+from neural.cuda.adam_in_backward import BackwardSteps, Steps
 from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_projection as reference
 
 Model = Literal["perspective", "orthographic", "opencv", "fisheye"]
 MODELS = reference.MODELS
+BLUR, PIXEL_BLUR = 0.3, 0.1  # square pixels: classic, antialiased
+_PARAMETERS = ("means", "quats", "log_scales", "opacity_logits")
 _BLOCK = 128  # threads of the CUDA kernels
 _POSE_DTYPES = (torch.float32, torch.float64)
 
@@ -47,11 +50,12 @@ def project(
     *,
     near: float = 0.01,
     far: float = float("inf"),
-    blur: float = 0.3,
+    blur: float | None = None,
     antialiased: bool = False,
     model: Model = "perspective",
     distortion: Float[Tensor, "8"] | None = None,
     fold: float = math.inf,
+    in_backward: BackwardSteps | None = None,
 ) -> Projected:
     """Projects Gaussians to an image, each as a 2D Gaussian.
 
@@ -73,23 +77,28 @@ def project(
         size: Width and height in pixels.
         near: Smallest depth that is seen, above 0 but for `orthographic`.
         far: Largest depth that is seen.
-        blur: Variance in square pixels that is added to each 2D covariance.
+        blur: Variance in square pixels that is added to each 2D covariance; None: 0.3 as in 3DGS, and with
+            `antialiased` 0.1 as in Mip-Splatting, which is about a pixel's own area and draws sharper.
         antialiased: Dim what the blur has widened (Mip-Splatting's 2D filter).
         model: The projection. Lenses are those of `neural.cameras`.
         distortion: Of the lens: k1 k2 p1 p2 k3 k4 k5 k6 (opencv) or k1 k2 k3 k4 0 0 0 0 (fisheye), as w2c; None for
             none. It has no gradient.
         fold: Undistorted radius (opencv) or angle (fisheye) from which on the lens sees nothing: `neural.lenses.fold`.
+        in_backward: Steps of parameters that the backward pass makes, in place of giving their gradients; hand it to
+            `gaussian_color` after this.
 
     Returns:
         `Projected`, differentiable once with respect to all tensors through all but the extents. The sums for w2c and
         intrinsics do not depend on the number of threads.
 
     Raises:
-        TypeError, ValueError: A wrong dtype, shape, device, model or number.
+        TypeError, ValueError: A wrong dtype, shape, device, model or number, or `in_backward` of other tensors or
+            inside torch.compile.
+        RuntimeError: In the backward pass: steps of `in_backward` that have been made.
 
     Source: Zwicker et al. 2001, "EWA Volume Splatting", eq. 17-31; Kerbl et al. 2023, arXiv:2308.04079, eq. 5; the
-        clamped Jacobian as in gsplat 1.5.3; extents after Radl et al. 2024, arXiv:2402.00525, appendix B.2; lenses:
-        Wu et al. 2025, "3DGUT", arXiv:2412.12507, eq. 6-10.
+        clamped Jacobian as in gsplat 1.5.3; Yu et al. 2024, "Mip-Splatting", arXiv:2311.16493, eq. 10; extents after
+        Radl et al. 2024, arXiv:2402.00525, appendix B.2; lenses: Wu et al. 2025, "3DGUT", arXiv:2412.12507, eq. 6-10.
     """
     checks.require("project", "means", means, ("N", 3))
     n, device = means.shape[0], means.device
@@ -102,33 +111,44 @@ def project(
     width, height = size
     if distortion is not None:
         checks.require("project", "distortion", distortion, (8,), w2c.dtype, w2c.device)
+    if blur is None:
+        blur = PIXEL_BLUR if antialiased else BLUR
     _check(width, height, near, far, blur, model)
     settings = (width, height, near, far, blur, antialiased, MODELS.index(model), fold)
     tensors = (means, quats, log_scales, opacity_logits, w2c, intrinsics, distortion)
+    steps: Steps = {}
+    if in_backward is not None:
+        steps = in_backward.of(
+            "project", means=means, quats=quats, log_scales=log_scales, opacity_logits=opacity_logits
+        )
     if torch.compiler.is_compiling():
         return _split(torch.ops.neural.gaussian_projection(*tensors, *settings))
     if torch.is_grad_enabled() and any([t.requires_grad for t in tensors[:6]]):
-        return Projected(*_Projection.apply(*tensors, settings))
+        parts = _Projection.apply(*tensors, settings, steps)
+        if in_backward is not None:
+            in_backward.pass_on(means, parts[5])
+        return Projected(*parts[:5])
     return _split(_forward(*tensors, *settings))
 
 
 class _Projection(Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        *tensors, settings = inputs
+        *tensors, settings, steps = inputs
         image = _forward(*tensors, *settings)
         ctx.save_for_backward(*tensors, image)
-        ctx.settings = settings
+        ctx.settings, ctx.steps = settings, steps
         ctx.set_materialize_grads(False)
         parts = _split(image)
         ctx.mark_non_differentiable(parts.extents)
-        return tuple(parts)
+        return (*parts, tensors[0].detach()) if steps else tuple(parts)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         arguments: tuple[Any, ...] = (*grads[:4], *ctx.saved_tensors, *ctx.settings, any(ctx.needs_input_grad[4:6]))
-        return *_backward(*arguments), None, None
+        arguments += (ctx.steps, *grads[5:])
+        return *_backward(*arguments), None, None, None
 
 
 def _split(image: Float[Tensor, "9 N"]) -> Projected:
@@ -191,6 +211,8 @@ def _backward(
     model: int,
     fold: float,
     camera_too: bool = True,
+    steps: Steps | None = None,
+    other_grad_means: Tensor | None = None,
 ) -> tuple[Tensor | None, ...]:
     settings = (width, height, near, far, blur, antialiased, model, fold)
     grads = (grad_means2d, grad_conics, grad_opacities, grad_depths)
@@ -200,26 +222,32 @@ def _backward(
         return reference.backward(*inputs, settings, grads)
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
-    out = [torch.empty_like(t) for t in parameters]
+    steps = steps or dict.fromkeys(_PARAMETERS)
+    adam_in_backward.begin("project", steps)
+    out = [None if steps[name] else torch.empty_like(t) for name, t in zip(_PARAMETERS, parameters, strict=True)]
     camera = _camera(w2c, intrinsics, distortion, means)
     strided: list[Any] = []
     for grad in (grad_means2d, grad_conics):
         strided += (None, 0, 0) if grad is None else checks.rows(grad)
     plain = [None if g is None else g.contiguous() for g in (grad_opacities, grad_depths)]
+    other_grad_means = None if other_grad_means is None else other_grad_means.contiguous()
     sums = torch.zeros(16) if camera_too else None
     if backend == "cpu":
         lib.gaussian_projection_backward(
             *[t.data_ptr() for t in parameters], n, *map(checks.pointer, camera), *settings, image.data_ptr(),
             checks.pointer(strided[0]), *strided[1:3], checks.pointer(strided[3]), *strided[4:],
-            *map(checks.pointer, plain), *(t.data_ptr() for t in out), checks.pointer(sums), threads(),
+            *map(checks.pointer, plain), *map(checks.pointer, out), checks.pointer(sums), threads(),
         )  # fmt: skip
     elif n > 0:
         blocks = means.new_empty(-(-n // _BLOCK), 16) if camera_too else None
+        penalties = [adam_in_backward.penalty(steps[name]) for name in ("log_scales", "opacity_logits")]
         jit.launch(
             "gaussian_projection", "gaussian_projection_backward", {"MODEL": model}, n,
-            (*parameters, n, *camera, *_scalars(*settings), image, *strided, *plain, *out, blocks),
+            (*parameters, n, *camera, *_scalars(*settings), image, *strided, *plain, other_grad_means, *out,
+             blocks, *penalties[0], *penalties[1], *adam_in_backward.arguments(steps)),
             block=_BLOCK,
         )  # fmt: skip
+        adam_in_backward.finish(steps)
         sums = None if blocks is None else blocks.sum(dim=0, dtype=torch.float64).to(w2c.device, torch.float32)
     if sums is None:
         return *out, None, None

@@ -1,4 +1,7 @@
-// How GPU kernels walk tiles and buckets, records and pairs as in gaussian_blend.h.
+// How GPU kernels walk tiles and buckets, pairs as in gaussian_blend.h. What they walk is a `Shape`:
+//   kFloats: how many floats at the front of a record say where it is and how opaque
+//   Found: a Share, and what else is known of a pair in a pixel
+//   meet(those floats, x, y, left): what is found at the pixel centre (x, y); left as in `share`
 // walk_tile: a block of 16x16 threads, one a pixel, goes through the tile's pairs near to far.
 // walk_bucket: a warp, a lane per pair of 32, goes through the tile's pixels: lane i is at pixel `step - i`, so what is
 // left in a pixel passes from lane to lane, and each pair's sums stay in its lane.
@@ -9,7 +12,7 @@
 namespace neural {
 namespace walking {
 
-constexpr int kTile = ellipse::kTile, kPixels = kTile * kTile, kBucket = 32, kGeometry = 8;
+constexpr int kTile = ellipse::kTile, kPixels = kTile * kTile, kBucket = 32;
 constexpr unsigned kAll = 0xffffffffu;
 
 struct Lists {
@@ -19,39 +22,58 @@ struct Lists {
     const i32* gaussians;
 };
 
-struct Layer {
-    float dx, dy, alpha, weight; // alpha before the clamp; weight 0 where not blended
-    bool kept, stopped;          // stopped: the pixel ends before this Gaussian
+struct Share {
+    float alpha, weight; // alpha before the clamp; weight 0 where not blended
+    bool kept, stopped;  // stopped: the pixel ends before this pair
 };
-// `left` is what reaches the Gaussian, and becomes what reaches the next: 0 where the pixel ends.
-__device__ __forceinline__ Layer layer(const float* geometry, float x, float y, float& left) {
-    const float dx = x - geometry[0], dy = y - geometry[1], l = geometry[5];
-    const float e = ellipse::exponent(geometry[2], geometry[3], geometry[4], l, dx, dy);
+// From the exponent e and its greatest value l, both to base 2. `left` is what reaches the pair, and becomes what
+// reaches the next: 0 where the pixel ends.
+__device__ __forceinline__ Share share(float e, float l, float& left) {
     const float alpha = exp2f(e), weight = left * fminf(alpha, blending::kMaxAlpha), after = left - weight;
     const bool shown = e <= l && alpha >= blending::kMinAlpha && left > 0.0f;
     const bool kept = shown && after >= blending::kMinLeft;
     if (shown) left = kept ? after : 0.0f;
-    return {dx, dy, alpha, kept ? weight : 0.0f, kept, shown && !kept};
+    return {alpha, kept ? weight : 0.0f, kept, shown && !kept};
 }
 
-// The pixel of a thread in its tile, blockIdx.x.
-struct Pixel {
-    i64 x, y, at;
-    bool inside;
-    __device__ __forceinline__ Pixel(i64 tile, int place, i64 width, i64 height) {
-        const i64 across = (width + kTile - 1) / kTile;
-        x = tile % across * kTile + place % kTile, y = tile / across * kTile + place / kTile;
-        at = y * width + x;
-        inside = x < width && y < height;
+// A projected Gaussian, with records as in gaussian_blend.h.
+struct Gaussian {
+    static constexpr int kFloats = 6, kFeatures = 8;
+    struct Found : Share {
+        float dx, dy;
+    };
+    static __device__ __forceinline__ Found meet(const float* g, float x, float y, float& left) {
+        const float dx = x - g[0], dy = y - g[1], l = g[5];
+        return {share(ellipse::exponent(g[2], g[3], g[4], l, dx, dy), l, left), dx, dy};
     }
 };
 
-// Calls before(pair in the tile, left) and after(record, layer) for each pair until the pixel ends. Returns what is
-// left in the pixel. Every thread of the block calls it.
-template <class Before, class After>
+// Where a tile begins. A division: once per thread, not per pixel.
+struct Corner {
+    int x, y;
+    __device__ __forceinline__ Corner(i64 tile, i64 width) {
+        const i64 across = (width + kTile - 1) / kTile;
+        x = int(tile % across) * kTile, y = int(tile / across) * kTile;
+    }
+};
+// A pixel of a tile; place: 0 to 255, row by row.
+struct Pixel {
+    int x, y;
+    i64 at; // in the image
+    bool inside;
+    __device__ __forceinline__ Pixel(const Corner& corner, int place, i64 width, i64 height) {
+        x = corner.x + place % kTile, y = corner.y + place / kTile;
+        at = i64(y) * int(width) + x;
+        inside = x < int(width) && y < int(height);
+    }
+};
+
+// Calls before(pair in the tile, left) for each pair until the pixel ends, and after(record, found) for those that are
+// blended. Returns what is left in the pixel. Every thread of the block calls it.
+template <class Shape, class Before, class After>
 __device__ __forceinline__ float walk_tile(const Lists& lists, i64 tile, int thread, const Pixel& pixel,
                                            const Before& before, const After& after) {
-    __shared__ float geometry[kPixels][kGeometry];
+    __shared__ float geometry[kPixels][Shape::kFloats];
     __shared__ i32 owners[kPixels];
     const i64 begin = lists.offsets[tile], end = lists.offsets[tile + 1];
     const float x = float(pixel.x) + 0.5f, y = float(pixel.y) + 0.5f;
@@ -60,7 +82,7 @@ __device__ __forceinline__ float walk_tile(const Lists& lists, i64 tile, int thr
         if (!__syncthreads_or(left > 0.0f)) break;
         if (base + thread < end) {
             owners[thread] = lists.gaussians[base + thread];
-            for (int k = 0; k < kGeometry; ++k)
+            for (int k = 0; k < Shape::kFloats; ++k)
                 geometry[thread][k] = lists.records[owners[thread] * lists.stride + k];
         }
         __syncthreads();
@@ -68,9 +90,9 @@ __device__ __forceinline__ float walk_tile(const Lists& lists, i64 tile, int thr
         for (int i = 0; i < count && left > 0.0f; ++i) {
             before(base - begin + i, left);
             const float reached = left;
-            const Layer found = layer(geometry[i], x, y, left);
+            const typename Shape::Found found = Shape::meet(geometry[i], x, y, left);
             if (found.stopped) ended = reached;
-            else after(lists.records + owners[i] * lists.stride, found);
+            if (found.kept) after(lists.records + owners[i] * lists.stride, found);
         }
     }
     return left > 0.0f ? left : ended;
@@ -95,12 +117,15 @@ struct Place { // of a lane
         valid = pair < lists.offsets[tile + 1];
     }
 };
-// Calls visit(pixel, layer, number) for the lane's pair and each pixel it is blended into; visit may change the number.
-template <class Visit>
+// Calls visit(pixel, geometry, found, number) for the lane's pair and each pixel it is blended into: geometry is the
+// front of its record; visit may change the number.
+template <class Shape, class Visit>
 __device__ __forceinline__ void walk_bucket(const Buckets& buckets, i64 bucket, const Place& place, int lane,
                                             const float* record, i64 width, i64 height, const Visit& visit) {
-    float geometry[kGeometry];
-    for (int k = 0; k < kGeometry; ++k) geometry[k] = place.valid ? record[k] : 0.0f;
+    float geometry[Shape::kFloats] = {};
+    if (place.valid)
+        for (int k = 0; k < Shape::kFloats; ++k) geometry[k] = record[k];
+    const Corner corner(place.tile, width);
     const float* states = buckets.states + bucket * 2 * kPixels;
     float left = 0.0f, number = 0.0f;
     for (int step = 0; step < kPixels + kBucket - 1; ++step) {
@@ -112,9 +137,9 @@ __device__ __forceinline__ void walk_bucket(const Buckets& buckets, i64 bucket, 
         }
         const int at = step - lane;
         if (!place.valid || at < 0 || at >= kPixels || !(left > 0.0f)) continue;
-        const Pixel pixel(place.tile, at, width, height);
-        const Layer found = layer(geometry, float(pixel.x) + 0.5f, float(pixel.y) + 0.5f, left);
-        if (found.kept) visit(pixel, found, number);
+        const Pixel pixel(corner, at, width, height);
+        const typename Shape::Found found = Shape::meet(geometry, float(pixel.x) + 0.5f, float(pixel.y) + 0.5f, left);
+        if (found.kept) visit(pixel, geometry, found, number);
     }
 }
 

@@ -8,11 +8,11 @@ namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
-constexpr i64 kRows = 1024;                                      // surfels of a task
-constexpr int kCentre = kGeometry, kAxes = 10, kDepth = 16, kArea = 17, kSlopes = 18, kFeatures = 20; // in a record
-constexpr int kAlpha = 0, kExpected = 1, kMedian = 2, kSpread = 3; // planes behind the features
-constexpr int kLeft = 0, kFirst = 1, kMean = 2, kSquare = 3, kPlace = 4, kState = 5; // of the state
-constexpr int kMoments = 14;                                     // Moments, and the sums of |dL/d centre|
+using namespace surfel;
+
+constexpr i64 kRows = 1024;                     // surfels of a task
+constexpr int kFeatures = kGeometry + kSheet;   // where they begin in a record
+constexpr int kBackward = kPlanes + kState + 6; // planes of a tile in backward, beside the features'
 template <int C> using PairSlot = Slot<kMoments, C>;
 
 i64 surfel_stride(i64 n_channels) { return (kFeatures + n_channels + 15) / 16 * 16; }
@@ -23,25 +23,22 @@ template <class Visit> void with_channels(i64 n_channels, const Visit& visit) {
     else visit(Constant<0>{});
 }
 
-struct Meeting : Share { // of one surfel and the pixels of one part of a block
-    vfloat dx, dy, y_u, y_v, scale, inverse_e, depth; // scale: z / e
-    vmask met;                                        // on the surfel's plane, not in the low-pass disc
+struct Machine {
+    typedef vmask Mask;
+    NEURAL_HD vfloat abs(vfloat v) const { return NEURAL_ISA::abs(v); }
+    NEURAL_HD vfloat inverse(vfloat v) const { return NEURAL_ISA::inverse(v); }
+    NEURAL_HD vfloat choose(vmask m, vfloat a, vfloat b) const { return select(m, a, b); }
+    NEURAL_HD vfloat or_zero(vmask m, vfloat v) const { return NEURAL_ISA::or_zero(m, v); }
+    NEURAL_HD vmask both(vmask a, vmask b) const { return NEURAL_ISA::both(a, b); }
+    NEURAL_HD vmask above(vfloat a, vfloat b) const { return NEURAL_ISA::above(a, b); }
+    NEURAL_HD vmask at_least(vfloat a, vfloat b) const { return NEURAL_ISA::at_least(a, b); }
 };
+
+struct Meeting : Share, Crossing<vfloat, Machine> {}; // of one surfel and the pixels of one part of a block
 NEURAL_HD Meeting meet(const float* record, vfloat x, vfloat y, vfloat& before) {
-    Meeting m;
-    m.dx = x - record[kCentre], m.dy = y - record[kCentre + 1];
-    const float* a = record + kAxes;
-    m.y_u = a[3] * m.dx - a[1] * m.dy, m.y_v = a[0] * m.dy - a[2] * m.dx;
-    m.inverse_e = inverse(record[kArea] + record[kSlopes] * m.dx + record[kSlopes + 1] * m.dy);
-    m.scale = record[kDepth] * m.inverse_e;
-    const vfloat t = record[kArea] * m.scale;
-    const vfloat on_plane = (m.y_u * m.y_u + m.y_v * m.y_v) * (m.scale * m.scale);
-    const vfloat on_image = 2.0f * (m.dx * m.dx + m.dy * m.dy);
-    m.met = both(above(t, splat(0.0f)), at_least(on_image, on_plane)); // false of NaN
-    m.depth = select(m.met, t, splat(record[kDepth]));
+    const auto crossing = cross(record + kGeometry, x, y, Machine{});
     const vfloat l = splat(record[5]);
-    static_cast<Share&>(m) = share(l - 0.5f * ellipse::kLog2E * select(m.met, on_plane, on_image), l, before);
-    return m;
+    return {share(l - 0.5f * ellipse::kLog2E * crossing.squared, l, before), crossing};
 }
 
 NEURAL_HD void clear(Plane* planes, i64 n) {
@@ -54,8 +51,8 @@ template <int C>
 void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* background, i64 width, i64 height,
              float* colors, float* others, float* states, u16* hits, Plane* planes) {
     const i64 channels = C > 0 ? C : n_channels, size = width * height;
-    Plane *out = planes + channels, *state = out + 4;
-    clear(planes, channels + 4 + kState);
+    Plane *out = planes + channels, *state = out + kPlanes;
+    clear(planes, channels + kPlanes + kState);
     Left left(tile);
     const Centres centres(tile);
     for (i64 pair = tile.begin; pair < tile.end; ++pair) hits[pair] = 0;
@@ -105,19 +102,20 @@ void forward(const Lists& lists, const Tile& tile, i64 n_channels, const float* 
             store(state[kLeft][block] + at, rest);
             store(out[kAlpha][block] + at, alpha);
             store(out[kExpected][block] + at, mean + first * alpha);
-            store(out[kSpread][block] + at, max(alpha * load(state[kSquare][block] + at) - mean * mean, splat(0.0f)));
+            const vfloat spread = alpha * load(state[kSquare][block] + at) - mean * mean;
+            store(out[kDistortion][block] + at, max(spread, splat(0.0f)));
             for (i64 k = 0; k < channels && background; ++k) {
                 float* sum = planes[k][block] + at;
                 store(sum, load(sum) + rest * background[k]);
             }
         }
     for (i64 k = 0; k < channels; ++k) put(planes[k], tile, width, colors + k * size);
-    for (int k = 0; k < 4; ++k) put(out[k], tile, width, others + k * size);
+    for (int k = 0; k < kPlanes; ++k) put(out[k], tile, width, others + k * size);
     for (int k = 0; k < kState; ++k) put(state[k], tile, width, states + k * size);
 }
 
 struct Upstream {
-    const float *colors, *state, *grad_colors, *grad[4];
+    const float *colors, *state, *grad_colors, *grad[kPlanes];
 };
 
 // Leaves the slots of a tile's pairs, and its share of the background's gradient.
@@ -125,17 +123,18 @@ template <int C>
 void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstream& up, const i32* slots,
               const u16* hits, i64 width, i64 height, float* sums, float* grad_background, Plane* memory) {
     const i64 channels = C > 0 ? C : n_channels, n_vectors = PairSlot<C>::vectors(n_channels), size = width * height;
-    Plane *grad = memory, *to = grad + channels, *state = to + 4;
-    Plane &behind = state[kState], &value = state[kState + 1], &weights = state[kState + 2];
+    Plane *grad = memory, *to = grad + channels, *state = to + kPlanes, *gains = state + kState;
+    Plane &behind = gains[3], &value = gains[4], &weights = gains[5];
     for (int k = 0; k < kState; ++k) take(up.state + k * size, tile, width, state[k]);
-    for (int k = 0; k < 4; ++k) take(up.grad[k], tile, width, to[k]);
+    for (int k = 0; k < kPlanes; ++k) take(up.grad[k], tile, width, to[k]);
     // behind begins as everything: what the sums are made of less what the end takes
     for (int i = 0; i < kBlocks; ++i)
-        for (int j = 0; j < kBlockPixels; ++j) {
-            const float left = state[kLeft][i][j], mean = state[kMean][i][j], alpha = 1.0f - left;
-            const float spread = alpha * state[kSquare][i][j] - mean * mean;
-            behind[i][j] = to[kExpected][i][j] * (mean + state[kFirst][i][j] * alpha) +
-                           2.0f * to[kSpread][i][j] * spread - to[kAlpha][i][j] * left;
+        for (int j = 0; j < kBlockPixels; j += kWidth) {
+            const auto of = [&](const Plane& plane) { return load(plane[i] + j); };
+            const Totals<vfloat> pixel{of(state[kLeft]), of(state[kFirst]), of(state[kMean]), of(state[kSquare])};
+            const auto g = gain(pixel, of(to[kExpected]), of(to[kDistortion]));
+            store(gains[0][i] + j, g.constant), store(gains[1][i] + j, g.linear), store(gains[2][i] + j, g.bend);
+            store(behind[i] + j, all_gains(pixel, g, of(to[kAlpha])));
         }
     for (i64 k = 0; k < channels; ++k) {
         take(up.grad_colors ? up.grad_colors + k * size : nullptr, tile, width, grad[k]);
@@ -160,8 +159,7 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
             continue;
         }
         const float* record = lists.records + lists.gaussians[pair] * lists.stride;
-        const float* axes = record + kAxes;
-        const float place = float(pair - tile.begin + 1), inverse_depth = 1.0f / record[kDepth];
+        const float place = float(pair - tile.begin + 1), inverse_depth = 1.0f / record[kGeometry + kDepth];
         vfloat q[PairSlot<C>::parts * kWidth]{};
         for (u32 rest = shown; rest; rest &= rest - 1) {
             const int block = __builtin_ctz(rest);
@@ -171,10 +169,8 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                 vfloat before = of(left.now);
                 const Meeting found = meet(record, centres.x[block % 4], centres.y[block / 4][part], before);
                 store(left.now[block] + at, select(found.stopped, splat(0.0f), before));
-                const vfloat alpha = 1.0f - of(state[kLeft]), mean = of(state[kMean]), g_spread = of(to[kSpread]);
                 const vfloat beyond = or_zero(found.kept, found.depth - of(state[kFirst]));
-                vfloat own = of(to[kExpected]) * or_zero(found.kept, found.depth) +
-                             g_spread * (beyond * (alpha * beyond - 2.0f * mean) + of(state[kSquare]));
+                vfloat own = of(gains[0]) + beyond * (of(gains[1]) + of(gains[2]) * beyond);
                 NEURAL_UNROLL for (i64 k = 0; k < channels; ++k) {
                     const vfloat g = of(grad[k]);
                     own += g * record[kFeatures + k];
@@ -188,30 +184,8 @@ void backward(const Lists& lists, const Tile& tile, i64 n_channels, const Upstre
                                                                inverse(1.0f - found.alpha)));
                 const vmask pivot = both(found.kept, both(at_least(of(state[kPlace]), splat(place)),
                                                           at_least(splat(place), of(state[kPlace]))));
-                const vfloat g_depth = found.weight * (of(to[kExpected]) + 2.0f * g_spread * (alpha * beyond - mean)) +
-                                       or_zero(pivot, of(to[kMedian]));
-                const vfloat scale = or_zero(found.met, found.scale);
-                const vfloat on_image = select(found.met, splat(0.0f), 2.0f * v);
-                const vfloat slope = -v * scale * scale, p = slope * found.y_u, r = slope * found.y_v;
-                const vfloat to_area = g_depth * scale;
-                const vfloat of_scale = p * found.y_u + r * found.y_v + to_area * record[kArea];
-                const vfloat e = or_zero(found.met, -of_scale * found.inverse_e);
-                const vfloat x = on_image * found.dx - p * axes[3] + r * axes[2] - e * record[kSlopes];
-                const vfloat y = on_image * found.dy + p * axes[1] - r * axes[0] - e * record[kSlopes + 1];
-                q[0] += v;
-                q[1] += x;
-                q[2] += y;
-                q[3] += p * found.dx;
-                q[4] += p * found.dy;
-                q[5] += r * found.dx;
-                q[6] += r * found.dy;
-                q[7] += e;
-                q[8] += e * found.dx;
-                q[9] += e * found.dy;
-                q[10] += select(found.met, of_scale * inverse_depth, g_depth);
-                q[11] += to_area;
-                q[12] += abs(x);
-                q[13] += abs(y);
+                const vfloat g_depth = found.weight * (of(gains[1]) + 2.0f * of(gains[2]) * beyond) + or_zero(pivot, of(to[kMedian]));
+                add(q, record + kGeometry, inverse_depth, found, v, g_depth, Machine{});
             }
         }
         PairSlot<C>::store_sums(q, slot);
@@ -240,11 +214,11 @@ void gather(const Lists& lists, i64 n, i64 n_surfels, i64 n_channels, const i64*
     for (int i = 0; i < here; ++i)
         if (starts[n + i] < starts[n + i + 1]) {
             const float* record = lists.records + (n + i) * lists.stride;
-            for (int k = 0; k < 6; ++k) a[k][i] = record[kAxes + k];
+            for (int k = 0; k < 6; ++k) a[k][i] = record[kGeometry + kAxes + k];
             l[i] = record[5];
         }
-    const surfel::Moments<vfloat> moments{q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11]};
-    const auto g = surfel::axes_gradients<vfloat>(moments, {a[0], a[1], a[2], a[3], a[4], a[5]});
+    const Moments<vfloat> moments{q[0], q[1], q[2], q[3], q[4], q[5], q[6], q[7], q[8], q[9], q[10], q[11]};
+    const auto g = axes_gradients<vfloat>(moments, {a[0], a[1], a[2], a[3], a[4], a[5]});
     const vfloat axes[6] = {g.ux, g.vx, g.uy, g.vy, g.uz, g.vz};
     const auto write = [&](float* to, vfloat v) { store(to + n, v, here); };
     write(out.means2d, moments.x);
@@ -279,11 +253,10 @@ void surfel_blend_pack(const float* centres, i64 o_stride_n, i64 o_stride_k, con
             const vfloat a = -0.5f * ellipse::kLog2E * of(conic, 0), b = -ellipse::kLog2E * of(conic, 1);
             const vfloat c = -0.5f * ellipse::kLog2E * of(conic, 2);
             const vfloat l = ellipse::kLog2E * log(load(opacities + i, count));
-            const surfel::Axes<vfloat> s{of(axis, 0), of(axis, 1), of(axis, 2), of(axis, 3), of(axis, 4), of(axis, 5)};
+            const Axes<vfloat> s{of(axis, 0), of(axis, 1), of(axis, 2), of(axis, 3), of(axis, 4), of(axis, 5)};
             const vfloat geometry[kFeatures] = {
                 of(centre, 0), of(centre, 1), a, b, c, l, -0.5f * b / a, -0.5f * b / c, of(mean, 0), of(mean, 1), s.ux,
-                s.vx, s.uy, s.vy, s.uz, s.vz, load(depths + i, count), surfel::area(s), surfel::slope_x(s),
-                surfel::slope_y(s)};
+                s.vx, s.uy, s.vy, s.uz, s.vz, load(depths + i, count), area(s), slope_x(s), slope_y(s)};
             for (i64 first = 0; first < used; first += kWidth) {
                 vfloat rows[kWidth];
                 for (int k = 0; k < kWidth; ++k) {
@@ -304,7 +277,7 @@ void surfel_blend_forward(const float* records, i64 n_channels, const float* bac
                           u16* hits, int n_threads) {
     const Lists lists{records, surfel_stride(n_channels), offsets, gaussians};
     with_channels(n_channels, [&](auto c) {
-        const i64 length = n_channels + 4 + kState;
+        const i64 length = n_channels + kPlanes + kState;
         parallel_for_with<Plane>(length, tile_count(width, height), n_threads, [&](i64 index, Plane* memory) {
             const Tile tile(lists, width, height, index);
             forward<decltype(c)::value>(lists, tile, n_channels, background, width, height, colors, planes, state,
@@ -327,7 +300,7 @@ void surfel_blend_backward(const float* records, i64 n, i64 n_channels, const i6
     with_channels(n_channels, [&](auto c) {
         constexpr int C = decltype(c)::value;
         const Scratch<float> sums(offsets[n_tiles] * PairSlot<C>::vectors(n_channels) * kWidth);
-        const i64 length = n_channels + 4 + kState + 3;
+        const i64 length = n_channels + kBackward;
         parallel_for_with<Plane>(length, n_tiles, n_threads, [&](i64 index, Plane* memory) {
             const Tile tile(lists, width, height, index);
             backward<C>(lists, tile, n_channels, up, slots, hits, width, height, sums.data,

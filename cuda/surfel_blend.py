@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, library, surfel_blend_cuda
 from neural.cuda.autograd import Function
 from neural.cuda.gaussian_tiles import Tiles, count, require_size
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import surfel_blend as reference
 from neural.cuda.surfel_projection import Surfels
 
-_GEOMETRY = 20  # floats of a record before the features; gaussian_block.h and surfel_blend.h
+_GEOMETRY = 20  # floats of a CPU kernel's record before the features; gaussian_block.h and surfel_blend.h
 _STATE = 5  # planes that backward needs
 
 
@@ -133,21 +133,26 @@ def _forward(
     height: int,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """Colours [C, H, W], planes [4, H, W]; for backward: pixels' state, records, which blocks show each pair."""
-    if checks.backend(means2d) != "cpu":
+    backend = checks.backend(means2d)
+    if backend == "reference":
         inputs = (means2d, axes, depths, opacities, features, background)
         colors, planes = reference.forward(*inputs, offsets, gaussians, (width, height))
         return colors, planes, planes.new_empty(0), planes.new_empty(0), gaussians.new_empty(0, dtype=torch.int16)
     n, channels = features.shape
-    records = features.new_empty(n, _stride(channels))
+    colors = features.new_empty(channels, height, width)
+    planes, state = (features.new_empty(k, height, width) for k in (reference.PLANES, _STATE))
+    records = features.new_empty(n, _stride(channels, backend))
+    background = None if background is None else background.contiguous()
+    offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
+    if backend == "cuda":
+        surfel_blend_cuda.pack(means2d, axes, depths, opacities, features, records)
+        surfel_blend_cuda.forward(records, background, offsets, gaussians, colors, planes, state)
+        return colors, planes, state, records, gaussians.new_empty(0, dtype=torch.int16)
     kept = [checks.rows(x) for x in (centres, conics, means2d, axes, features)]
     plain = depths.contiguous(), opacities.contiguous()
     strided = [x for matrix, *strides in kept for x in (matrix.data_ptr(), *strides)]
     lib.surfel_blend_pack(*strided, *(x.data_ptr() for x in plain), n, channels, records.data_ptr(), threads())
-    colors = features.new_empty(channels, height, width)
-    planes, state = (features.new_empty(k, height, width) for k in (reference.PLANES, _STATE))
     hits = torch.empty_like(gaussians, dtype=torch.int16)
-    background = None if background is None else background.contiguous()
-    offsets, gaussians = offsets.contiguous(), gaussians.contiguous()
     lib.surfel_blend_forward(
         records.data_ptr(), channels, checks.pointer(background), offsets.data_ptr(), gaussians.data_ptr(), width,
         height, colors.data_ptr(), planes.data_ptr(), state.data_ptr(), hits.data_ptr(), threads(),
@@ -163,15 +168,21 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients to means2d, axes, depths, opacities, features and background; adds to `absolute`."""
     upstream: tuple[Tensor | None, ...] = (grad_colors, grad_alphas, grad_depths, grad_medians, grad_distortions)
-    if checks.backend(means2d) != "cpu":
+    backend = checks.backend(means2d)
+    if backend == "reference":
         inputs = (means2d, axes, depths, opacities, features, background)
         return reference.backward(upstream, inputs, offsets, gaussians, (width, height), absolute)
     n, channels = features.shape
     found = [checks.empty_features(n, k, features) for k in (2, 6, 1, 1, channels)]
     found[2:4] = [x[:, 0] for x in found[2:4]]
-    grad_background = None if background is None else torch.empty_like(background)
     pairs = [x.contiguous() for x in (offsets, gaussians, starts, slots)]
     upstream = tuple(None if g is None else g.contiguous() for g in upstream)
+    if backend == "cuda":
+        surfel_blend_cuda.backward(upstream, records, pairs, colors, state, found, absolute)
+        if background is None:
+            return *found, None
+        return *found, torch.zeros_like(background) if grad_colors is None else (grad_colors * state[0]).sum((1, 2))
+    grad_background = None if background is None else torch.empty_like(background)
     lib.surfel_blend_backward(
         records.data_ptr(), n, channels, *(x.data_ptr() for x in pairs), hits.data_ptr(), width, height,
         colors.data_ptr(), state.data_ptr(), *map(checks.pointer, upstream), *(x.data_ptr() for x in found),
@@ -180,20 +191,23 @@ def _backward(
     return *found, grad_background
 
 
-def _stride(channels: int) -> int:
+def _stride(channels: int, backend: str) -> int:
     """Floats of a record, to whole cache lines."""
-    return (_GEOMETRY + channels + 15) // 16 * 16
+    geometry = surfel_blend_cuda.GEOMETRY if backend == "cuda" else _GEOMETRY
+    return (geometry + channels + 15) // 16 * 16
 
 
 def _fake(*args: Any) -> tuple[Tensor, ...]:
     features, gaussians, width, height = args[4], args[9], args[12], args[13]
     n, channels = features.shape
-    native = features.device.type == "cpu"
+    kind = features.device.type
+    native = kind in ("cpu", "cuda")
     colors = features.new_empty(channels, height, width)
     planes = features.new_empty(reference.PLANES, height, width)
     state = features.new_empty((_STATE, height, width) if native else 0)
-    records = features.new_empty((n, _stride(channels)) if native else 0)
-    return colors, planes, state, records, gaussians.new_empty(gaussians.shape if native else 0, dtype=torch.int16)
+    records = features.new_empty((n, _stride(channels, kind)) if native else 0)
+    hits = gaussians.new_empty(gaussians.shape if kind == "cpu" else 0, dtype=torch.int16)
+    return colors, planes, state, records, hits
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

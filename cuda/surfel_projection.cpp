@@ -57,7 +57,8 @@ void surfel_projection_backward(const float* means, const float* quats, const fl
                     for (int r = 0; r < length; ++r) v[r] = seen ? v[r] : splat(0.0f);
                 };
                 only_seen(g.mean, 3), only_seen(g.quat, 4), only_seen(g.log_scale, 3), only_seen(&g.logit, 1);
-                for (int r = 0; r < kSums; ++r) total[r] += seen ? g.camera[r] : splat(0.0f);
+                if (grad_camera)
+                    for (int r = 0; r < kSums; ++r) total[r] += seen ? g.camera[r] : splat(0.0f);
             }
             store_rows(grad_means + 3 * i, count, g.mean);
             store_rows(grad_quats + 4 * i, count, g.quat);
@@ -66,7 +67,7 @@ void surfel_projection_backward(const float* means, const float* quats, const fl
         }
         for (int r = 0; r < kSums; ++r) sums.data[chunk * kSums + r] = lane_sum(total[r]);
     });
-    add_chunks(sums.data, n_chunks, grad_camera);
+    if (grad_camera) add_chunks(sums.data, n_chunks, grad_camera);
 }
 
 } // namespace NEURAL_ISA

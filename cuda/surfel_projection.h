@@ -9,8 +9,8 @@ NEURAL_KERNEL(void, surfel_projection_forward,
               (const float* means, const float* quats, const float* log_scales, const float* logits, i64 n,
                const float* w2c, const float* intrinsics, float width, float height, float near, float far,
                float* image, int n_threads))
-// Gradients to all parameters, and to the camera (fp32 [16]: rotation, translation, fx fy cx cy), from those of the
-// first 13 rows, fp32 [13, N]. Surfels with opacity 0 in `image` get exactly 0.
+// Gradients to all parameters, and to the camera (fp32 [16]: rotation, translation, fx fy cx cy; nullptr: not wanted),
+// from those of the first 13 rows, fp32 [13, N]. Surfels with opacity 0 in `image` get exactly 0.
 NEURAL_KERNEL(void, surfel_projection_backward,
               (const float* means, const float* quats, const float* log_scales, const float* logits, i64 n,
                const float* w2c, const float* intrinsics, const float* image, const float* grad, float* grad_means,

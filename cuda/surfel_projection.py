@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.cuda import checks, library
+from neural.cuda import checks, jit, library
 from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import surfel_projection as reference
 
 _POSE_DTYPES = (torch.float32, torch.float64)
+_BLOCK = 128  # threads of the CUDA kernels
 _COLUMNS = (2, 6, 1, 3, 1, 2, 3, 2)  # of the fields of `Surfels` in the buffer
 _ROWS = reference.ROWS
 _GRADIENT_ROWS = reference.GRADIENT_ROWS
@@ -131,7 +132,8 @@ class _Projection(Function):
         for rows, given in zip(grad.split(_COLUMNS[:5]), grads[:5], strict=True):
             if given is not None:
                 rows.copy_(given.t())  # of a vector, the vector
-        return *_backward(grad, *ctx.saved_tensors, *ctx.settings), None
+        arguments: tuple[Any, ...] = (grad, *ctx.saved_tensors, *ctx.settings, any(ctx.needs_input_grad[4:6]))
+        return *_backward(*arguments), None
 
 
 def _split(image: Tensor) -> Surfels:
@@ -144,36 +146,55 @@ def _forward(
     width: int, height: int, near: float, far: float,
 ) -> Tensor:  # fmt: skip
     """The buffer [20, N]."""
-    if checks.backend(means) != "cpu":
+    backend = checks.backend(means)
+    if backend == "reference":
         inputs = (means, quats, log_scales, opacity_logits, w2c, intrinsics)
         return reference.forward(*inputs, width, height, near, far)
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
     camera = _camera(w2c, intrinsics, means)
     image = means.new_empty(_ROWS, n)
-    lib.surfel_projection_forward(
-        *(t.data_ptr() for t in parameters), n, *(t.data_ptr() for t in camera), width, height, near, far,
-        image.data_ptr(), threads(),
-    )  # fmt: skip
+    if backend == "cpu":
+        lib.surfel_projection_forward(
+            *(t.data_ptr() for t in parameters), n, *(t.data_ptr() for t in camera), width, height, near, far,
+            image.data_ptr(), threads(),
+        )  # fmt: skip
+    else:
+        jit.launch(
+            "surfel_projection", "surfel_projection_forward", {}, n,
+            (*parameters, n, *camera, float(width), float(height), float(near), float(far), image), block=_BLOCK,
+        )  # fmt: skip
     return image
 
 
 def _backward(
     grad: Tensor, means: Tensor, quats: Tensor, log_scales: Tensor, opacity_logits: Tensor, w2c: Tensor,
-    intrinsics: Tensor, image: Tensor, width: int, height: int, near: float, far: float,
-) -> tuple[Tensor, ...]:  # fmt: skip
+    intrinsics: Tensor, image: Tensor, width: int, height: int, near: float, far: float, camera_too: bool = True,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients to the first six tensors from those of the first 13 rows of the buffer."""
-    if checks.backend(means) != "cpu":
+    backend = checks.backend(means)
+    if backend == "reference":
         inputs = (means, quats, log_scales, opacity_logits, w2c, intrinsics)
         return reference.backward(grad, inputs, (width, height, near, far))
     n = means.shape[0]
     parameters = [t.contiguous() for t in (means, quats, log_scales, opacity_logits)]
     camera = _camera(w2c, intrinsics, means)
-    grad, out, sums = grad.contiguous(), [torch.empty_like(t) for t in parameters], means.new_empty(16)
-    lib.surfel_projection_backward(
-        *(t.data_ptr() for t in parameters), n, *(t.data_ptr() for t in camera), image.data_ptr(),
-        grad.data_ptr(), *(t.data_ptr() for t in out), sums.data_ptr(), threads(),
-    )  # fmt: skip
+    grad, out = grad.contiguous(), [torch.empty_like(t) for t in parameters]
+    sums = torch.zeros(16) if camera_too else None
+    if backend == "cpu":
+        lib.surfel_projection_backward(
+            *(t.data_ptr() for t in parameters), n, *(t.data_ptr() for t in camera), image.data_ptr(),
+            grad.data_ptr(), *(t.data_ptr() for t in out), checks.pointer(sums), threads(),
+        )  # fmt: skip
+    elif n > 0:
+        blocks = means.new_empty(-(-n // _BLOCK), 16) if camera_too else None
+        jit.launch(
+            "surfel_projection", "surfel_projection_backward", {}, n,
+            (*parameters, n, *camera, image, grad, *out, blocks), block=_BLOCK,
+        )  # fmt: skip
+        sums = None if blocks is None else blocks.sum(dim=0, dtype=torch.float64).to(w2c.device, torch.float32)
+    if sums is None:
+        return *out, None, None
     sums = sums.to(w2c)
     grad_w2c = torch.zeros_like(w2c, memory_format=torch.contiguous_format)
     grad_w2c[:3, :3] = sums[:9].view(3, 3)
@@ -182,8 +203,8 @@ def _backward(
 
 
 def _camera(w2c: Tensor, intrinsics: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-    """As kernels read them: fp32."""
-    if w2c.dtype is not torch.float32:
+    """As kernels read them: fp32 where the means are."""
+    if w2c.dtype is not torch.float32 or w2c.device != means.device:
         w2c, intrinsics = w2c.to(means), intrinsics.to(means)
     return w2c.contiguous(), intrinsics.contiguous()
 

@@ -14,6 +14,8 @@ from neural.train.splats_config import SplatsConfig, resolve
 from neural.train.splats_task import SplatsTask
 from tests import ball
 
+_CPU = torch.device("cpu")
+
 
 def configured(**parts: dict[str, Any]) -> SplatsConfig:
     """The defaults on the CPU but for `model=`, `densify=`, `optim=` and `run=`, each a dictionary of fields."""
@@ -21,12 +23,12 @@ def configured(**parts: dict[str, Any]) -> SplatsConfig:
     return replace(config, **{name: replace(getattr(config, name), **values) for name, values in parts.items()})
 
 
-def task(scene: Scene, config: SplatsConfig) -> SplatsTask:
+def task(scene: Scene, config: SplatsConfig, device: torch.device = _CPU) -> SplatsTask:
     """As `neural.train.splats_run.splats` makes it where no file is named to start from."""
     n_points = 0 if scene.points is None else len(scene.points)
-    resolved = resolve(config, "cpu", n_points=n_points, shorter_side=int(scene.cameras.sizes.min()))
+    resolved = resolve(config, device.type, n_points=n_points, shorter_side=int(scene.cameras.sizes.min()))
     origin = scene.aabb.mean(0)
-    return SplatsTask(build_gaussians(resolved, scene, origin), origin, scene, resolved, torch.device("cpu"))
+    return SplatsTask(build_gaussians(resolved, scene, origin), origin, scene, resolved, device)
 
 
 def scattered(clumps: int = 40, **options: Any) -> Scene:

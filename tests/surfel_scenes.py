@@ -1,5 +1,9 @@
 """Surfels in front of, beside and behind a turned camera, for the tests of their projection, blending and pictures."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
 import torch
 from torch import Tensor
 
@@ -40,3 +44,11 @@ def tiles_of(surfels: Surfels, size: tuple[int, int]) -> Tiles:
     """The tiles that the covers reach."""
     given = surfels.centres, surfels.conics, surfels.opacities, surfels.depths, surfels.extents
     return intersect(*(x.detach() for x in given), size)
+
+
+@contextmanager
+def on(backend: str) -> Iterator[None]:
+    """Ops go to this backend here, whatever the fixture `cuda_device` makes of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neural.cuda.checks.backend", lambda tensor: backend)
+        yield

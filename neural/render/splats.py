@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neural import lenses
 from neural.cameras import CAMERA_MODELS, Cameras
+from neural.cuda.adam_in_backward import BackwardSteps
 from neural.cuda.gaussian_blend import blend
 from neural.cuda.gaussian_color import gaussian_color
 from neural.cuda.gaussian_projection import Model, Projected, project
@@ -79,12 +80,12 @@ class Splatted(NamedTuple):
     projected: Projected
 
 
-def project_to(gaussians: Gaussians, view: View) -> Projected:
-    """Gaussians in the image of a camera; differentiable in all of their parameters and in the view."""
+def project_to(gaussians: Gaussians, view: View, *, in_backward: BackwardSteps | None = None) -> Projected:
+    """Gaussians in the image of a camera; see `splat`."""
     return project(
         gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits, view.w2c, view.intrinsics,
         view.size, near=view.near, antialiased=gaussians.antialiased, model=view.model, distortion=view.distortion,
-        fold=view.fold,
+        fold=view.fold, in_backward=in_backward,
     )  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def splat(
     background: Float[Tensor, "3"] | None = None,
     with_depth: bool = False,
     absolute: Float[Tensor, "N"] | None = None,
+    in_backward: BackwardSteps | None = None,
 ) -> Splatted:
     """Draws Gaussians as one camera sees them; differentiable in all of their parameters and in the view.
 
@@ -106,12 +108,13 @@ def splat(
         background: Behind everything; black by default.
         with_depth: Blend depths too.
         absolute: See `neural.cuda.gaussian_blend.blend`.
+        in_backward: Steps of parameters that the backward pass makes; see `neural.optim.Adam.in_backward`.
     """
-    projected = project_to(gaussians, view)
+    projected = project_to(gaussians, view, in_backward=in_backward)
     centre = -(view.w2c[:3, :3].T @ view.w2c[:3, 3]).to(gaussians.means)
     features = gaussian_color(
         gaussians.means, centre, gaussians.sh0, gaussians.shN, gaussians.sh_degree if degree is None else degree,
-        opacities=projected.opacities.detach(),
+        opacities=projected.opacities.detach(), in_backward=in_backward,
     )  # fmt: skip
     if with_depth:
         features = torch.cat([features.t(), projected.depths[None]]).t()

@@ -40,8 +40,8 @@ class SplatModelConfig:
     init_scale: float | None = None
     """Times the spacing of the neighbours; 1 from points, 0.5 from chance. Gaussians of a file keep theirs."""
     antialiased: bool = False
-    """Compensate opacity for the low-pass filter of small Gaussians (Mip-Splatting); files carry the mark, and a start
-    from a file with it has it on."""
+    """Compensate opacity for the low-pass filter, which is then no wider than a pixel (Mip-Splatting): sharper, and
+    right at every distance, in viewers that know the mark which files carry; a start from such a file has it on."""
     sky: int = 0
     """So many Gaussians more at the start, on a sphere far around everything: a sky, which files carry too."""
 

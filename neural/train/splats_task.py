@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neural import metrics
 from neural.cameras import Cameras
+from neural.cuda.adam_in_backward import BackwardSteps
 from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.gradients import BLOCK_ROWS, Blocks
 from neural.cuda.native import retain_heap
@@ -39,6 +40,9 @@ DENSIFY_STREAM = 13
 SORT_EVERY = 1000  # steps between two sorts into Morton order
 LEAST_CLUSTERS = 16  # a smaller scene is looked at as a whole
 MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of them
+# The same where Adam steps in the backward pass, which copies do not: they move 944 bytes more for each Gaussian in
+# view, to pass by each other costs about 150. Counted, not measured.
+MOST_GATHERED_IN_BACKWARD = 0.1
 CLUSTERS = "sampler/clusters/"  # prefix in a checkpoint
 UNKNOWN_STEPS = 30_000  # for what must have a length before the run has one
 VALIDATION_PIXELS = 160_000
@@ -79,6 +83,8 @@ class SplatsTask:
             self._depths = {factor: SparseDepth(scaled) for factor, scaled in self._views.scenes.items()}
         self._exposure = Exposure(n).to(device) if optim.exposure else None
         self.optimiser = self._build_optimiser()
+        # One view's gradient is all of a step's: its backward pass may use it up (None where it cannot).
+        self._steps_in_backward = optim.views == 1 and self.optimiser.in_backward(self._names()) is not None
         self.population = Population(self.gaussians, self.optimiser)
         self.strategy: Strategy = build_strategy(config, self.extent)
         self.strategy.prepare(self.population)
@@ -116,8 +122,11 @@ class SplatsTask:
         chosen = self._in_view(views)
         rows = None if chosen is None else self._clusters.rows(chosen)
         working = self.gaussians if rows is None else self.gaussians.taken(rows)
+        in_backward = None
+        if self._steps_in_backward and rows is None:
+            in_backward = self.optimiser.in_backward(self._names(), lr_scales=self._lr_scales(step, steps))
         for taken, view in zip(batch, views, strict=True):
-            value, square, visible = self._view(step, steps, taken, view, working, rows)
+            value, square, visible = self._view(step, steps, taken, view, working, rows, in_backward)
             loss, error = loss + value / optim.views, error + square / optim.views
             n_pixels += taken.pixels.shape[0] * taken.pixels.shape[1]
             seen += visible
@@ -146,7 +155,8 @@ class SplatsTask:
             chosen |= self._clusters.in_view(
                 view.w2c.detach(), view.intrinsics, view.size, view.near, *rates, lens=view.bounds()
             )
-        return chosen if 0 < int(chosen.sum()) < MOST_GATHERED * len(chosen) else None
+        most = MOST_GATHERED_IN_BACKWARD if self._steps_in_backward else MOST_GATHERED
+        return chosen if 0 < int(chosen.sum()) < most * len(chosen) else None
 
     def _view(
         self,
@@ -156,14 +166,16 @@ class SplatsTask:
         view: View,
         working: Gaussians,
         rows: Int[Tensor, "M"] | None,
+        in_backward: BackwardSteps | None,
     ) -> tuple[float, float, int]:
-        """Adds one view's gradients; gives its loss, its mean squared error and how many Gaussians it sees."""
+        """Adds one view's gradients, or steps in their place; gives its loss, its mean squared error and how many
+        Gaussians it sees."""
         optim = self.config.optim
         background = self._background(step)
         absolute = torch.zeros(working.n, device=self.device) if self.strategy.needs_absolute else None
         shown = splat(
             working, view, degree=self._degree(step, steps), background=background, with_depth=bool(self._depths),
-            absolute=absolute,
+            absolute=absolute, in_backward=in_backward,
         )  # fmt: skip
         rgb = shown.rgb if self._exposure is None else self._exposure(shown.rgb, taken.index)
         target = taken.on(background.cpu()).to(self.device)
@@ -174,16 +186,22 @@ class SplatsTask:
             loss = loss if guide is None else loss + optim.depth / optim.views * guide
         if self.strategy.needs_observations:
             shown.projected.means2d.retain_grad()
-        if loss.requires_grad:
-            loss.backward()
         value = float(loss.detach()) * optim.views
         if not math.isfinite(value):
             raise self._diverged(step, f"the loss is {value}")
+        visible = shown.projected.opacities.detach() > 0
+        n_visible = int(visible.sum())
+        if in_backward is not None:
+            for_opacity, for_scale = self._penalties(n_visible)
+            in_backward.penalise("opacity_logits", for_opacity)
+            in_backward.penalise("log_scales", for_scale / self.extent, self.extent)
+        if loss.requires_grad:
+            loss.backward()
         if self.strategy.needs_observations and shown.projected.means2d.grad is not None:
             self._observe(shown, absolute, rows)
-        visible = shown.projected.opacities.detach() > 0
-        self._regularise(working, visible)
-        return value, _square_error(rgb.detach(), target, mask), int(visible.sum())
+        if in_backward is None:
+            self._regularise(working, visible, n_visible)
+        return value, _square_error(rgb.detach(), target, mask), n_visible
 
     def _observe(self, shown: Splatted, absolute: Tensor | None, rows: Int[Tensor, "M"] | None) -> None:
         projected = shown.projected
@@ -197,21 +215,26 @@ class SplatsTask:
             ),
         )  # fmt: skip
 
-    def _regularise(self, working: Gaussians, visible: Bool[Tensor, "M"]) -> None:
-        """Adds the gradients of the mean opacity and mean scale of what is seen, so that what is not needed dies.
+    def _penalties(self, n_visible: int) -> tuple[float, float]:
+        """Weights in the loss of each opacity and of each scale of what is seen, so that what is not needed dies.
 
-        Scales count in extents of the scene, whatever its unit. In float64, whose rounding no thread count shows.
+        Scales count in extents of the scene, whatever its unit, and only up to one: a sky may be larger.
         """
         for_opacity, for_scale = self.strategy.regulariser()
-        share = 1.0 / max(1, int(visible.sum())) / self.config.optim.views
+        share = 1.0 / max(1, n_visible) / self.config.optim.views
+        return for_opacity * share, for_scale / 3 * share
+
+    def _regularise(self, working: Gaussians, visible: Bool[Tensor, "M"], n_visible: int) -> None:
+        """Adds the gradients of the penalties; in float64, whose rounding no thread count shows."""
+        for_opacity, for_scale = self._penalties(n_visible)
         with torch.no_grad():
             if for_opacity and working.opacity_logits.grad is not None:
                 opacity = working.opacity_logits.double().sigmoid()
-                change = (for_opacity * share * opacity * (1 - opacity)).float()
+                change = (for_opacity * opacity * (1 - opacity)).float()
                 working.opacity_logits.grad += torch.where(visible, change, 0.0)
             if for_scale and working.log_scales.grad is not None:
                 scale = working.log_scales.double().exp() / self.extent
-                change = torch.where(scale < 1, for_scale / 3 * share * scale, 0.0).float()  # a sky may be larger
+                change = torch.where(scale < 1, for_scale * scale, 0.0).float()
                 working.log_scales.grad += torch.where(visible[:, None], change, 0.0)
 
     def _optimise(
@@ -223,19 +246,28 @@ class SplatsTask:
         if chosen is not None:
             n_blocks = -(-self.gaussians.n // BLOCK_ROWS)
             blocks = Blocks.of(chosen.repeat_interleave(CLUSTER // BLOCK_ROWS)[:n_blocks])
-        decay = 1.0 if steps is None else exponential(step, steps, optim.means_final, start=steps // 4)
-        self.optimiser.step(lr_scales={"means": decay}, parts=parts, blocks=blocks)
+        lr_scales = self._lr_scales(step, steps)
+        self.optimiser.step(lr_scales=lr_scales, parts=parts, blocks=blocks)
         for parameter in self._parameters().values():
             parameter.grad = None
         if bad := self.optimiser.nonfinite():
             raise self._diverged(step, f"the gradient of {next(iter(bad))} has NaN or Inf")
         if self.strategy.noise:
             g = self.gaussians
-            strength = self.strategy.noise * optim.means_lr / self.extent * decay  # times an area: a length
+            strength = (
+                self.strategy.noise * optim.means_lr / self.extent * lr_scales["means"]
+            )  # times an area: a length
             with torch.no_grad():
                 gaussian_noise(
                     g.means, g.quats, g.log_scales, g.opacity_logits, strength, seed=self.config.run.seed, step=step
                 )
+
+    def _lr_scales(self, step: int, steps: int | None) -> dict[str, float]:
+        decay = 1.0 if steps is None else exponential(step, steps, self.config.optim.means_final, start=steps // 4)
+        return {"means": decay}
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.gaussians.named_parameters()]
 
     def tensors(self) -> dict[str, Tensor]:
         """Gaussians, optimiser, counters, poses and exposure.

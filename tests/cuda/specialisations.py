@@ -89,4 +89,16 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ["spherical_harmonics_forward", "spherical_harmonics_backward"],
     ),
     ("ssim", {"BYTES": 1}, ["ssim_loss"]),
+    (
+        "surfel_blend",
+        {"CHANNELS": 16},
+        [
+            "surfel_blend_pack",
+            "surfel_blend_forward",
+            "surfel_blend_states",
+            "surfel_blend_backward",
+            "surfel_blend_gather",
+        ],
+    ),
+    ("surfel_projection", {}, ["surfel_projection_forward", "surfel_projection_backward"]),
 ]

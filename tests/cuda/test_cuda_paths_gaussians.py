@@ -41,7 +41,7 @@ def test_project(model: str, antialiased: bool, cuda_device: torch.device) -> No
         x.requires_grad_()
     distortion = torch.tensor([0.05, -0.01, 0.002, 0, 0, 0, 0, 0])
     fold = lenses.fold(distortion, lenses.FISHEYE if model == "fisheye" else lenses.OPENCV)
-    settings = (*SIZE, 0.1, math.inf, 0.3, antialiased, MODELS.index(model), fold)
+    settings = (*SIZE, 0.1, math.inf, 0.1 if antialiased else 0.3, antialiased, MODELS.index(model), fold)
     expected = reference.forward(*wide, distortion.double(), *settings)
     got = project(
         *narrow, SIZE, near=0.1, antialiased=antialiased, model=model,  # type: ignore[arg-type]

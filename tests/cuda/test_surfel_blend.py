@@ -6,17 +6,25 @@ from types import ModuleType
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from neural.cuda.gaussian_tiles import Tiles
 from neural.cuda.reference import surfel_blend as reference
 from neural.cuda.reference import surfel_projection
 from neural.cuda.surfel_blend import BlendedSurfels, blend
 from neural.cuda.surfel_projection import Surfels, project
-from tests.surfel_scenes import NEAR, parameters, seen, tiles_of
+from tests.surfel_scenes import NEAR, on, parameters, seen, single, tiles_of
 
 SIZES = [(1, 1), (3, 18), (37, 21), (70, 50)]
 CHANNELS = [6, 3, 0, 20]
 SHARES = (2e-5, 1e-4, 1e-4, 2e-5, 1e-5, 1e-5)  # of the largest: means2d, axes, depths, opacities, features, background
+
+
+def _seen(n: int, size: tuple[int, int]) -> Surfels:
+    """Some so opaque that their alpha is clamped."""
+    given = single(parameters(n, size))
+    given[3][::40] = 7.0
+    return project(*given, size, near=NEAR)  # type: ignore[arg-type]
 
 
 def _leaves(surfels: Surfels, channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -24,7 +32,7 @@ def _leaves(surfels: Surfels, channels: int, dtype: torch.dtype = torch.float32)
     generator = torch.Generator().manual_seed(7)
     features = torch.rand(channels, len(surfels.depths), generator=generator).T
     own = surfels.means2d, surfels.axes, surfels.depths, surfels.opacities
-    given = *own, features, torch.linspace(0.2, 0.9, channels)
+    given = *own, features.to(own[0].device), torch.linspace(0.2, 0.9, channels).to(own[0].device)
     return [x.detach().clone(memory_format=torch.preserve_format).to(dtype).requires_grad_() for x in given]
 
 
@@ -45,15 +53,15 @@ def _blend(
     means2d, axes, depths, opacities, features, background = leaves
     given = surfels._replace(means2d=means2d, axes=axes, depths=depths, opacities=opacities)
     planes = _planes(blend(given, features, tiles, size, background=background, absolute=absolute))
-    planes.backward(_upstream(size, channels))
+    planes.backward(_upstream(size, channels).to(planes.device))
     return planes.detach(), [_grad(leaf) for leaf in leaves]
 
 
 def _reference(
     surfels: Surfels, tiles: Tiles, size: tuple[int, int], channels: int, absolute: Tensor | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """The same in double."""
-    leaves = _leaves(surfels, channels, torch.float64)
+    """The same in double, on the CPU."""
+    leaves = _leaves(Surfels(*(x.detach().cpu() for x in surfels)), channels, torch.float64)
     pairs = tiles.offsets.cpu(), tiles.gaussians.cpu()
     with torch.no_grad():
         planes = torch.cat(reference.forward(*leaves, *pairs, size))
@@ -70,14 +78,14 @@ def _grad(leaf: Tensor) -> Tensor:
 def _close(got: Tensor, expected: Tensor, share: float) -> None:
     """Within a share of the largest value."""
     scale = float(expected.abs().max()) if expected.numel() else 0.0
-    torch.testing.assert_close(got.double(), expected, atol=share * scale + 1e-12, rtol=0)
+    torch.testing.assert_close(got.double().cpu(), expected.double(), atol=share * scale + 1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_values_and_gradients_match_the_reference(size: tuple[int, int], channels: int, isa: str) -> None:
     n = 300
-    surfels = seen(n, size)
+    surfels = _seen(n, size)
     tiles = tiles_of(surfels, size)
     absolute, sums = torch.full((n,), 2.0), torch.full((n,), 2.0, dtype=torch.float64)
     planes, found = _blend(surfels, tiles, size, channels, absolute)
@@ -226,3 +234,108 @@ def test_culled_rows_may_hold_anything(isa: str) -> None:
     planes, grads = _blend(rubbish, tiles_of(rubbish, size), size, 6, absolute := torch.zeros(83))
     assert torch.equal(planes[6:], expected[0][6:])
     assert not any(grad[80:].any() for grad in grads[:5]) and not absolute[80:].any()
+
+
+def _scene(n: int, size: tuple[int, int], device: torch.device) -> tuple[Surfels, Tiles]:
+    """Of the CPU kernels, on the device: paths are compared on the same surfels."""
+    with on("cpu"):
+        surfels = _seen(n, size)
+        tiles = tiles_of(surfels, size)
+    return Surfels(*(x.to(device) for x in surfels)), Tiles(*(x.to(device) for x in tiles))
+
+
+CUDA_SHARES = (4e-5, *SHARES[1:])  # the shim has no fused multiply-adds: surfels near their edge lose a bit
+CUDA_CASES = [  # surfels, size, channels
+    (300, (37, 21), 5),
+    (1100, (20, 17), 3),  # tiles of several batches
+    (60, (3, 18), 1),
+    (40, (1, 1), 0),
+    (200, (32, 16), 6),
+]
+
+
+@pytest.mark.parametrize(("n", "size", "channels"), CUDA_CASES, ids=str)
+def test_the_cuda_path(n: int, size: tuple[int, int], channels: int, cuda_device: torch.device) -> None:
+    """Against plain torch in double, and against the CPU kernels."""
+    surfels, tiles = _scene(n, size, cuda_device)
+    assert n < 1000 or int(tiles.offsets.diff().max()) > 512
+    absolute, sums = torch.full((n,), 2.0, device=cuda_device), torch.full((n,), 2.0, dtype=torch.float64)
+    planes, found = _blend(surfels, tiles, size, channels, absolute)
+    expected, wanted = _reference(surfels, tiles, size, channels, sums)
+    for got, want in zip(planes, expected, strict=True):
+        _close(got, want, 2e-5)
+    for got, want, share in zip(found, wanted, CUDA_SHARES, strict=True):
+        _close(got, want, share)
+    _close(absolute, sums, 1e-5)
+    with on("cpu"):
+        native_sums = torch.full((n,), 2.0)
+        native = Surfels(*(x.cpu() for x in surfels)), Tiles(*(x.cpu() for x in tiles))
+        native_planes, native_found = _blend(*native, size, channels, native_sums)
+    for got, want in zip(planes, native_planes, strict=True):
+        _close(got, want, 2e-5)
+    for got, want, share in zip(found, native_found, CUDA_SHARES, strict=True):
+        _close(got, want, share)
+    _close(absolute, native_sums, 1e-5)
+
+
+@pytest.mark.parametrize("name", BlendedSurfels._fields)
+def test_each_output_alone_on_the_cuda_path(name: str, cuda_device: torch.device) -> None:
+    """The gradients to the others are not there."""
+    n, size = 150, (23, 18)
+    surfels, tiles = _scene(n, size, cuda_device)
+
+    def gradients(surfels: Surfels, tiles: Tiles) -> list[Tensor]:
+        means2d, axes, depths, opacities, features, background = leaves = _leaves(surfels, 3)
+        given = surfels._replace(means2d=means2d, axes=axes, depths=depths, opacities=opacities)
+        out = getattr(blend(given, features, tiles, size, background=background), name)
+        out.backward(torch.linspace(-1, 2, out.numel(), device=out.device).view(out.shape))
+        return [_grad(leaf) for leaf in leaves]
+
+    found = gradients(surfels, tiles)
+    with on("cpu"):
+        wanted = gradients(Surfels(*(x.cpu() for x in surfels)), Tiles(*(x.cpu() for x in tiles)))
+    assert wanted[0].any() and wanted[2].any()
+    for got, want, share in zip(found, wanted, CUDA_SHARES, strict=True):
+        _close(got, want, share)
+
+
+@pytest.mark.parametrize("n", [0, 9])
+def test_nothing_to_blend_on_the_cuda_path(n: int, cuda_device: torch.device) -> None:
+    """No surfel, or none that is seen, and those may hold anything: the background, whose gradient is the pixels'."""
+    size, channels = (19, 5), 3
+    rubbish = Surfels(*(torch.full((n, *x.shape[1:]), float("nan"), device=cuda_device) for x in seen(1, size)))
+    rubbish = rubbish._replace(
+        opacities=torch.zeros(n, device=cuda_device), extents=torch.zeros(n, 2, device=cuda_device)
+    )
+    tiles = tiles_of(rubbish, size)
+    planes, grads = _blend(rubbish, tiles, size, channels, absolute := torch.zeros(n, device=cuda_device))
+    background = torch.linspace(0.2, 0.9, channels)
+    assert torch.equal(planes[:channels].cpu(), background[:, None, None].expand(-1, 5, 19))
+    assert not planes[channels:].any()
+    assert not any(grad.any() for grad in grads[:5]) and not absolute.any()
+    torch.testing.assert_close(grads[5].cpu(), _upstream(size, channels)[:channels].sum((1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_the_cuda_path_gives_the_same_every_time(cuda_device: torch.device) -> None:
+    n, size = 200, (37, 21)
+    surfels, tiles = _scene(n, size, cuda_device)
+    found = []
+    for _ in range(2):
+        absolute = torch.zeros(n, device=cuda_device)
+        planes, grads = _blend(surfels, tiles, size, 3, absolute)
+        found.append([planes, *grads, absolute])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("channels", [3, 4])  # on both sides of a whole cache line
+def test_compilers_are_told_the_shapes_of_the_cuda_path(channels: int, cuda_on_cpu: ModuleType) -> None:
+    size = (20, 17)
+    with on("cpu"):
+        surfels = seen(30, size)
+        tiles = tiles_of(surfels, size)
+    inputs = *_leaves(surfels, channels), surfels.centres, surfels.conics, *tiles
+    with torch.no_grad():
+        given = torch.ops.neural.surfel_blend(*inputs, *size)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        told = torch.ops.neural.surfel_blend(*(torch.empty_like(x, device="cuda") for x in inputs), *size)
+    assert [(x.shape, x.dtype) for x in told] == [(x.shape, x.dtype) for x in given]

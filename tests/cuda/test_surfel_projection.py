@@ -10,7 +10,7 @@ from torch import Tensor
 from neural.cuda.reference import surfel_blend as blend_reference
 from neural.cuda.reference import surfel_projection as reference
 from neural.cuda.surfel_projection import Surfels, project
-from tests.surfel_scenes import NEAR, parameters, seen, single
+from tests.surfel_scenes import NEAR, on, parameters, seen, single
 
 SIZE = (128, 96)
 
@@ -138,14 +138,19 @@ def test_any_number_of_threads_gives_the_same(isa: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("n", [0, 1, 17])
-def test_extremes_are_not_seen_and_give_no_gradient(n: int, isa: str) -> None:
+def extremes(n: int) -> list[Tensor]:
+    """Parameters of n surfels, then of some in which each parameter in turn is strange."""
     strange = [math.nan, math.inf, -math.inf, 1e38, 1e-38, 0.0]
     given = single(parameters(n + 4 * len(strange), SIZE))
     for i, value in enumerate(strange):
         for j in range(4):
             given[j][n + 4 * i + j] = value
-    inputs = leaves(given)
+    return given
+
+
+@pytest.mark.parametrize("n", [0, 1, 17])
+def test_extremes_are_not_seen_and_give_no_gradient(n: int, isa: str) -> None:
+    inputs = leaves(extremes(n))
     image = rows(project(*inputs, SIZE, near=NEAR))  # type: ignore[arg-type]
     assert image.isfinite().all()
     image[:13].sum().backward()
@@ -157,3 +162,60 @@ def test_wrong_numbers_are_refused(bad: dict) -> None:
     given = {"size": SIZE, **bad}
     with pytest.raises(ValueError, match="project: "):
         project(*single(parameters(3, SIZE)), **given)
+
+
+@pytest.mark.parametrize("n", [301, 17])  # blocks, and less than one
+def test_the_cuda_path(n: int, cuda_device: torch.device) -> None:
+    """Against plain torch in double, and against the CPU kernels; the camera stays on the CPU."""
+    wide = leaves(parameters(n, SIZE))
+    expected, grad = oracle(wide), upstream(n)
+    expected[:13].backward(grad)
+
+    def draw(device: torch.device) -> tuple[Tensor, list[Tensor]]:
+        given = single(wide)
+        inputs = leaves([*(x.to(device) for x in given[:4]), *given[4:]])
+        image = rows(project(*inputs, SIZE, near=NEAR))  # type: ignore[arg-type]
+        image[:13].backward(grad.float().to(device))
+        return image.detach().cpu(), [_grad(x).cpu() for x in inputs]
+
+    found, grads = draw(cuda_device)
+    with on("cpu"):
+        native, native_grads = draw(torch.device("cpu"))
+    assert torch.equal(found[12] > 0, expected[12] > 0) and torch.equal(
+        found[15] == reference.FLAT, native[15] == reference.FLAT
+    )
+    for got, want, other in zip(found, expected.detach(), native, strict=True):
+        scale = float(want.abs().max())
+        torch.testing.assert_close(got.double(), want, atol=3e-5 * scale, rtol=1e-3)
+        torch.testing.assert_close(got, other, atol=3e-5 * scale, rtol=1e-3)
+    for got, leaf, other in zip(grads, wide, native_grads, strict=True):
+        scale = float(_grad(leaf).abs().max())
+        torch.testing.assert_close(got.double(), _grad(leaf), atol=2e-5 * scale, rtol=1e-3)
+        torch.testing.assert_close(got, other, atol=2e-5 * scale, rtol=1e-3)
+    assert not any(grad[found[12] == 0].any() for grad in grads[:4])
+
+
+def _grad(leaf: Tensor) -> Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+@pytest.mark.parametrize("n", [0, 5])
+def test_a_camera_without_gradient_gets_none(n: int, cuda_device: torch.device) -> None:
+    """Nor does anything wait for its sums; the other gradients are the same."""
+    found = []
+    for wanted in (True, False):
+        given = [x.to(cuda_device) for x in single(parameters(n, SIZE))]
+        inputs = [*leaves(given[:4]), *(x.requires_grad_(wanted) for x in given[4:])]
+        project(*inputs, SIZE, near=NEAR).axes.sum().backward()  # type: ignore[arg-type]
+        assert all((x.grad is not None) == wanted for x in inputs[4:])
+        found.append([_grad(x) for x in inputs[:4]])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_extremes_on_the_cuda_path(cuda_device: torch.device) -> None:
+    inputs = leaves([x.to(cuda_device) for x in extremes(17)])
+    image = rows(project(*inputs, SIZE, near=NEAR))  # type: ignore[arg-type]
+    assert image.isfinite().all()
+    image[:13].sum().backward()
+    assert all(_grad(leaf).isfinite().all() for leaf in inputs)

@@ -7,7 +7,7 @@ from torch import Tensor
 from neural.gaussians.model import Gaussians
 from neural.render.splats import View
 from neural.render.surfels import SurfelPicture, depth_normals, splat_surfels
-from tests.surfel_scenes import parameters
+from tests.surfel_scenes import on, parameters
 
 SIZE = (48, 32)
 
@@ -103,22 +103,20 @@ def test_a_lens_is_refused() -> None:
         splat_surfels(wall(0.4), view()._replace(model="fisheye"))
 
 
-def test_other_devices_draw_the_same(cuda_device: torch.device) -> None:
-    """Projection and blending run in plain torch there; colours and tiles have kernels."""
+def draw(device: torch.device) -> tuple[SurfelPicture, Gaussians]:
+    """A rough wall, for gradients that do not cancel, and its gradients."""
+    gaussians = wall(0.8)
+    generator = torch.Generator().manual_seed(1)
+    gaussians.means.data += 0.2 * torch.randn(gaussians.means.shape, generator=generator)
+    gaussians.quats.data += 0.3 * torch.randn(gaussians.quats.shape, generator=generator)
+    gaussians.to(device)
+    picture = splat_surfels(gaussians, view(), background=torch.ones(3, device=device))
+    (picture.rgb.square().sum() + picture.depth.sum() + picture.normal[..., 2].sum()).backward()
+    return picture, gaussians
 
-    def draw(device: torch.device) -> tuple[SurfelPicture, Gaussians]:
-        gaussians = wall(0.8)
-        generator = torch.Generator().manual_seed(1)  # rough, for gradients that do not cancel
-        gaussians.means.data += 0.2 * torch.randn(gaussians.means.shape, generator=generator)
-        gaussians.quats.data += 0.3 * torch.randn(gaussians.quats.shape, generator=generator)
-        gaussians.to(device)
-        picture = splat_surfels(gaussians, view(), background=torch.ones(3, device=device))
-        (picture.rgb.square().sum() + picture.depth.sum() + picture.normal[..., 2].sum()).backward()
-        return picture, gaussians
 
-    picture, gaussians = draw(cuda_device)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neural.cuda.checks.backend", lambda tensor: "cpu")
+def is_what_the_cpu_draws(picture: SurfelPicture, gaussians: Gaussians) -> None:
+    with on("cpu"):
         expected, leaves = draw(torch.device("cpu"))
     for got, want in zip(picture[:-1], expected[:-1], strict=True):
         torch.testing.assert_close(got.cpu(), want, atol=2e-5, rtol=1e-4)
@@ -128,3 +126,13 @@ def test_other_devices_draw_the_same(cuda_device: torch.device) -> None:
             assert parameter.grad is not None and wanted is not None
             scale = float(wanted.abs().max())
             torch.testing.assert_close(parameter.grad.cpu(), wanted, atol=1e-4 * scale + 1e-9, rtol=0, msg=name)
+
+
+def test_cuda_draws_the_same(cuda_device: torch.device) -> None:
+    is_what_the_cpu_draws(*draw(cuda_device))
+
+
+def test_a_device_without_kernels_draws_the_same() -> None:
+    with on("reference"):
+        drawn = draw(torch.device("cpu"))
+    is_what_the_cpu_draws(*drawn)
