@@ -9,6 +9,7 @@ from torch import Tensor
 from neural.cuda import checks, jit, library
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import gaussian_tiles as reference
+from neural.errors import TooLarge
 
 TILE = 16  # pixels
 _MOST_PAIRS = 2**31 - 1  # what an int32 counts
@@ -53,7 +54,8 @@ def intersect(
         `Tiles`; nothing is differentiable.
 
     Raises:
-        TypeError, ValueError: A wrong dtype, shape, device or size, or more than 2^31 - 1 pairs.
+        TypeError, ValueError: A wrong dtype, shape, device or size.
+        TooLarge: More than 2^31 - 1 pairs.
 
     Source: the test is that of Hanson et al. 2024 (Speedy-Splat), arXiv:2412.00578, sec. 4.1, on the rectangle of the
         tile's pixel centres.
@@ -72,11 +74,6 @@ def intersect(
         offsets, gaussians, slots = fill(means2d, conics, opacities, depths, extents, starts, n_pairs, *size)
     else:
         starts, n_pairs = _count(means2d, conics, opacities, extents, *size)
-        if n_pairs > _MOST_PAIRS:
-            raise ValueError(
-                f"gaussian_tiles: {n_pairs} pairs of a Gaussian and a tile, more than the {_MOST_PAIRS} that can be"
-                " counted; draw fewer or smaller Gaussians, or a smaller image"
-            )
         offsets, gaussians, slots = _fill(means2d, conics, opacities, depths, extents, starts, n_pairs, *size)
     return Tiles(offsets, gaussians, starts, slots)
 
@@ -127,6 +124,11 @@ def _fill(
     width: int, height: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """offsets, gaussians, slots."""
+    if n_pairs > _MOST_PAIRS:
+        raise TooLarge(
+            f"gaussian_tiles: {n_pairs} pairs of a Gaussian and a tile, more than the {_MOST_PAIRS} that can be"
+            " counted; draw fewer or smaller Gaussians, or a smaller image"
+        )
     backend = checks.backend(means2d)
     if backend == "reference":
         return reference.fill(means2d, conics, opacities, depths, extents, (width, height))

@@ -36,6 +36,10 @@ class NotSaved(CheckpointError):
     """A checkpoint could not be written, for want of room or of rights; earlier ones are intact."""
 
 
+class TooLarge(NeuralError, ValueError):
+    """More than can be counted or held; the message says what to make smaller."""
+
+
 class DivergenceError(NeuralError):
     """A loss or gradient became NaN or Inf.
 

@@ -37,6 +37,8 @@ class Evaluation:
     lpips_net: str | None
     masked: bool = False
     """Whether only the pixels of the capture's masks count."""
+    left_out: int = 0
+    """Images of the split in which none counts."""
 
     @property
     def psnr(self) -> float:
@@ -58,7 +60,8 @@ class Evaluation:
             perceptual = f"{self.lpips:.4f} ({self.lpips_net})"
         return (
             f"mean PSNR {self.psnr:.2f} dB SSIM {similarity} "
-            f"({n} image{'s' if n != 1 else ''}, {self.background}, {self.split}{', masked' if self.masked else ''})\n"
+            f"({n} image{'s' if n != 1 else ''}, {self.background}, {self.split}{', masked' if self.masked else ''}"
+            f"{f', {self.left_out} masked out' if self.left_out else ''})\n"
             f"mean LPIPS {perceptual}"
         )
 
@@ -72,6 +75,7 @@ class Evaluation:
             "n_images": len(self.images),
             "background": self.background,
             "masked": self.masked,
+            "n_left_out": self.left_out,
             "split": self.split,
             "lpips_net": self.lpips_net or lpips.NOT_INSTALLED,
             "protocol": "per-image means; clamped, unquantised sRGB; SSIM 11x11, sigma 1.5, valid window",
@@ -107,13 +111,16 @@ def evaluate(
         mask_image: Scene image index -> pixels that count; for LPIPS the others are the photograph's.
 
     Raises:
-        ValueError: For an empty split.
+        ValueError: For an empty split, and for one whose masks let no pixel count.
     """
     if not indices:
         raise ValueError(f"evaluate: the split {split!r} has no images; choose another or a smaller --split-every")
+    counted = [i for i in indices if mask_image is None or bool(mask_image(i).any())]
+    if not counted:
+        raise ValueError(f"evaluate: the masks of the split {split!r} let no pixel count; white means that one does")
     distance = lpips.load(lpips_net)
     scores = []
-    for index in tqdm(indices, desc="evaluating", unit="image", disable=not progress, leave=False):
+    for index in tqdm(counted, desc="evaluating", unit="image", disable=not progress, leave=False):
         with torch.no_grad():
             image, target = render_image(index).cpu(), target_image(index).cpu()
         side = min(target.shape[:2])
@@ -125,7 +132,8 @@ def evaluate(
         perceptual = distance(image, target) if distance is not None and side >= lpips.SMALLEST else None
         scores.append(ImageScore(names[index], peak, similarity, perceptual))
     net = lpips_net if distance is not None else None
-    evaluation = Evaluation(tuple(scores), background, split, net, masked=mask_image is not None)
+    left_out = len(indices) - len(counted)
+    evaluation = Evaluation(tuple(scores), background, split, net, masked=mask_image is not None, left_out=left_out)
     if out is not None:
         atomic.write_json(out / "eval.json", evaluation.as_dict())
     return evaluation

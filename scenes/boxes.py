@@ -15,6 +15,7 @@ from neural.scenes.capture import Points
 
 _AGREE = 0.6  # share of the cameras that must look at the focus for a capture to count as object-centric
 _MARGIN = 1.05
+_ENOUGH = 10  # points that say how large a scene is
 
 
 def scene_box(cameras: Cameras, points: Points | None, *, whole_object: bool) -> Float64[np.ndarray, "2 3"]:
@@ -32,10 +33,10 @@ def scene_box(cameras: Cameras, points: Points | None, *, whole_object: bool) ->
     distances = np.linalg.norm(cameras.origins.numpy() - focus, axis=1)
     if agreement >= _AGREE:
         half = float(np.median(distances)) * _half_view(cameras) if whole_object else float(np.median(distances))
-        if not whole_object and points is not None and len(points):
+        if not whole_object and points is not None and len(points) >= _ENOUGH:
             half = min(half, float(np.quantile(np.abs(points.xyz - focus).max(axis=1), 0.95)))
         return _box(focus, max(half, 1e-6) * _MARGIN)
-    if points is not None and len(points) >= 10:
+    if points is not None and len(points) >= _ENOUGH:
         low, high = np.quantile(points.xyz, [0.005, 0.995], axis=0)
         room = (_MARGIN - 1) * max(float((high - low).max()), 1e-6)
         return np.stack([low - room, high + room])

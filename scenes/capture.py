@@ -46,6 +46,11 @@ class Points:
     def __len__(self) -> int:
         return len(self.xyz)
 
+    @property
+    def apart(self) -> bool:
+        """Whether there are two that are not in one place."""
+        return len(self) > 1 and bool((self.xyz != self.xyz[0]).any())
+
 
 @dataclass(frozen=True)
 class Capture:

@@ -143,19 +143,22 @@ def _masks(capture: Capture, sizes: np.ndarray, factor: int, cache: Path | None)
 
 
 def _finite(points: Points | None) -> tuple[Points | None, tuple[str, ...]]:
-    """Points without those at NaN or infinity, and a warning if there were any."""
+    """Points without those at NaN or infinity, none if all are in one place, and a warning if there were any."""
     if points is None:
         return None, ()
     good = np.isfinite(points.xyz).all(axis=1) & (np.abs(points.xyz).max(axis=1, initial=0) < 1e12)
-    if good.all():
-        return points, ()
-    moved = np.cumsum(good) - 1
-    seen = points.observations
-    if seen is not None:
-        keep = good[seen.points]
-        seen = Observations(moved[seen.points[keep]], seen.cameras[keep], seen.pixels[keep])
-    warning = f"{int((~good).sum())} of {len(points)} points are not finite and were dropped."
-    return Points(points.xyz[good], points.rgb[good], seen), (warning,)
+    warnings: tuple[str, ...] = ()
+    if not good.all():
+        moved = np.cumsum(good) - 1
+        seen = points.observations
+        if seen is not None:
+            keep = good[seen.points]
+            seen = Observations(moved[seen.points[keep]], seen.cameras[keep], seen.pixels[keep])
+        warnings = (f"{int((~good).sum())} of {len(points)} points are not finite and were dropped.",)
+        points = Points(points.xyz[good], points.rgb[good], seen)
+    if len(points) > 1 and not points.apart:
+        return None, (*warnings, f"All {len(points)} points are in one place and were dropped.")
+    return points, warnings
 
 
 def _scaled(points: Points | None, factor: int) -> Points | None:

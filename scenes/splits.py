@@ -50,7 +50,8 @@ def check(source: Path, splits: Mapping[str, tuple[int, ...]], *, allow_empty_te
         SceneFormatError: Names the split and the remedy.
     """
     if not splits.get("train"):
-        raise SceneFormatError(source, "the train split is empty; a capture needs at least one image")
+        remedy = "name train images, or hold out none: --split-every 0, load(..., test_every=0)"
+        raise SceneFormatError(source, f"the train split is empty, all images are held out; {remedy}")
     if not splits.get("test") and not allow_empty_test:
         raise SceneFormatError(
             source, "the test split is empty; name test images, or load with test_every=0 to do without"

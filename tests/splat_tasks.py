@@ -24,7 +24,7 @@ def configured(**parts: dict[str, Any]) -> SplatsConfig:
 
 
 def task(scene: Scene, config: SplatsConfig, device: torch.device = _CPU) -> SplatsTask:
-    """As `neural.train.splats_run.splats` makes it."""
+    """As `neural.train.splats_run.splats` makes it where no file is named to start from."""
     n_points = 0 if scene.points is None else len(scene.points)
     resolved = resolve(config, device.type, n_points=n_points, shorter_side=int(scene.cameras.sizes.min()))
     origin = scene.aabb.mean(0)

@@ -58,6 +58,12 @@ def test_small_photographs_are_not_made_smaller(side: int, coarse: int) -> None:
     assert resolve(SplatsConfig(), "cpu", shorter_side=side).optim.coarse == coarse
 
 
+@pytest.mark.parametrize(("side", "coarse"), [(1, 1), (2, 2), (7, 4), (8, 8)])
+def test_photographs_keep_a_pixel_however_coarse_they_are_asked_for(side: int, coarse: int) -> None:
+    asked = SplatsConfig(optim=SplatOptimConfig(coarse=8))
+    assert resolve(asked, "cpu", shorter_side=side).optim.coarse == coarse
+
+
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_a_target_is_as_many_gaussians_as_fit_into_the_file(degree: int) -> None:
     most = resolve(model(target="1MB", sh_degree=degree), "cpu").model.max_gaussians
@@ -157,7 +163,12 @@ def test_a_size_is_its_number_times_its_unit(number: int, unit: str, byte: str) 
         ("optim", {"means_final": float("nan")}, r"--optim\.means-final must be between"),
         ("optim", {"views": 0}, r"--optim\.views must be between 1"),
         ("optim", {"coarse": 3}, r"--optim\.coarse must be 1, 2, 4 or 8, got 3"),
-        ("optim", {"sh_every": 0}, r"--optim\.sh-every must be between 1"),
+        ("optim", {"sh_every": -1}, r"--optim\.sh-every must be between 0"),
+        (
+            "model",
+            {"init": "poins"},
+            r"--model\.init must be auto, points, random or a file that ends in \.ply.*'poins'",
+        ),
         ("run", {"steps": 5, "minutes": 1.0}, r"--steps and --minutes exclude each other"),
         ("run", {"steps": 0}, r"--steps must be between 1"),
     ],

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neural.gaussians.lens_view import LensBounds, in_lens_view
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import CLUSTER, SIGMAS, in_view
 
@@ -59,8 +60,9 @@ class Clusters:
         near: float,
         means_lr: float,
         scales_lr: float,
+        lens: LensBounds | None = None,
     ) -> Bool[Tensor, "G"]:
-        """Clusters that a pinhole camera may see.
+        """Clusters that a camera may see.
 
         Args:
             w2c: World to camera.
@@ -69,9 +71,15 @@ class Clusters:
             near: Smallest depth that is drawn.
             means_lr: Greatest learning rate of centres since the last refresh, scene units.
             scales_lr: That of logarithms of scales.
+            lens: Of a camera that is not a pinhole.
         """
         most = ADAM_STEP * self._steps
-        grown = most * means_lr + self._radii * math.exp(min(most * scales_lr, 80.0))
+        reaches = self._radii * math.exp(min(most * scales_lr, 80.0))
+        if lens is not None:
+            moved = most * means_lr
+            boxes = self._boxes + torch.tensor([-moved, moved], device=reaches.device)[:, None]
+            return in_lens_view(lens, boxes, reaches, w2c, near=near)
+        grown = most * means_lr + reaches
         boxes = self._boxes + torch.stack([-grown, grown], 1)[..., None]
         return in_view(boxes, w2c, intrinsics, size, near=near)
 

@@ -1,5 +1,6 @@
 """A Gaussian scene as trainable parameters, with its ways in and out: points, chance, files."""
 
+import math
 from collections.abc import Iterable
 from typing import Self
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from neural.gaussians import order
 from neural.gaussians.neighbours import nearest_distances
+from neural.gaussians.surface import turned_to
 from neural.scenes.files.splats import SH_C0, SH_COUNTS, SplatRecord
 
+_THICKNESS = 0.1  # of a disc, over its radius
 _SMALLEST_SPACING = 1e-7  # of the extent of all points: what points at one place are given
 
 
@@ -80,8 +83,9 @@ class Gaussians(nn.Module):
         opacity: float = 0.1,
         scale: float = 1.0,
         antialiased: bool = False,
+        normals: Float[Tensor, "N 3"] | None = None,
     ) -> Self:
-        """One round Gaussian for each point, as large as the mean distance of its three nearest neighbours.
+        """One Gaussian for each point, as large as the mean distance of its three nearest neighbours, and round.
 
         Args:
             points: At least two, in scene units.
@@ -90,6 +94,7 @@ class Gaussians(nn.Module):
             opacity: Of every Gaussian, between 0 and 1.
             scale: Times the mean distance.
             antialiased: See the class.
+            normals: Of length 1, for points of a surface: Gaussians then are discs that lie on it, a tenth as thick.
 
         Raises:
             ValueError: Fewer than two points, shapes that do not fit, or points that are not finite.
@@ -108,7 +113,11 @@ class Gaussians(nn.Module):
         means = points.detach().to(torch.float32, copy=True)
         if colors.dtype == torch.uint8:
             colors = colors.float() / 255
-        return cls._plain(means, colors, sizes.log(), sh_degree, opacity, antialiased)
+        made = cls._plain(means, colors, sizes.log(), sh_degree, opacity, antialiased)
+        if normals is not None:
+            made.quats.data.copy_(turned_to(normals))
+            made.log_scales.data[:, 2] += math.log(_THICKNESS)
+        return made
 
     @classmethod
     def random(

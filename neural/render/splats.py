@@ -14,6 +14,7 @@ from neural.cuda.gaussian_blend import blend
 from neural.cuda.gaussian_color import gaussian_color
 from neural.cuda.gaussian_projection import Model, Projected, project
 from neural.cuda.gaussian_tiles import intersect
+from neural.gaussians.lens_view import LensBounds
 from neural.gaussians.model import Gaussians
 from neural.rays import image_rays
 from neural.render.rendering import Rendering
@@ -55,6 +56,13 @@ class View(NamedTuple):
             lenses.fold(lens, kind) if bent else math.inf,
         )  # fmt: skip
 
+    def bounds(self) -> LensBounds | None:
+        """What culling must know of the lens; None for a pinhole."""
+        if self.model not in ("opencv", "fisheye"):
+            return None
+        assert self.distortion is not None
+        return LensBounds.of(self.model, self.distortion, self.fold, self.intrinsics, self.size)
+
 
 class Splatted(NamedTuple):
     """A view of Gaussians.
@@ -70,6 +78,15 @@ class Splatted(NamedTuple):
     alpha: Float[Tensor, "H W"]
     depth: Float[Tensor, "H W"] | None
     projected: Projected
+
+
+def project_to(gaussians: Gaussians, view: View, *, in_backward: BackwardSteps | None = None) -> Projected:
+    """Gaussians in the image of a camera; see `splat`."""
+    return project(
+        gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits, view.w2c, view.intrinsics,
+        view.size, near=view.near, antialiased=gaussians.antialiased, model=view.model, distortion=view.distortion,
+        fold=view.fold, in_backward=in_backward,
+    )  # fmt: skip
 
 
 def splat(
@@ -93,11 +110,7 @@ def splat(
         absolute: See `neural.cuda.gaussian_blend.blend`.
         in_backward: Steps of parameters that the backward pass makes; see `neural.optim.Adam.in_backward`.
     """
-    projected = project(
-        gaussians.means, gaussians.quats, gaussians.log_scales, gaussians.opacity_logits, view.w2c, view.intrinsics,
-        view.size, near=view.near, antialiased=gaussians.antialiased, model=view.model, distortion=view.distortion,
-        fold=view.fold, in_backward=in_backward,
-    )  # fmt: skip
+    projected = project_to(gaussians, view, in_backward=in_backward)
     centre = -(view.w2c[:3, :3].T @ view.w2c[:3, 3]).to(gaussians.means)
     features = gaussian_color(
         gaussians.means, centre, gaussians.sh0, gaussians.shN, gaussians.sh_degree if degree is None else degree,

@@ -76,10 +76,10 @@ def _views(trained: TrainedRun, scores: Evaluation | None) -> list[report.View]:
     if scores is None:
         return []
     views = []
-    for place, index in enumerate(trained.scene.splits["test"][:MAX_SHOWN]):
+    for score in scores.images[:MAX_SHOWN]:
+        index = trained.scene.image_names.index(score.name)
         target = photograph(trained.scene, index, trained.config.run.background)
         image = trained.render_camera(trained.scene.cameras, index).rgb.cpu().reshape(target.shape)
-        score = scores.images[place]
         views.append(
             report.View(score.name, _bytes(image), _bytes(target), psnr=score.psnr, ssim=score.ssim, lpips=score.lpips)
         )

@@ -37,6 +37,7 @@ def train(
     announce: Callable[[], str],
     overwrite: bool,
     progress: bool,
+    check: Callable[[], object] | None = None,
 ) -> AnyRun:
     """Trains, or goes on with the run in `folder`; then scores it, films it and writes the report.
 
@@ -50,10 +51,18 @@ def train(
         announce: Says what was chosen.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        check: What else may refuse the scene before a run begins.
     """
+
+    def prepare() -> None:
+        decode(scene)
+        refuse_nothing(scene)
+        if check is not None:
+            check()
+
     page = folder / "report.html"
     stored = {**identity, **settings.to_plain(config)}
-    with runs.opened(folder, stored, overwrite=overwrite, prepare=lambda: decode(scene)) as run:
+    with runs.opened(folder, stored, overwrite=overwrite, prepare=prepare) as run:
         if progress:
             print(announce())
         task = build()
@@ -149,6 +158,24 @@ def decode(scene: Scene) -> None:
     for stack in (scene.images, scene.masks):
         if stack is not None:
             _ = stack.flat
+
+
+def refuse_nothing(scene: Scene) -> None:
+    """Raises where photographs hold nothing: every pixel of a split is masked out, or every training one transparent.
+
+    Raises:
+        SceneFormatError: Names the split.
+    """
+    source = scene.path or scene.name
+    for split in ("train", "test"):
+        members = scene.splits[split]
+        if scene.masks is not None and members and not any((scene.masks[i] >= 128).any() for i in members):
+            raise SceneFormatError(
+                source, f"the masks leave no pixel of the {split} images; white pixels are those that count"
+            )
+    images = scene.images
+    if images is not None and images.channels == 4 and not any(images[i][..., 3].any() for i in scene.splits["train"]):
+        raise SceneFormatError(source, "the train images are fully transparent; there is nothing to learn")
 
 
 def headline(scene: Scene, config: Any, folder: Path) -> str:

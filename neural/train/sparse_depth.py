@@ -5,10 +5,26 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neural.errors import SceneFormatError
 from neural.losses import steady_mean
+from neural.scenes.capture import Observations
 from neural.scenes.scene import Scene
 
 _SEEN = 0.5  # alpha from which a rendered depth means something
+
+
+def require_observations(scene: Scene) -> Observations:
+    """Which photograph saw which point.
+
+    Raises:
+        SceneFormatError: The capture does not say.
+    """
+    if scene.points is None or scene.points.observations is None:
+        raise SceneFormatError(
+            scene.path or scene.name,
+            "--optim.depth needs points with observations, as COLMAP writes them; leave it out",
+        )
+    return scene.points.observations
 
 
 class SparseDepth:
@@ -18,16 +34,12 @@ class SparseDepth:
         scene: Only the training photographs, at one size; points with observations (COLMAP).
 
     Raises:
-        ValueError: The capture does not say which photograph saw which point.
+        SceneFormatError: The capture does not say which photograph saw which point.
     """
 
     def __init__(self, scene: Scene) -> None:
-        points = scene.points
-        if points is None or points.observations is None:
-            raise ValueError(
-                f"{scene.name}: --optim.depth needs points with observations, as COLMAP writes them; leave it out"
-            )
-        seen = points.observations
+        seen, points = require_observations(scene), scene.points
+        assert points is not None
         self._pixels: list[Int[Tensor, K]] = []
         self._inverse: list[Float[Tensor, K]] = []
         for index, (width, height) in enumerate(scene.cameras.sizes.tolist()):

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,13 +14,17 @@ from neural.densify.mcmc import MCMC
 from neural.densify.strategy import Strategy
 from neural.errors import SceneFormatError
 from neural.gaussians.model import Gaussians
+from neural.render.splats import View, project_to
 from neural.scenes.capture import Points
 from neural.scenes.files.splats import SH_COUNTS
 from neural.scenes.scene import Scene
+from neural.train import splats_start
 from neural.train.pixels import step_generator
 from neural.train.splats_config import SplatsConfig
+from neural.train.splats_start import Start
 
 INIT_STREAM = 10
+NEAR = 0.01  # of the scene's extent
 SKY_DISTANCE = 10.0  # times the farthest thing
 SKY_OPACITY = 0.5
 
@@ -32,29 +35,68 @@ def reach(scene: Scene) -> float:
     return scene.extent if scene.extent > 1e-3 * box else box
 
 
+def count_points(scene: Scene) -> int:
+    """How many points there are to start from; none where all are in one place."""
+    return len(scene.points) if scene.points is not None and scene.points.apart else 0
+
+
 def points_of(scene: Scene) -> Points:
     """The points to start from.
 
     Raises:
-        SceneFormatError: The capture has fewer than two.
+        SceneFormatError: The capture has fewer than two, or all in one place.
     """
-    if scene.points is None or len(scene.points) < 2:
+    if scene.points is None or not scene.points.apart:
         raise SceneFormatError(scene.path or scene.name, "no points to start from; use --model.init random")
     return scene.points
 
 
-def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3"]) -> Gaussians:
+@torch.no_grad()
+def refuse_unseen(gaussians: Gaussians, scene: Scene, origin: Float[Tensor, "3"]) -> None:
+    """Raises unless a training camera sees something: of what none sees nothing is ever learnt.
+
+    Args:
+        gaussians: Of the first step.
+        scene: The capture.
+        origin: What they are relative to.
+
+    Raises:
+        SceneFormatError: None does.
+    """
+    cameras = scene.cameras.relative_to(origin)
+    for index in scene.splits["train"]:
+        if bool((project_to(gaussians, View.of(cameras, index, NEAR * reach(scene))).opacities > 0).any()):
+            return
+    raise SceneFormatError(
+        scene.path or scene.name,
+        f"none of the {len(scene.splits['train'])} training cameras sees any of the {gaussians.n} Gaussians of the "
+        "start; check the axes of the poses (`neural info` shows the box), or start elsewhere with --model.init",
+    )
+
+
+def build_gaussians(
+    config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3"], start: Start | None = None
+) -> Gaussians:
     """The Gaussians of the first step, in Morton order, relative to `origin`.
 
     Points outside the scene's reach are kept: what cameras see far away needs Gaussians there.
 
+    Args:
+        config: Resolved.
+        scene: The capture.
+        origin: float64, a point of the scene.
+        start: What the file holds that `config.model.init` names; None where it names none.
+
     Raises:
-        SceneFormatError: Points are asked for and the capture has fewer than two.
+        SceneFormatError: Points are asked for and the capture has fewer than two; a file that does not fit.
     """
     model = config.model
+    generator = step_generator(config.run.seed, 0, INIT_STREAM)
     n, opacity, scale = model.init_gaussians, model.init_opacity, model.init_scale
     assert n is not None and opacity is not None and scale is not None, "the configuration is not resolved"
-    if model.init == "random":
+    if start is not None:
+        gaussians = splats_start.gaussians(start, scene, origin, model, generator)
+    elif model.init == "random":
         box = (scene.aabb - origin).float()
         gaussians = Gaussians.random(
             n, box, seed=config.run.seed, sh_degree=model.sh_degree, opacity=opacity, scale=scale,
@@ -62,10 +104,7 @@ def build_gaussians(config: SplatsConfig, scene: Scene, origin: Float[Tensor, "3
         )  # fmt: skip
     else:
         points = points_of(scene)
-        chosen = np.arange(len(points))
-        if n < len(points):
-            generator = step_generator(config.run.seed, 0, INIT_STREAM)
-            chosen = np.sort(torch.randperm(len(points), generator=generator)[:n].numpy())
+        chosen = splats_start.drawn(len(points), n, generator)
         xyz = torch.from_numpy(points.xyz[chosen]) - origin.double()
         gaussians = Gaussians.from_points(
             xyz.float(), torch.from_numpy(points.rgb[chosen].copy()), sh_degree=model.sh_degree, opacity=opacity,

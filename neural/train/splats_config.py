@@ -27,17 +27,21 @@ class SplatModelConfig:
     """Instead: size of the .ply at the end, as 10MB or 800kB."""
     sh_degree: int = 3
     """Spherical harmonics of the colours, 0 (the same from everywhere) to 3."""
-    init: Literal["auto", "points", "random"] = "auto"
-    """Start from the capture's points or from chance; "auto": points where there are at least 100."""
+    init: str = "auto"
+    """Start from the capture's points ("points"), from chance ("random") or from a file in the frame of the capture's
+    files: Gaussians to go on with (3DGS .ply, .splat), points (.ply) or a mesh (.ply, .obj); "auto": points where there
+    are at least 100."""
     init_gaussians: int | None = None
-    """Gaussians at the start: a random choice of the points, or the random ones; at most `max_gaussians`."""
+    """Gaussians at the start: a random choice of the points, the most visible of a file's, or so many by chance or on
+    a mesh; at most `max_gaussians`."""
     init_opacity: float | None = None
-    """Opacity of each at the start; 0.5 from points for mcmc, else 0.1."""
+    """Opacity of each at the start; 0.5 on a mesh and for mcmc from points, else 0.1. Gaussians of a file keep
+    theirs."""
     init_scale: float | None = None
-    """Times the spacing of the neighbours; 1 from points, 0.5 from chance."""
+    """Times the spacing of the neighbours; 1 from points, 0.5 from chance. Gaussians of a file keep theirs."""
     antialiased: bool = False
     """Compensate opacity for the low-pass filter, which is then no wider than a pixel (Mip-Splatting): sharper, and
-    right at every distance, in viewers that know the mark which files carry."""
+    right at every distance, in viewers that know the mark which files carry; a start from such a file has it on."""
     sky: int = 0
     """So many Gaussians more at the start, on a sphere far around everything: a sky, which files carry too."""
 
@@ -98,7 +102,8 @@ class SplatOptimConfig:
     coarse_share: float = 0.4
     """Share of the run until photographs have their size."""
     sh_every: int | None = None
-    """Steps until the next degree of spherical harmonics; a 15th of the run, at most 1000."""
+    """Steps until the next degree of spherical harmonics, 0 for all of them at once; a 15th of the run, at most 1000,
+    and 0 for Gaussians of a file."""
     random_background: bool = True
     """Transparent photographs on a random colour, so that emptiness is learnt."""
     masks: Literal["ignore", "empty"] = "ignore"
@@ -136,6 +141,9 @@ class SplatsConfig:
 DEFAULT_STEPS = {"cpu": 7000, "cuda": 30_000}
 DEFAULT_GAUSSIANS = {"cpu": 100_000, "cuda": 1_000_000}
 LAZY_FROM = 300_000  # Gaussians
+STARTS = ("auto", "points", "random")
+START_SUFFIXES = (".ply", ".splat", ".obj")
+StartKind = Literal["splats", "cloud", "mesh"]
 COARSEST_PIXELS = 96  # the shorter side of the smallest photographs
 
 
@@ -146,6 +154,8 @@ def resolve(
     n_points: int = 0,
     shorter_side: int = 400,
     background: Literal["white", "black"] | None = None,
+    start: StartKind | None = None,
+    antialiased: bool = False,
 ) -> SplatsConfig:
     """The configuration with a value in place of every None and "auto".
 
@@ -156,9 +166,11 @@ def resolve(
     Args:
         config: As asked for.
         device: What `run.device` stands for on this machine.
-        n_points: Points of the capture.
+        n_points: Points of the capture, or what the file to start from has of Gaussians or points.
         shorter_side: Of the smallest photograph, in pixels.
         background: The scene's own (`Scene.background`).
+        start: What that file holds.
+        antialiased: Whether its Gaussians are to be rendered so.
     """
     model, densify, optim, run = config.model, config.densify, config.optim, config.run
     steps = run.steps
@@ -170,19 +182,25 @@ def resolve(
         most = DEFAULT_GAUSSIANS[device]
         if model.target is not None:
             most = max(2, int(parse_size(model.target) / BYTES_PER_SPLAT[model.sh_degree]))
+        elif start == "splats":
+            most = max(most, n_points)
     init = model.init
     if init == "auto":
         init = "points" if n_points >= 100 else "random"
-    at_start = max(2, n_points if init == "points" else most // 2)
+    counted = init == "points" or start in ("splats", "cloud")
+    at_start = max(2, n_points if counted else most // 2)
     coarse = optim.coarse
     if coarse is None:
         coarse = 1
-        while device == "cpu" and coarse < 2 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
+        while start != "splats" and device == "cpu" and coarse < 2 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
             coarse *= 2
+    while coarse > max(1, shorter_side):  # photographs keep a pixel
+        coarse //= 2
     scale = optim.lr_scale
     if scale is None:
         scale = 2.5 if device == "cpu" else 1.0
-    dense = strategy == "mcmc" and init == "points"
+    dense = start == "mesh" or (strategy == "mcmc" and init != "random")
+    sh_every = 0 if start == "splats" and optim.sh_every is None else optim.sh_every
     large = strategy != "mcmc" and most > LAZY_FROM
     return dataclasses.replace(
         config,
@@ -194,10 +212,11 @@ def resolve(
             init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
             init_opacity=(0.5 if dense else 0.1) if model.init_opacity is None else model.init_opacity,
             init_scale=(0.5 if init == "random" else 1.0) if model.init_scale is None else model.init_scale,
+            antialiased=model.antialiased or antialiased,
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
         optim=dataclasses.replace(
-            optim, coarse=coarse, lr_scale=scale, lazy=large if optim.lazy is None else optim.lazy
+            optim, coarse=coarse, lr_scale=scale, lazy=large if optim.lazy is None else optim.lazy, sh_every=sh_every
         ),
         run=dataclasses.replace(
             run,
@@ -230,6 +249,11 @@ def _check(config: SplatsConfig) -> None:
     check_between("model.max_gaussians", model.max_gaussians, 2, (1 << 31) - 1)
     check_between("model.sh_degree", model.sh_degree, 0, 3)
     check_between("model.sky", model.sky, 0, (1 << 31) - 1)
+    if model.init not in STARTS and not model.init.lower().endswith(START_SUFFIXES):
+        raise ValueError(
+            f"--model.init must be {', '.join(STARTS)} or a file that ends in {', '.join(START_SUFFIXES)}, "
+            f"got {model.init!r}"
+        )
     check_between("model.init_gaussians", model.init_gaussians, 2, (1 << 31) - 1)
     check_between("model.init_opacity", model.init_opacity, 0.001, 0.999)
     check_positive("model.init_scale", model.init_scale)
@@ -257,6 +281,6 @@ def _check(config: SplatsConfig) -> None:
     check_between("optim.views", optim.views, 1, 1024)
     if optim.coarse is not None and optim.coarse not in (1, 2, 4, 8):
         raise ValueError(f"--optim.coarse must be 1, 2, 4 or 8, got {optim.coarse}")
-    check_between("optim.sh_every", optim.sh_every, 1, 1 << 30)
+    check_between("optim.sh_every", optim.sh_every, 0, 1 << 30)
     check_between("optim.depth", optim.depth, 0.0, 1e6)
     check_run(run)

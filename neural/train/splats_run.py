@@ -1,6 +1,7 @@
 """Gaussian splats from the outside: train a scene, take a run up again, score it, render it, write its file."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +19,13 @@ from neural.render.splats import render_camera
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
 from neural.settings import nearest
-from neural.train import session
+from neural.train import session, splats_start
 from neural.train.exposure import Exposure
-from neural.train.splats_build import build_gaussians, points_of, reach
-from neural.train.splats_config import STATE_BYTES, SplatsConfig, resolve
-from neural.train.splats_task import NEAR, SplatsTask
+from neural.train.sparse_depth import require_observations
+from neural.train.splats_build import NEAR, build_gaussians, count_points, points_of, reach, refuse_unseen
+from neural.train.splats_config import STARTS, STATE_BYTES, SplatsConfig, resolve
+from neural.train.splats_start import Start
+from neural.train.splats_task import SplatsTask
 from neural.train.trained import BACKGROUNDS, TrainedRun
 
 _NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh0", "shN")
@@ -144,20 +147,30 @@ def splats(
     folder = Path(out) if out is not None else runs.default_folder(scene.path or scene.name, SplatRun.task)
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
+    start = None
+    if asked.model.init not in STARTS:
+        start = splats_start.read(Path(asked.model.init))
+        asked = replace(asked, model=replace(asked.model, init=str(start.path.resolve())))
     resolved = resolve(
-        asked, session.choose_device(asked.run.device), n_points=0 if scene.points is None else len(scene.points),
+        asked, session.choose_device(asked.run.device),
+        n_points=count_points(scene) if start is None else start.count,
         shorter_side=int(scene.cameras.sizes.min()), background=scene.background,
+        start=None if start is None else start.kind, antialiased=start is not None and start.antialiased,
     )  # fmt: skip
-    if resolved.model.init == "points":
-        points_of(scene)  # before a run begins
+    if resolved.model.init == "points":  # all of this before a run begins
+        points_of(scene)
+    if resolved.optim.depth > 0:
+        require_observations(scene)
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
     device = torch.device(resolved.run.device)
+    made = cache(lambda: build_gaussians(resolved, scene, origin, start))
     return session.train(
         scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
-        build=lambda: SplatsTask(build_gaussians(resolved, scene, origin), origin, scene, resolved, device),
+        check=lambda: refuse_unseen(made(), scene, origin),
+        build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
-        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved)}",
+        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start)}",
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -179,14 +192,26 @@ def load_splats(
     return SplatRun(folder, capture, config, gaussians.to(place), capture.aabb.mean(0))
 
 
-def _chosen(config: SplatsConfig) -> str:
+def _chosen(config: SplatsConfig, start: Start | None) -> str:
     """The values that were chosen, in one line."""
     model, optim = config.model, config.optim
     most = model.max_gaussians or 0
     memory = most * STATE_BYTES[model.sh_degree]
     source = "the points" if model.init == "points" else "chance"
+    if start is not None:
+        source = _source(start, model.init_gaussians or 0)
     return (
         f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({memory / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
         f"their size, background {config.run.background}"
     )
+
+
+def _source(start: Start, n: int) -> str:
+    """What of a file is started from."""
+    if start.kind == "mesh":
+        return f"the surface of {start.path.name}"
+    if start.count <= n:
+        return f"{start.path.name}"
+    which = "the most visible" if start.kind == "splats" else "a random choice"
+    return f"{start.path.name} ({which} of its {start.count:,}; --model.max-gaussians or --model.init-gaussians cut it)"

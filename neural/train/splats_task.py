@@ -31,13 +31,12 @@ from neural.train.pose_refinement import PoseRefinement
 from neural.train.radiance_task import VALIDATION_STREAM, load_values
 from neural.train.schedules import exponential
 from neural.train.sparse_depth import SparseDepth
-from neural.train.splats_build import build_strategy, reach
+from neural.train.splats_build import NEAR, build_strategy, reach
 from neural.train.splats_config import SplatsConfig
 from neural.train.trained import BACKGROUNDS, photograph
 from neural.train.views import Photograph, Views
 
 DENSIFY_STREAM = 13
-NEAR = 0.01  # of the scene's extent
 SORT_EVERY = 1000  # steps between two sorts into Morton order
 LEAST_CLUSTERS = 16  # a smaller scene is looked at as a whole
 MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of them
@@ -147,13 +146,15 @@ class SplatsTask:
     def _in_view(self, views: list[View]) -> Bool[Tensor, "G"] | None:
         """Clusters that a step must look at; None for all, where leaving some out would save little."""
         optim = self.config.optim
-        if not optim.lazy or self._clusters.count < LEAST_CLUSTERS or any(v.model != "perspective" for v in views):
+        if not optim.lazy or self._clusters.count < LEAST_CLUSTERS:
             return None
         scale = (optim.lr_scale or 1.0) * math.sqrt(optim.views)
         rates = optim.means_lr * self.extent * scale, optim.scales_lr * scale
         chosen = torch.zeros(self._clusters.count, dtype=torch.bool, device=self.device)
         for view in views:
-            chosen |= self._clusters.in_view(view.w2c.detach(), view.intrinsics, view.size, view.near, *rates)
+            chosen |= self._clusters.in_view(
+                view.w2c.detach(), view.intrinsics, view.size, view.near, *rates, lens=view.bounds()
+            )
         most = MOST_GATHERED_IN_BACKWARD if self._steps_in_backward else MOST_GATHERED
         return chosen if 0 < int(chosen.sum()) < most * len(chosen) else None
 
@@ -341,8 +342,10 @@ class SplatsTask:
 
     def _degree(self, step: int, steps: int | None) -> int:
         """Of the spherical harmonics that are learnt by now."""
-        every = self.config.optim.sh_every or min(1000, max(1, (steps or UNKNOWN_STEPS) // 15))
-        return min(self.gaussians.sh_degree, step // every)
+        every = self.config.optim.sh_every
+        if every is None:
+            every = min(1000, max(1, (steps or UNKNOWN_STEPS) // 15))
+        return min(self.gaussians.sh_degree, step // every) if every else self.gaussians.sh_degree
 
     def _background(self, step: int) -> Float[Tensor, "3"]:
         if self._views.transparent and self.config.optim.random_background:

@@ -1,4 +1,4 @@
-"""PLY files, ascii and binary: one element as a structured array, and point clouds.
+"""PLY files, ascii and binary: one element as a structured array, one list property of an element, and point clouds.
 
 Format: Turk 1994, "The PLY polygon file format". Every count is checked against the bytes that follow the
 header before anything is allocated for it.
@@ -6,10 +6,11 @@ header before anything is allocated for it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Int64, UInt8
 
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
@@ -29,6 +30,7 @@ _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _CHANNELS = ("red", "green", "blue")
 _LONGEST_HEADER = 1 << 16
 _MOST_PROPERTIES = 1024
+_AHEAD = 64  # rows that are tried at first as laid out like the one before them
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ def read_points(path: Path) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarra
             rgb = np.stack([vertices[c] for c in (red, green, blue)], axis=-1)
             if rgb.dtype.kind == "f":  # colours as fractions
                 rgb = np.nan_to_num(rgb) * 255 + 0.5
+            elif rgb.dtype.itemsize == 2 and rgb.max(initial=0) > 255:
+                rgb = rgb // 257
             return xyz, rgb.clip(0, 255).astype(np.uint8)
     return xyz, np.full(xyz.shape, 128, dtype=np.uint8)
 
@@ -106,17 +110,54 @@ def read(path: Path, element: str) -> np.ndarray:
         SceneFormatError: Not a PLY file, the element is missing, or the file is shorter than its header says.
     """
     data = _bytes(path)
-    form, elements, start = _header(path, data)
-    reader = _ascii if form == "ascii" else _binary
-    for current in elements:
-        wanted = current.name == element
-        if wanted and any(p.count_type for p in current.properties):
-            raise SceneFormatError(path, f"element {element} has list properties; write plain numbers")
-        rows, start = reader(path, data, start, current, form, wanted)
-        if wanted:
-            assert rows is not None
-            return rows
-    raise SceneFormatError(path, f"has elements {[e.name for e in elements]}, expected {element}")
+    form, current, start, last = _find(path, data, element)
+    if any(p.count_type for p in current.properties):
+        raise SceneFormatError(path, f"element {element} has list properties; write plain numbers")
+    rows, end = (_ascii if form == "ascii" else _binary)(path, data, start, current, form, True)
+    assert rows is not None
+    if last:
+        _refuse_rest(path, data, end, current)
+    return rows
+
+
+def read_lists(path: Path, element: str, names: Sequence[str]) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "M"]]:
+    """One property of an element whose rows hold lists of whole numbers, such as the corners of faces.
+
+    Args:
+        path: The file.
+        element: Its name.
+        names: Of the property; the first that the element has is taken.
+
+    Returns:
+        How long the list of each row is, and all of them after one another.
+
+    Raises:
+        SceneFormatError: As `read`, or the element has no such property.
+    """
+    data = _bytes(path)
+    form, current, start, last = _find(path, data, element)
+    lists = [p.name for p in current.properties if p.count_type and p.type[0] in "iu"]
+    name = next((name for name in names if name in lists), None)
+    if name is None:
+        raise SceneFormatError(path, f"element {element} has the lists {lists}, expected {' or '.join(names)}")
+    if form == "ascii":
+        lines, end = _lines(path, data, start, current)
+        counts, values = _ascii_lists(path, lines, current, name)
+    else:
+        counts, values, end = _binary_lists(path, data, start, current, form, name)
+    if last:
+        _refuse_rest(path, data, end, current)
+    return counts, values
+
+
+def read_layout(path: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """What the header says: for each element its number of rows and the names of its properties.
+
+    Raises:
+        SceneFormatError: Not a PLY file, or a header that cannot be read.
+    """
+    elements = _header(path, _bytes(path, _LONGEST_HEADER + 2))[1]
+    return {e.name: (e.count, tuple(p.name for p in e.properties)) for e in elements}
 
 
 def read_comments(path: Path) -> list[str]:
@@ -127,6 +168,16 @@ def read_comments(path: Path) -> list[str]:
     """
     lines = _header_text(path, _bytes(path, _LONGEST_HEADER + 2))[0].splitlines()
     return [line.strip().removeprefix("comment").strip() for line in lines if line.split()[:1] == ["comment"]]
+
+
+def _find(path: Path, data: bytes, element: str) -> tuple[str, _Element, int, bool]:
+    """The format, an element, where its rows begin, and whether nothing comes after it."""
+    form, elements, start = _header(path, data)
+    for current in elements:
+        if current.name == element:
+            return form, current, start, current is elements[-1]
+        _, start = (_ascii if form == "ascii" else _binary)(path, data, start, current, form, False)
+    raise SceneFormatError(path, f"has elements {[e.name for e in elements]}, expected {element}")
 
 
 def _bytes(path: Path, most: int = -1) -> bytes:
@@ -206,22 +257,11 @@ def _binary(
 def _ascii(
     path: Path, data: bytes, start: int, element: _Element, form: str, wanted: bool
 ) -> tuple[np.ndarray | None, int]:
-    """Rows of a text element, one line each; the number of lines bounds what is allocated."""
-    width = len(element.properties)
-    if element.count * 2 * width > len(data) - start + 1:  # a digit and a separator per number
-        raise _short(path, element, (len(data) - start + 1) // (2 * width))
-    rows: list[bytes] = []
-    while len(rows) < element.count:
-        if start >= len(data):
-            raise _short(path, element, len(rows))
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        line = data[start:end].strip()
-        if line:
-            rows.append(line)
-        start = end + 1
+    """Rows of a text element (None if only skipped), and where the next one begins."""
+    rows, start = _lines(path, data, start, element)
     if not wanted:
         return None, start
+    width = len(element.properties)
     dtype = element.dtype("")
     table = np.empty((len(rows), width), dtype=np.float64)
     for i, line in enumerate(rows):
@@ -241,6 +281,102 @@ def _ascii(
         with np.errstate(over="ignore"):
             result[p.name] = column
     return result, start
+
+
+def _lines(path: Path, data: bytes, start: int, element: _Element) -> tuple[list[bytes], int]:
+    """The lines of a text element, one a row, and where the next begins; their number bounds what is allocated."""
+    width = len(element.properties)
+    if element.count * 2 * width > len(data) - start + 1:  # a digit and a separator per number
+        raise _short(path, element, (len(data) - start + 1) // (2 * width))
+    rows: list[bytes] = []
+    while len(rows) < element.count:
+        if start >= len(data):
+            raise _short(path, element, len(rows))
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        line = data[start:end].strip()
+        if line:
+            rows.append(line)
+        start = end + 1
+    return rows, start
+
+
+def _binary_lists(
+    path: Path, data: bytes, start: int, element: _Element, form: str, name: str
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "M"], int]:
+    """How long lists are, what they hold, and where the next element begins."""
+    order = _ORDERS[form]
+    counts = np.empty(element.count if element.count <= len(data) - start else 0, np.int64)
+    if len(counts) < element.count:  # a list takes a byte at least
+        raise _short(path, element, len(data) - start)
+    parts: list[np.ndarray] = []
+    row, ahead = 0, _AHEAD
+    while row < element.count:
+        # the layout of this row is most often that of many that follow
+        fields: list[tuple[str, str, int]] = []
+        at = start
+        for p in element.properties:
+            length = 1
+            if p.count_type:
+                counter = np.dtype(order + p.count_type)
+                if at + counter.itemsize > len(data):
+                    raise _short(path, element, row)
+                length = int(np.frombuffer(data, counter, 1, at)[0])
+                fields.append((f"{p.name} counted", counter.str, 1))
+                at += counter.itemsize
+            fields.append((p.name, order + p.type, length))
+            at += length * np.dtype(p.type).itemsize
+            if length < 0 or at > len(data):
+                raise _short(path, element, row)
+        dtype = np.dtype([(field, kind, (length,)) for field, kind, length in fields])
+        most = min(element.count - row, ahead, (len(data) - start) // dtype.itemsize)
+        rows = np.frombuffer(data, dtype, most, start)
+        same = np.ones(len(rows), bool)
+        for (field, _, _), (_, _, length) in pairwise(fields):
+            if field.endswith(" counted"):
+                same &= rows[field][:, 0] == length
+        run = len(rows) if same.all() else int(same.argmin())
+        counts[row : row + run] = dtype[name].shape[0]
+        parts.append(rows[name][:run].astype(np.int64).ravel())
+        row, start, ahead = row + run, start + run * dtype.itemsize, 4 * ahead if run == most else _AHEAD
+    return counts, np.concatenate([np.zeros(0, np.int64), *parts]), start
+
+
+def _ascii_lists(
+    path: Path, lines: list[bytes], element: _Element, name: str
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "M"]]:
+    counts: list[int] = []
+    values: list[int] = []
+    for row, line in enumerate(lines):
+        words, at = line.split(), 0
+        try:
+            for p in element.properties:
+                length = int(words[at]) if p.count_type else 1
+                at += 1 if p.count_type else 0
+                if length < 0 or at + length > len(words):
+                    raise IndexError
+                if p.name == name:
+                    counts.append(length)
+                    values += map(int, words[at : at + length])
+                at += length
+        except (ValueError, IndexError):
+            raise SceneFormatError(
+                path, f"row {row} of element {element.name} is {line[:60]!r}, expected whole numbers in lists"
+            ) from None
+    try:
+        return np.array(counts, np.int64), np.array(values, np.int64)
+    except OverflowError:
+        raise SceneFormatError(path, f"element {element.name} holds a number beyond 64 bits") from None
+
+
+def _refuse_rest(path: Path, data: bytes, end: int, element: _Element) -> None:
+    """Raises if the file goes on behind its last element as if that had more rows."""
+    if len(data[end:].strip(b"\0 \t\r\n")) > 2 * len(element.properties):  # more than a stray mark or two
+        raise SceneFormatError(
+            path,
+            f"goes on for {len(data) - end} bytes after the {element.count} rows that its header claims for element "
+            f"{element.name}; the count is wrong, write the file again",
+        )
 
 
 def _short(path: Path, element: _Element, found: int) -> SceneFormatError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from neural.cameras import Cameras
+from neural.cameras import CAMERA_MODELS, Cameras
 from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import intersect
 from neural.gaussians.model import Gaussians
@@ -33,6 +33,7 @@ from tests.bench.harness import Row, Size, Spread, interleave, threads
 # uses one thread, measured once on this kind of machine. It is AGPL and not part of this suite.
 OPENSPLAT = {"alexander_colmap": 1.82, "drone_caliterra": 1.03}
 STEPS_PER_SECOND = 12.0
+LENSES = {"pinhole": [0.0] * 8, "opencv": [-0.1, 0.01, 1e-3, -1e-3] + [0.0] * 4, "fisheye": [0.05, -0.01] + [0.0] * 6}
 
 
 def run(size: Size) -> list[Row]:
@@ -60,7 +61,17 @@ def _growth(n: int, side: int, repeats: int) -> list[Row]:
     return [
         Row(f"step, scene of {10 * n}, {n} in view", times.of("large"), "ms", note="wall, 2 threads, lazy Adam"),
         Row("  over a scene of those in view", times.ratio("large", "small"), "x", at_most=1.2),
+        *(_growth_behind(lens, n, side, repeats) for lens in ("opencv", "fisheye")),
     ]
+
+
+def _growth_behind(lens: str, n: int, side: int, repeats: int) -> Row:
+    """The same behind a bent lens."""
+    tasks = {"small": shells(n, side, lazy=True, lens=lens)}
+    tasks["large"] = shells(n, side, elsewhere=9 * n, lazy=True, lens=lens)
+    with threads(2):
+        times = interleave({name: _stepper(task) for name, task in tasks.items()}, repeats, time.perf_counter)
+    return Row(f"  the same behind the lens {lens}", times.ratio("large", "small"), "x", at_most=1.2)
 
 
 def _opensplat(size: Size) -> list[Row]:
@@ -136,7 +147,9 @@ print((status("VmHWM") - before) / task.gaussians.n)
 """
 
 
-def shells(n: int, side: int, *, elsewhere: int = 0, lazy: bool = False, seed: int = 0) -> SplatsTask:
+def shells(
+    n: int, side: int, *, elsewhere: int = 0, lazy: bool = False, seed: int = 0, lens: str = "pinhole"
+) -> SplatsTask:
     """A task on `n` small Gaussians in shells before four cameras, some 2.4 tiles each, and others out of sight."""
     generator = torch.Generator().manual_seed(seed)
     focal = 1.2 * side
@@ -155,7 +168,10 @@ def shells(n: int, side: int, *, elsewhere: int = 0, lazy: bool = False, seed: i
     poses = torch.eye(4, dtype=torch.float64).repeat(4, 1, 1)
     poses[:, 0, 3] = torch.linspace(-0.05, 0.05, 4)
     intrinsics = torch.tensor([[focal, focal, side / 2, side / 2]], dtype=torch.float64).repeat(4, 1)
-    cameras = Cameras.pinhole(poses, intrinsics, torch.tensor([[side, side]]).repeat(4, 1))
+    cameras = Cameras(
+        poses, intrinsics, torch.tensor([[side, side]]).repeat(4, 1), torch.full((4,), CAMERA_MODELS.index(lens)),
+        torch.tensor([LENSES[lens]], dtype=torch.float64).repeat(4, 1),
+    )  # fmt: skip
     images = np.random.default_rng(seed).integers(0, 255, (4, side, side, 3), dtype=np.uint8)
     box = torch.tensor([[-3.0, -3, -6], [3, 3, 6]], dtype=torch.float64)
     scene = Scene(

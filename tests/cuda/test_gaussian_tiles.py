@@ -6,6 +6,7 @@ import torch
 from neural.cuda import gaussian_tiles
 from neural.cuda.gaussian_tiles import TILE, Tiles, intersect
 from neural.cuda.reference import gaussian_tiles as reference
+from neural.errors import TooLarge
 from tests.gaussian_scenes import Scene, footprints, layered
 
 SIZES = [(1, 1), (16, 16), (17, 5), (70, 50), (333, 177)]
@@ -125,7 +126,7 @@ def test_more_pairs_than_can_be_counted_are_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(gaussian_tiles, "_MOST_PAIRS", n_pairs)
     _intersect(scene)
     monkeypatch.setattr(gaussian_tiles, "_MOST_PAIRS", n_pairs - 1)
-    with pytest.raises(ValueError, match=rf"{n_pairs} pairs of a Gaussian and a tile, more than the {n_pairs - 1}"):
+    with pytest.raises(TooLarge, match=rf"{n_pairs} pairs of a Gaussian and a tile, more than the {n_pairs - 1}"):
         _intersect(scene)
 
 

@@ -224,6 +224,9 @@ def test_a_truncated_or_lying_ply_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data[:-1])
     with pytest.raises(SceneFormatError, match=r"claims 7 rows but the file holds only 6; it is truncated"):
         splats.read_ply(path)
+    path.write_bytes(data.replace(b"vertex 7", b"vertex 5", 1))
+    with pytest.raises(SceneFormatError, match=r"496 bytes after the 5 rows that its header claims for element vertex"):
+        splats.read_ply(path)
     path.write_bytes(data.replace(b"vertex 7", b"vertex 999999999999", 1))
     with pytest.raises(SceneFormatError, match=r"claims 999999999999 rows"):
         splats.read_ply(path)

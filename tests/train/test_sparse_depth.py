@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from neural.cameras import Cameras
+from neural.errors import SceneFormatError
 from neural.scenes.capture import Observations, Points
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
@@ -62,7 +63,7 @@ def test_where_nothing_is_drawn_nothing_is_asked() -> None:
 def test_a_capture_that_does_not_say_who_saw_what_is_refused() -> None:
     scene = _scene()
     assert scene.points is not None
-    with pytest.raises(ValueError, match="observations"):
+    with pytest.raises(SceneFormatError, match="observations"):
         SparseDepth(replace(scene, points=replace(scene.points, observations=None)))
 
 
