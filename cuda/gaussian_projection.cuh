@@ -6,7 +6,7 @@
 // Linear: cov = U U^T, U = J W M (2x3), det cov = |U_0 x U_1|^2, J the Jacobian of the projection at p, whose x/z and
 // y/z are held within 15 % of the image around it.
 // Source: Zwicker et al. 2001, "EWA Volume Splatting", eq. 17-31; Kerbl et al. 2023, arXiv:2308.04079, eq. 5; the
-// compensation: Yu et al. 2024, arXiv:2311.16493 (Mip-Splatting), eq. 9; the extent: Radl et al. 2024,
+// compensation: Yu et al. 2024, arXiv:2311.16493 (Mip-Splatting), eq. 10; the extent: Radl et al. 2024,
 // arXiv:2402.00525 (StopThePop), appendix B.2.
 // V is float on a GPU and a vector of lanes on a CPU; M is what a comparison of V gives.
 #pragma once

@@ -88,12 +88,16 @@ class SplatsTask:
         self.population = Population(self.gaussians, self.optimiser)
         self.strategy: Strategy = build_strategy(config, self.extent)
         self.strategy.prepare(self.population)
-        self._clusters = Clusters(self.gaussians)
+        self._clusters = Clusters(self.gaussians, self._betas())
+
+    def _betas(self) -> tuple[float, float]:
+        """Adam's; a step of several photographs forgets as much as that many steps."""
+        first, second = (max(0.0, 1 - self.config.optim.views * (1 - beta)) for beta in self.config.optim.betas)
+        return first, second
 
     def _build_optimiser(self) -> Adam:
         optim, gaussians = self.config.optim, self.gaussians
-        views, scale = optim.views, (optim.lr_scale or 1.0)
-        betas = (max(0.0, 1 - views * (1 - optim.betas[0])), max(0.0, 1 - views * (1 - optim.betas[1])))
+        views, scale, betas = optim.views, optim.lr_scale or 1.0, self._betas()
         rates = {
             "means": optim.means_lr * self.extent, "quats": optim.quats_lr, "log_scales": optim.scales_lr,
             "opacity_logits": optim.opacities_lr, "sh0": optim.sh0_lr, "shN": optim.shN_lr,
@@ -134,7 +138,10 @@ class SplatsTask:
         if chosen is not None:
             parts = {name: p.grad for name, p in working.named_parameters() if p.grad is not None}
         self._optimise(step, steps, parts, chosen)
-        self._clusters.stepped(None if self.strategy.noise else chosen)  # noise moves all
+        if not self.strategy.noise:
+            self._clusters.stepped(chosen)
+        elif optim.lazy:  # noise moves all, and nothing bounds how far
+            self._clusters.reset()
         generator = step_generator(self.config.run.seed, step, DENSIFY_STREAM)
         moved = self.strategy.refine(step + 1, steps, self.population, generator)
         if moved or (step + 1) % SORT_EVERY == 0:
@@ -328,7 +335,8 @@ class SplatsTask:
 
     def steps_for(self, seconds: float, step: int, pace: float) -> int:
         """Steps that fill `seconds` after step number `step`: photographs and Gaussians will be more than now."""
-        most = self.config.model.max_gaussians or self.gaussians.n
+        grows = self.config.densify.strategy != "none"
+        most = (self.config.model.max_gaussians or 0) if grows else self.gaussians.n
         seconds_each = rehearsal.mean_seconds(self.gaussians, most, self._views, self._camera, pace)
         self.optimiser.zero_grad()  # of the poses
         return step + max(1, round(seconds / seconds_each))

@@ -50,8 +50,13 @@ def test_the_steps_fill_the_time_by_what_they_will_cost(monkeypatch: pytest.Monk
         assert task.steps_for(10.0, 500, 0.01) == pytest.approx(500 + expected, rel=0.02)
 
 
-def test_a_run_that_cannot_grow_is_rehearsed_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = splat_tasks.configured(model={"max_gaussians": 100, "init_gaussians": 100}, optim={"coarse": 1})
+@pytest.mark.parametrize(("most", "strategy"), [(100, "budget"), (300, "none")])
+def test_a_run_that_cannot_grow_is_rehearsed_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, most: int, strategy: str
+) -> None:
+    config = splat_tasks.configured(
+        model={"max_gaussians": most, "init_gaussians": 100}, densify={"strategy": strategy}, optim={"coarse": 1}
+    )
     task = splat_tasks.task(ball.scene(n=6, size=(24, 18)), config)
     timed = []
     measure = rehearsal._by_factor
