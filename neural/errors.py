@@ -50,8 +50,8 @@ class DivergenceError(NeuralError):
 
     def __init__(self, step: int, what: str) -> None:
         super().__init__(
-            f"step {step}: {what}; the last checkpoint is untouched. Lower --optim.lr, or look for photographs or "
-            "poses that are broken"
+            f"step {step}: {what}; the last checkpoint is untouched. Lower --optim.lr (of splats: "
+            "--optim.lr-scale), or look for photographs or poses that are broken"
         )
         self.step, self.what = step, what
 

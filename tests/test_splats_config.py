@@ -4,17 +4,23 @@ import ast
 import dataclasses
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from neural import settings
+from neural.errors import TooLarge
+from neural.gaussians.model import Gaussians
+from neural.scenes.files import splats
 from neural.train import splats_config
 from neural.train.config import RunConfig
 from neural.train.splats_config import (
     BYTES_PER_SPLAT,
+    PLY_HEADER,
     STATE_BYTES,
     DensifyConfig,
     SplatModelConfig,
@@ -68,7 +74,29 @@ def test_photographs_keep_a_pixel_however_coarse_they_are_asked_for(side: int, c
 def test_a_target_is_as_many_gaussians_as_fit_into_the_file(degree: int) -> None:
     most = resolve(model(target="1MB", sh_degree=degree), "cpu").model.max_gaussians
     assert most is not None
-    assert most * BYTES_PER_SPLAT[degree] <= 1_000_000 < (most + 1) * BYTES_PER_SPLAT[degree]
+    assert most * BYTES_PER_SPLAT[degree] + PLY_HEADER <= 1_000_000 < (most + 1) * BYTES_PER_SPLAT[degree] + PLY_HEADER
+
+
+def test_a_file_of_a_target_is_not_larger(tmp_path: Path) -> None:
+    most = resolve(model(target="300kB"), "cpu").model.max_gaussians
+    assert most is not None
+    path = tmp_path / "scene.ply"
+    splats.write_ply(path, Gaussians.random(most, torch.tensor([[0.0, 0, 0], [1, 1, 1]]), antialiased=True).to_record())
+    header = path.stat().st_size - most * BYTES_PER_SPLAT[3]
+    assert path.stat().st_size <= 300_000
+    assert header + len(str((1 << 31) - 1)) - len(str(most)) <= PLY_HEADER
+
+
+@pytest.mark.parametrize("init", ["points", "random"])
+def test_a_sky_counts_among_the_gaussians(init: str) -> None:
+    resolved = resolve(model(max_gaussians=500, sky=200, init=init), "cpu", n_points=9000)
+    assert resolved.model.init_gaussians == {"points": 300, "random": 150}[init]
+    assert resolve(resolved, "cpu", n_points=9000) == resolved
+    assert resolve(model(max_gaussians=500, sky=200, init_gaussians=500), "cpu").model.init_gaussians == 300
+    whole = resolve(model(sky=200, init="a.ply"), "cpu", n_points=150_000, start="splats").model
+    assert (whole.init_gaussians, whole.max_gaussians) == (150_000, 150_200)
+    with pytest.raises(TooLarge, match=r"--model\.sky 499 leaves no room among 500 Gaussians"):
+        resolve(model(max_gaussians=500, sky=499), "cpu")
 
 
 def test_bytes_are_those_of_the_numbers_that_are_kept() -> None:

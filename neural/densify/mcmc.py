@@ -13,9 +13,9 @@ from neural.densify.strategy import Observation, Schedule
 class MCMC:
     """Markov chain Monte Carlo: at most `max_gaussians`, none left where it does not show.
 
-    A refinement takes away Gaussians with an opacity of at most 0.005 and those that no view sees, and puts as many, and
-    what the number grows by, to where others are, drawn by opacity. Those of one place share its light, so the picture
-    stays nearly what it was.
+    A refinement takes away Gaussians with an opacity of at most 0.005 and those that no view sees, and puts as many,
+    and what the number grows by, to where others are, drawn by opacity. Those of one place share its light, so the
+    picture stays nearly what it was.
 
     Args:
         max_gaussians: The number grows to it and stays.

@@ -9,9 +9,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from neural.errors import TooLarge
 from neural.train.config import Device, RunConfig, check_between, check_positive, check_run
 
 BYTES_PER_SPLAT = {0: 68, 1: 104, 2: 164, 3: 248}  # of the .ply, by SH degree
+PLY_HEADER = 1600  # bytes, at most
 STATE_BYTES = {0: 224, 1: 368, 2: 608, 3: 944}  # of one Gaussian in training: value, gradient, two moments, fp32
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kMG]?)B?\s*")
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -33,7 +35,7 @@ class SplatModelConfig:
     are at least 100."""
     init_gaussians: int | None = None
     """Gaussians at the start: a random choice of the points, the most visible of a file's, or so many by chance or on
-    a mesh; at most `max_gaussians`."""
+    a mesh; with the sky at most `max_gaussians`."""
     init_opacity: float | None = None
     """Opacity of each at the start; 0.5 on a mesh and for mcmc from points, else 0.1. Gaussians of a file keep
     theirs."""
@@ -43,7 +45,8 @@ class SplatModelConfig:
     """Compensate opacity for the low-pass filter, which is then no wider than a pixel (Mip-Splatting): sharper, and
     right at every distance, in viewers that know the mark which files carry; a start from such a file has it on."""
     sky: int = 0
-    """So many Gaussians more at the start, on a sphere far around everything: a sky, which files carry too."""
+    """So many Gaussians more at the start, on a sphere far around everything: a sky, which files carry too; they count
+    in `max_gaussians`."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,9 @@ def resolve(
         background: The scene's own (`Scene.background`).
         start: What that file holds.
         antialiased: Whether its Gaussians are to be rendered so.
+
+    Raises:
+        TooLarge: A sky that leaves no room for anything else.
     """
     model, densify, optim, run = config.model, config.densify, config.optim, config.run
     steps = run.steps
@@ -181,14 +187,20 @@ def resolve(
     if most is None:
         most = DEFAULT_GAUSSIANS[device]
         if model.target is not None:
-            most = max(2, int(parse_size(model.target) / BYTES_PER_SPLAT[model.sh_degree]))
+            most = max(2, int((parse_size(model.target) - PLY_HEADER) / BYTES_PER_SPLAT[model.sh_degree]))
         elif start == "splats":
-            most = max(most, n_points)
+            most = max(most, n_points + model.sky)
+    room = most - model.sky  # for those of the start that are not the sky
+    if room < 2:
+        raise TooLarge(
+            f"--model.sky {model.sky} leaves no room among {most} Gaussians; lower it, or raise --model.max-gaussians "
+            "or --model.target"
+        )
     init = model.init
     if init == "auto":
         init = "points" if n_points >= 100 else "random"
     counted = init == "points" or start in ("splats", "cloud")
-    at_start = max(2, n_points if counted else most // 2)
+    at_start = max(2, n_points if counted else room // 2)
     coarse = optim.coarse
     if coarse is None:
         coarse = 1
@@ -209,7 +221,7 @@ def resolve(
             max_gaussians=most,
             target=None,  # has become max_gaussians
             init=init,
-            init_gaussians=min(most, at_start if model.init_gaussians is None else model.init_gaussians),
+            init_gaussians=min(room, at_start if model.init_gaussians is None else model.init_gaussians),
             init_opacity=(0.5 if dense else 0.1) if model.init_opacity is None else model.init_opacity,
             init_scale=(0.5 if init == "random" else 1.0) if model.init_scale is None else model.init_scale,
             antialiased=model.antialiased or antialiased,

@@ -19,7 +19,7 @@ from neural.render.splats import render_camera
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
 from neural.settings import nearest
-from neural.train import session, splats_start
+from neural.train import memory, session, splats_start
 from neural.train.exposure import Exposure
 from neural.train.sparse_depth import require_observations
 from neural.train.splats_build import NEAR, build_gaussians, count_points, points_of, reach, refuse_unseen
@@ -105,6 +105,7 @@ def train(
     Raises:
         SceneFormatError: The capture cannot be used.
         CheckpointError: The folder holds another run.
+        TooLarge: More Gaussians than fit into memory.
         DivergenceError: The loss became NaN or Inf.
         Interrupted: A signal came; the state is saved.
     """
@@ -165,9 +166,14 @@ def splats(
     origin = scene.aabb.mean(0)
     device = torch.device(resolved.run.device)
     made = cache(lambda: build_gaussians(resolved, scene, origin, start))
+
+    def check() -> None:
+        memory.refuse_too_many(resolved.model.max_gaussians or 0, resolved.model.sh_degree, device)
+        refuse_unseen(made(), scene, origin)
+
     return session.train(
         scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
-        check=lambda: refuse_unseen(made(), scene, origin),
+        check=check,
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
         announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start)}",
@@ -196,12 +202,14 @@ def _chosen(config: SplatsConfig, start: Start | None) -> str:
     """The values that were chosen, in one line."""
     model, optim = config.model, config.optim
     most = model.max_gaussians or 0
-    memory = most * STATE_BYTES[model.sh_degree]
+    state = most * STATE_BYTES[model.sh_degree]
     source = "the points" if model.init == "points" else "chance"
     if start is not None:
         source = _source(start, model.init_gaussians or 0)
+    if model.sky:
+        source += f", {model.sky:,} of a sky"
     return (
-        f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({memory / 1e6:.0f} MB in "
+        f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({state / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
         f"their size, background {config.run.background}"
     )
