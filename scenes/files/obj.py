@@ -52,12 +52,14 @@ def read(path: Path) -> Lines:
                     raise ValueError
             else:
                 face = [int(word.partition(b"/")[0]) for word in words[1:]]
-                if len(face) < 3:
+                if len(face) < 3 or 0 in face:  # 0 would be the corner that comes next
                     raise ValueError
                 counts.append(len(face))
                 indices += [index - 1 if index > 0 else len(corners) + index for index in face]
         except ValueError:
-            wanted = "x y z and perhaps r g b" if words[0] == b"v" else "three corners or more, such as 1/1/1"
+            wanted = "x y z and perhaps r g b"
+            if words[0] == b"f":
+                wanted = "three corners or more, such as 1/1/1, counted from 1 or back from -1"
             raise SceneFormatError(path, f"line {number} is {line[:60]!r}, expected {wanted}") from None
     xyz = np.array([corner[:3] for corner in corners], np.float64).reshape(-1, 3)
     colored = bool(corners) and all(len(corner) == 6 for corner in corners)

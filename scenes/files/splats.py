@@ -36,7 +36,8 @@ class SplatRecord:
         opacity_logits: Opacities before the sigmoid.
         sh0: Colour coefficients of degree 0: sRGB = 0.5 + 0.2820948 sh0.
         shN: Those above degree 0, K = 0, 3, 8 or 15 for degree 0 to 3.
-        antialiased: Trained with the 2D filter of Mip-Splatting: a blur of 0.1 square pixels, opacities compensated.
+        antialiased: Drawn with opacities compensated for the blur, as in Mip-Splatting. How wide that is files do not
+            say: 0.1 square pixels there and here, 0.3 in gsplat and its kin.
 
     Raises:
         TypeError, ValueError: An array that is not float32, not finite or of another shape; no Gaussian at all;

@@ -116,7 +116,7 @@ FAULTS = {
     "no faces": (lambda t: t.split("vt")[0], r"8 corners but no faces"),
     "empty": (lambda t: "", r"0 corners but no faces"),
     "missing corner": (lambda t: t + "f 1 2 99\n", r"the corners \[0, 1, 98\], counted from 0, but there are 8"),
-    "corner 0": (lambda t: t + "f 0 1 2\n", r"the corners \[8, 0, 1\]"),
+    "corner 0": (lambda t: t + "f 0 1 2\nv 9 9 9\n", r"line 23 is b?'f 0 1 2', expected .* counted from 1"),
     "before the first": (lambda t: t + "f -99 1 2\n", r"the corners \[-91, 0, 1\]"),
     "two corners": (lambda t: t + "f 1 2\n", r"line 23 is b?'f 1 2', expected three corners"),
     "no number": (lambda t: t + "f 1 2 x\n", r"line 23 .* expected three corners"),
