@@ -2,7 +2,7 @@
 //   m += strength sigmoid(-100 (o - 0.005)) R diag(s^2) R^T n,
 // four Philox words a row, normal by Box and Muller. What is opaque stays: from a logit of -1.613 (o = 0.1662) on the
 // factor is below 1e-7.
-// Source: Kheradmand et al. 2024, arXiv:2404.09591, eq. 8 and 9 of section 3.2 (constants of the authors' program).
+// Source: Kheradmand et al. 2024, arXiv:2404.09591, section 3.2 (constants of the authors' program).
 // V is float on a GPU and a vector of lanes on a CPU.
 #pragma once
 #include "common/philox.cuh"

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.errors import SceneFormatError
+from neural.lenses import FISHEYE
 from neural.losses import steady_mean
 from neural.scenes.capture import Observations
 from neural.scenes.scene import Scene
@@ -45,7 +46,9 @@ class SparseDepth:
         for index, (width, height) in enumerate(scene.cameras.sizes.tolist()):
             own = seen.cameras == index
             w2c = scene.cameras[index].w2c[0].numpy()
-            depth = points.xyz[seen.points[own]] @ w2c[2, :3] + w2c[2, 3]
+            place = points.xyz[seen.points[own]] @ w2c[:3, :3].T + w2c[:3, 3]
+            by_distance = int(scene.cameras.models[index]) == FISHEYE  # as `project` has it
+            depth = np.linalg.norm(place, axis=1) if by_distance else place[:, 2]
             column, row = np.floor(seen.pixels[own]).astype(np.int64).T
             inside = (depth > 0) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
             self._pixels.append(torch.from_numpy(row[inside] * width + column[inside]))
@@ -58,7 +61,7 @@ class SparseDepth:
 
         Args:
             index: Of the training photograph.
-            depth: Expected z of the rendering, not divided by alpha.
+            depth: Expected z of the rendering, behind a fisheye the distance; not divided by alpha.
             alpha: Its opacity.
             extent: Of the scene, in its unit.
         """

@@ -8,6 +8,9 @@ import torch
 
 from neural.cameras import Cameras
 from neural.errors import SceneFormatError
+from neural.gaussians.model import Gaussians
+from neural.lenses import CAMERA_MODELS
+from neural.render.splats import View, splat
 from neural.scenes.capture import Observations, Points
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
@@ -54,6 +57,24 @@ def test_right_depths_cost_nothing_and_wrong_ones_pull() -> None:
     assert float(wrong.detach()) == pytest.approx(expected, rel=1e-4)
     wrong.backward()
     assert leaf.grad is not None and int((leaf.grad != 0).sum()) == 3 and bool((leaf.grad >= 0).all())
+
+
+@pytest.mark.parametrize("lens", CAMERA_MODELS)
+def test_depths_are_those_of_what_is_drawn_through_every_lens(lens: str) -> None:
+    """An opaque small Gaussian at each point: its drawn depth is the one that is asked for."""
+    scene = _scene()
+    assert scene.points is not None
+    cameras = replace(scene.cameras, models=torch.full((2,), CAMERA_MODELS.index(lens)))
+    xyz = np.array([[0, 0, 2.0], [1.4, 0.7, 4], [-1.2, 0.9, 3]])
+    pixels = np.concatenate([cameras.project(torch.from_numpy(xyz[[p]]), 0)[0].numpy() for p in range(3)])
+    seen = Observations(np.arange(3), np.zeros(3, np.int64), pixels)
+    points = Points(xyz, np.zeros((3, 3), np.uint8), seen)
+    gaussians = Gaussians.from_points(torch.from_numpy(xyz).float(), torch.zeros(3, 3), opacity=0.95)
+    gaussians.log_scales.data.fill_(-2.5)
+    shown = splat(gaussians, View.of(cameras, 0, 0.01), with_depth=True)
+    assert shown.depth is not None
+    guide = SparseDepth(replace(scene, cameras=cameras, points=points)).loss(0, shown.depth, shown.alpha, 1.0)
+    assert guide is not None and float(guide.detach()) < 1e-3
 
 
 def test_where_nothing_is_drawn_nothing_is_asked() -> None:
