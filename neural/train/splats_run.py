@@ -128,7 +128,7 @@ def splats(
     overwrite: bool = False,
     progress: bool = True,
 ) -> SplatRun:
-    """Trains Gaussians on a scene of your own; see `train`.
+    """Trains Gaussians on a scene, or goes on with the run in `out`; then scores them and writes a report.
 
     Args:
         scene: With train and test splits.
@@ -139,6 +139,16 @@ def splats(
         out: Folder of the run; `runs/<scene>-splats` without it. An existing run goes on.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+
+    Returns:
+        What was trained: `evaluate`, `render`, `render_camera`, `export`, and `gaussians` themselves.
+
+    Raises:
+        SceneFormatError: The scene, or a file to start from, cannot be used.
+        CheckpointError: The folder holds another run.
+        TooLarge: More Gaussians than fit into memory.
+        DivergenceError: The loss became NaN or Inf.
+        Interrupted: A signal came; the state is saved.
     """
     asked = config or SplatsConfig()
     if steps is not None or minutes is not None:

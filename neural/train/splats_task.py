@@ -138,10 +138,10 @@ class SplatsTask:
         if chosen is not None:
             parts = {name: p.grad for name, p in working.named_parameters() if p.grad is not None}
         self._optimise(step, steps, parts, chosen)
-        if not self.strategy.noise:
-            self._clusters.stepped(chosen)
-        elif optim.lazy:  # noise moves all, and nothing bounds how far
+        if optim.lazy and self.strategy.noise:  # which moves all, and nothing bounds how far
             self._clusters.reset()
+        elif optim.lazy:
+            self._clusters.stepped(chosen)
         generator = step_generator(self.config.run.seed, step, DENSIFY_STREAM)
         moved = self.strategy.refine(step + 1, steps, self.population, generator)
         if moved or (step + 1) % SORT_EVERY == 0:
