@@ -69,12 +69,7 @@ class Budget:
     def observe(self, population: Population, seen: Observation) -> None:
         """Adds up what pulls."""
         population.add("pull", seen.strengths(), seen.rows)
-        unseen = population.counters["unseen"]
-        unseen += 1
-        if seen.rows is None:
-            unseen.masked_fill_(seen.visible, 0)
-        else:
-            unseen[seen.rows[seen.visible]] = 0
+        population.count_unseen(seen.visible, seen.rows)
 
     def regulariser(self) -> tuple[float, float]:
         """Weights of the mean opacity and of the mean scale in the loss."""

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neural.densify.population import Population
+
 MAX_SHARERS = 51  # beyond it nobody sees the difference, and the sum below would cancel
 MIN_OPACITY = 0.005
 MAX_OPACITY = 1 - 1e-7
@@ -42,6 +44,25 @@ def shared(
     grown = torch.where(alone, 1.0, o / total)
     shrunk = torch.where(alone, opacities.double(), each.clamp(MIN_OPACITY, MAX_OPACITY))
     return shrunk.float(), (scales.double() * grown[:, None]).float()
+
+
+@torch.no_grad()
+def stack(population: Population, copies: Int[Tensor, "N"]) -> None:
+    """Puts `copies[i]` Gaussians in the very place of Gaussian i, which share its light by eq. 9 (`shared`).
+
+    Args:
+        population: Rows with more than one copy begin with fresh moments and counters.
+        copies: 0 removes, 1 keeps, more stack; on the Gaussians' device.
+    """
+    gaussians, opacities = population.gaussians, population.opacities()
+    source = torch.repeat_interleave(torch.arange(population.n, device=copies.device), copies)
+    sharers = copies[source]
+    population.rearrange(source, sharers > 1)
+    rows = (sharers > 1).nonzero()[:, 0]
+    scales = gaussians.log_scales[rows].double().exp().float()
+    lower, scales = shared(opacities[source[rows]], scales, sharers[rows])
+    gaussians.opacity_logits.data[rows] = torch.logit(lower.double()).float()
+    gaussians.log_scales.data[rows] = scales.double().log().float()
 
 
 def dead(opacities: Float[Tensor, "N"]) -> Bool[Tensor, "N"]:
