@@ -13,6 +13,7 @@ from neural.train.config import Device, RunConfig, check_between, check_positive
 
 BYTES_PER_SPLAT = {0: 68, 1: 104, 2: 164, 3: 248}  # of the .ply, by SH degree
 STATE_BYTES = {0: 224, 1: 368, 2: 608, 3: 944}  # of one Gaussian in training: value, gradient, two moments, fp32
+STEP_BYTES = 500  # more at the peak, where all are in view: the projection, its gradients, copies while they are sorted
 _SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kMG]?)B?\s*")
 _UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural import checkpoint, runs
+from neural import checkpoint, memory, runs
 from neural.cameras import Cameras
 from neural.errors import CheckpointError
 from neural.export import export
@@ -23,7 +23,7 @@ from neural.train import session, splats_start
 from neural.train.exposure import Exposure
 from neural.train.sparse_depth import require_observations
 from neural.train.splats_build import NEAR, build_gaussians, count_points, points_of, reach, refuse_unseen
-from neural.train.splats_config import STARTS, STATE_BYTES, SplatsConfig, resolve
+from neural.train.splats_config import STARTS, STATE_BYTES, STEP_BYTES, SplatsConfig, resolve
 from neural.train.splats_start import Start
 from neural.train.splats_task import SplatsTask
 from neural.train.trained import BACKGROUNDS, TrainedRun
@@ -161,9 +161,11 @@ def splats(
         points_of(scene)
     if resolved.optim.depth > 0:
         require_observations(scene)
+    device = torch.device(resolved.run.device)
+    most, each = resolved.model.max_gaussians or 0, STATE_BYTES[resolved.model.sh_degree] + STEP_BYTES
+    memory.require(device, most, each, "Gaussians", "choose at most --model.max-gaussians")
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
-    device = torch.device(resolved.run.device)
     made = cache(lambda: build_gaussians(resolved, scene, origin, start))
     return session.train(
         scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
@@ -196,12 +198,12 @@ def _chosen(config: SplatsConfig, start: Start | None) -> str:
     """The values that were chosen, in one line."""
     model, optim = config.model, config.optim
     most = model.max_gaussians or 0
-    memory = most * STATE_BYTES[model.sh_degree]
+    size = most * STATE_BYTES[model.sh_degree]
     source = "the points" if model.init == "points" else "chance"
     if start is not None:
         source = _source(start, model.init_gaussians or 0)
     return (
-        f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({memory / 1e6:.0f} MB in "
+        f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({size / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
         f"their size, background {config.run.background}"
     )
