@@ -24,9 +24,10 @@ class ParameterStep:
         state: Moments; without averages and working copy.
         rule: Rates of this step.
         number: Of this step, from 1.
-        penalty: Weight of the parameter's activated values (opacities, scales) in the loss, of what is seen: their
-            gradient is added to the one that the pass computes.
+        penalty: Weight of the parameter's activated values (opacities, scales) in the loss: their gradient is added to
+            the one that the pass computes.
         largest: Activated value from which on there is no penalty.
+        unseen: The penalty is also for what the view does not see.
         made: It has been made, here or by the optimiser: another gradient comes too late.
     """
 
@@ -36,6 +37,7 @@ class ParameterStep:
     number: int
     penalty: float = 0.0
     largest: float = math.inf
+    unseen: bool = False
     made: bool = False
 
     def arguments(self) -> tuple[Any, ...]:
@@ -94,18 +96,20 @@ class BackwardSteps:
                 raise ValueError(f"{op}: {name} must be contiguous to be stepped, got strides {step.param.stride()}")
         return found
 
-    def penalise(self, name: str, weight: float, largest: float = math.inf) -> None:
+    def penalise(self, name: str, weight: float, largest: float = math.inf, *, unseen: bool = False) -> None:
         """Adds `weight` times the sum of a parameter's activated values to the loss; before its backward pass.
 
         Args:
             name: `opacity_logits` or `log_scales`.
             weight: Of the opacities or the standard deviations of the Gaussians that are seen.
             largest: Value from which on there is no penalty.
+            unseen: Of those that are not seen too.
 
         Raises:
             KeyError: The parameter is none that the backward pass steps.
         """
-        self._steps[name].penalty, self._steps[name].largest = weight, largest
+        step = self._steps[name]
+        step.penalty, step.largest, step.unseen = weight, largest, unseen
 
     def pass_on(self, means: Tensor, output: Tensor) -> None:
         """`output` stands for `means` from here on."""
@@ -135,9 +139,9 @@ def arguments(steps: Steps) -> list[Any]:
     return [value for step in steps.values() for value in (_NOT_STEPPED if step is None else step.arguments())]
 
 
-def penalty(step: ParameterStep | None) -> tuple[float, float]:
-    """Weight and largest value; none where the gradient is wanted."""
-    return (0.0, 0.0) if step is None else (step.penalty, step.largest)
+def penalty(step: ParameterStep | None) -> tuple[float, float, int]:
+    """Weight, largest value, and whether of what is not seen too; none where the gradient is wanted."""
+    return (0.0, 0.0, 0) if step is None else (step.penalty, step.largest, int(step.unseen))
 
 
 def finish(steps: Steps) -> None:

@@ -36,18 +36,19 @@ extern "C" __global__ void gaussian_projection_forward(const float* means, const
 
 // camera_sums: [blocks, 16], the sums of each block; nullptr: not wanted. other_grad_means: [n, 3], the part of the means'
 // gradient that did not come through this projection; nullptr: none. Parameters are moved by their gradients where they
-// come as ADAM_PARAMETERS; else these are written. *_penalty: d loss / d scale and opacity, beside the image's, of what is
-// seen, where these are less than largest_*.
+// come as ADAM_PARAMETERS; else these are written. *_penalty: d loss / d scale and opacity, beside the image's, where
+// these are less than largest_*; of what is seen, and with *_unseen not 0 of all.
 extern "C" __global__ void gaussian_projection_backward(
     const float* means, const float* quats, const float* log_scales, const float* logits, i64 n, CAMERA_PARAMETERS,
     const float* image, const float* grad_means2d, i64 gm_n, i64 gm_k, const float* grad_conics, i64 gc_n, i64 gc_k,
     const float* grad_opacities, const float* grad_depths, const float* other_grad_means, float* grad_means,
     float* grad_quats, float* grad_log_scales, float* grad_logits, float* camera_sums, float scale_penalty,
-    float largest_scale, float opacity_penalty, float largest_opacity, ADAM_PARAMETERS(means), ADAM_PARAMETERS(quats),
-    ADAM_PARAMETERS(log_scales), ADAM_PARAMETERS(logits)) {
+    float largest_scale, i64 scale_unseen, float opacity_penalty, float largest_opacity, i64 opacity_unseen,
+    ADAM_PARAMETERS(means), ADAM_PARAMETERS(quats), ADAM_PARAMETERS(log_scales), ADAM_PARAMETERS(logits)) {
     const i64 i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
     projection::Gradients<float> g{};
-    if (i < n && image[5 * n + i] > 0.0f) {
+    const bool seen = i < n && image[5 * n + i] > 0.0f;
+    if (seen) {
         projection::Image<float> up{};
         if (grad_means2d) up.x = grad_means2d[i * gm_n], up.y = grad_means2d[i * gm_n + gm_k];
         if (grad_conics)
@@ -57,14 +58,16 @@ extern "C" __global__ void gaussian_projection_backward(
         const float conic[3] = {image[2 * n + i], image[3 * n + i], image[4 * n + i]};
         projection::backward<Form>(CAMERA, means + 3 * i, quats + 4 * i, log_scales + 3 * i, logits[i],
                                    conic, up, Machine{}, g);
-        for (int r = 0; r < 3 && scale_penalty != 0.0f; ++r) {
+    }
+    if (i < n) {
+        for (int r = 0; r < 3 && scale_penalty != 0.0f && (seen || scale_unseen); ++r) {
             const float scale = expf(log_scales[3 * i + r]);
             if (scale < largest_scale) g.log_scale[r] += scale_penalty * scale;
         }
-        const float opacity = 1.0f / (1.0f + expf(-logits[i]));
-        if (opacity < largest_opacity) g.logit += opacity_penalty * opacity * (1.0f - opacity);
-    }
-    if (i < n) {
+        if (opacity_penalty != 0.0f && (seen || opacity_unseen)) {
+            const float opacity = 1.0f / (1.0f + expf(-logits[i]));
+            if (opacity < largest_opacity) g.logit += opacity_penalty * opacity * (1.0f - opacity);
+        }
         if (other_grad_means)
             for (int r = 0; r < 3; ++r) g.mean[r] += other_grad_means[3 * i + r];
         const float to_logit[1] = {g.logit};

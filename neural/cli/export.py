@@ -41,4 +41,11 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     print(f"{run.gaussians.n:,} Gaussians, {written.stat().st_size / 1e6:.1f} MB, in {written}")
+    if run.gaussians.antialiased:
+        carried = written.suffix.lower() == ".ply"
+        print(
+            ("the file says that they are antialiased (SplatRenderMode: mip)" if carried
+             else "they are antialiased, which a .splat cannot say")
+            + "; a viewer that does not know it draws what is small too thick: train without --model.antialiased for it"
+        )  # fmt: skip
     return EXIT_DONE

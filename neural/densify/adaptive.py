@@ -47,6 +47,7 @@ class AdaptiveControl:
 
     needs_observations = True
     noise = 0.0
+    penalises_unseen = False
 
     def __init__(
         self,

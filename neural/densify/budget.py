@@ -37,6 +37,7 @@ class Budget:
     """
 
     needs_observations = True
+    penalises_unseen = False
     noise = 0.0
 
     def __init__(
@@ -69,7 +70,12 @@ class Budget:
     def observe(self, population: Population, seen: Observation) -> None:
         """Adds up what pulls."""
         population.add("pull", seen.strengths(), seen.rows)
-        population.count_unseen(seen.visible, seen.rows)
+        unseen = population.counters["unseen"]
+        unseen += 1
+        if seen.rows is None:
+            unseen.masked_fill_(seen.visible, 0)
+        else:
+            unseen[seen.rows[seen.visible]] = 0
 
     def regulariser(self) -> tuple[float, float]:
         """Weights of the mean opacity and of the mean scale in the loss."""

@@ -12,6 +12,7 @@ class Fixed:
     needs_observations = False
     needs_absolute = False
     noise = 0.0
+    penalises_unseen = False
 
     def prepare(self, population: Population) -> None:
         """Needs no counters."""

@@ -1,7 +1,7 @@
 """Densification as sampling: dead Gaussians move to where live ones are, the number grows evenly, noise explores."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.densify.population import Population
@@ -13,9 +13,8 @@ from neural.densify.strategy import Observation, Schedule
 class MCMC:
     """Markov chain Monte Carlo: at most `max_gaussians`, none left where it does not show.
 
-    A refinement takes away Gaussians with an opacity of at most 0.005 and those that no view sees, and puts as many,
-    and what the number grows by, to where others are, drawn by opacity. Those of one place share its light, so the
-    picture stays nearly what it was.
+    A refinement takes away Gaussians with an opacity of at most 0.005, and puts as many, and what the number grows by,
+    to where others are, drawn by opacity. Those of one place share its light, so the picture stays nearly what it was.
 
     Args:
         max_gaussians: The number grows to it and stays.
@@ -25,13 +24,13 @@ class MCMC:
         every: Steps between refinements.
         growth: Share of the Gaussians that a refinement adds at least.
         full: Share of the run by which `max_gaussians` is reached: short runs add more than `growth` each time.
-        noise: Strength of the noise on centres, times their learning rate.
-        unseen: Views in a row, none of which shows a Gaussian, after which it moves.
-        opacity_weight, scale_weight: Of the mean opacity and the mean scale in the loss: what is not needed dies. The
-            paper's 0.01 for opacity is for 30,000 steps; in a tenth of that it keeps all that is needed too faint.
+        noise: Strength of the noise on centres, times their learning rate. It moves a Gaussian by a share of its size
+            that grows with its size: the paper's 5e5, for a million small ones, shakes a few thousand large ones apart.
+        opacity_weight, scale_weight: Of the mean opacity and the mean scale in the loss: what is not needed dies, and
+            so does what no view sees.
         stacked: Those of one place stay in one place as in the paper (`relocation.stack`), where one gradient moves all
             of them alike; else they stand in a row from the start (`splitting.split`), which in runs of a few thousand
-            steps is worth one to four dB.
+            steps is worth up to four dB.
 
     Raises:
         ValueError: A value out of range.
@@ -39,8 +38,9 @@ class MCMC:
     Source: Kheradmand et al. 2024, arXiv:2404.09591; there `growth` alone sets the pace, and `stacked` is true.
     """
 
-    needs_observations = True
+    needs_observations = False
     needs_absolute = False
+    penalises_unseen = True
 
     def __init__(
         self,
@@ -52,21 +52,19 @@ class MCMC:
         every: int = 100,
         growth: float = 0.05,
         full: float = 0.5,
-        noise: float = 5e5,
-        unseen: int = 1000,
-        opacity_weight: float = 0.003,
+        noise: float = 1e5,
+        opacity_weight: float = 0.01,
         scale_weight: float = 0.01,
         stacked: bool = False,
     ) -> None:
-        if max_gaussians < 1 or unseen < 1 or growth < 0 or noise < 0:
+        if max_gaussians < 1 or growth < 0 or noise < 0:
             raise ValueError(
-                "MCMC: max_gaussians and unseen must be 1 or more, growth and noise 0 or more, "
-                f"got {max_gaussians}, {unseen}, {growth}, {noise}"
+                "MCMC: max_gaussians must be 1 or more, growth and noise 0 or more, "
+                f"got {max_gaussians}, {growth}, {noise}"
             )
         self.max_gaussians = max_gaussians
         self.growth = growth
         self.noise = noise
-        self.unseen = unseen
         self._weights = opacity_weight, scale_weight
         self._place = stack if stacked else split
         self._growing = Schedule(start, stop, every)
@@ -74,12 +72,10 @@ class MCMC:
         self._filling = Schedule(start, min(stop, full), every)
 
     def prepare(self, population: Population) -> None:
-        """Counter: views since one showed the Gaussian."""
-        population.count("unseen", torch.int32)
+        """Needs no counters."""
 
     def observe(self, population: Population, seen: Observation) -> None:
-        """Counts views."""
-        population.count_unseen(seen.visible, seen.rows)
+        """Needs no views."""
 
     def regulariser(self) -> tuple[float, float]:
         """Weights of the mean opacity and of the mean scale in the loss."""
@@ -90,18 +86,15 @@ class MCMC:
         """Moves the dead and adds some, if it is time; see `Strategy.refine`."""
         if not self._moving.due(step, steps):
             return False
-        gone = self._gone(population)
-        living = torch.where(gone, 0.0, population.opacities())
+        opacities = population.opacities()
+        gone = dead(opacities)
+        living = torch.where(gone, 0.0, opacities)
         goal = self._goal(step, steps, population.n) if self._growing.due(step, steps) else population.n
         missing = goal - int((~gone).sum())
         if missing == 0 or not bool((living > 0).any()):
             return False
         self._place(population, (~gone).long() + _drawn(living, missing, generator))
         return True
-
-    def _gone(self, population: Population) -> Bool[Tensor, "N"]:
-        """What does not show."""
-        return dead(population.opacities()) | (population.counters["unseen"] > self.unseen)
 
     def _goal(self, step: int, steps: int | None, n: int) -> int:
         """Gaussians after the refinement of this step."""

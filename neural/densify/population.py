@@ -52,15 +52,6 @@ class Population:
         else:
             counter.index_add_(0, rows, values.to(counter.dtype))
 
-    def count_unseen(self, visible: Bool[Tensor, "M"], rows: Int[Tensor, "M"] | None) -> None:
-        """One view more in the counter `unseen`: 0 for what it shows, one more for all else."""
-        unseen = self.counters["unseen"]
-        unseen += 1
-        if rows is None:
-            unseen.masked_fill_(visible, 0)
-        else:
-            unseen[rows[visible]] = 0
-
     def opacities(self) -> Float[Tensor, "N"]:
         """In float64, in which the number of threads does not show."""
         return self.gaussians.opacity_logits.detach().double().sigmoid()

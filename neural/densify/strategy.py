@@ -57,11 +57,13 @@ class Strategy(Protocol):
         needs_absolute: Whether observations must hold `absolute`.
         noise: Each step moves centres by noise of this strength times their learning rate, in a scene whose extent is 1
             (`gaussian_noise`); 0: none.
+        penalises_unseen: Whether the weights of `regulariser` count for all Gaussians, or for those that a view sees.
     """
 
     needs_observations: bool
     needs_absolute: bool
     noise: float
+    penalises_unseen: bool
 
     def prepare(self, population: Population) -> None:
         """Registers the counters it needs, before the first step; a resumed run then fills them from the checkpoint."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural import checkpoint, runs
+from neural import checkpoint, memory, runs
 from neural.cameras import Cameras
 from neural.errors import CheckpointError
 from neural.export import export
@@ -19,11 +19,11 @@ from neural.render.splats import render_camera
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
 from neural.settings import nearest
-from neural.train import memory, session, splats_start
+from neural.train import session, splats_start
 from neural.train.exposure import Exposure
 from neural.train.sparse_depth import require_observations
 from neural.train.splats_build import NEAR, build_gaussians, count_points, points_of, reach, refuse_unseen
-from neural.train.splats_config import STARTS, STATE_BYTES, SplatsConfig, resolve
+from neural.train.splats_config import STARTS, STATE_BYTES, STEP_BYTES, SplatsConfig, resolve
 from neural.train.splats_start import Start
 from neural.train.splats_task import SplatsTask
 from neural.train.trained import BACKGROUNDS, TrainedRun
@@ -172,18 +172,15 @@ def splats(
         points_of(scene)
     if resolved.optim.depth > 0:
         require_observations(scene)
+    device = torch.device(resolved.run.device)
+    most, each = resolved.model.max_gaussians or 0, STATE_BYTES[resolved.model.sh_degree] + STEP_BYTES
+    memory.require(device, most, each, "Gaussians", "choose at most --model.max-gaussians")
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
-    device = torch.device(resolved.run.device)
     made = cache(lambda: build_gaussians(resolved, scene, origin, start))
-
-    def check() -> None:
-        memory.refuse_too_many(resolved.model.max_gaussians or 0, resolved.model.sh_degree, device)
-        refuse_unseen(made(), scene, origin)
-
     return session.train(
         scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
-        check=check,
+        check=lambda: refuse_unseen(made(), scene, origin),
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
         announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start)}",
@@ -212,14 +209,14 @@ def _chosen(config: SplatsConfig, start: Start | None) -> str:
     """The values that were chosen, in one line."""
     model, optim = config.model, config.optim
     most = model.max_gaussians or 0
-    state = most * STATE_BYTES[model.sh_degree]
+    size = most * STATE_BYTES[model.sh_degree]
     source = "the points" if model.init == "points" else "chance"
     if start is not None:
         source = _source(start, model.init_gaussians or 0)
     if model.sky:
         source += f", {model.sky:,} of a sky"
     return (
-        f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({state / 1e6:.0f} MB in "
+        f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({size / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
         f"their size, background {config.run.background}"
     )

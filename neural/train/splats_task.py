@@ -199,15 +199,16 @@ class SplatsTask:
         visible = shown.projected.opacities.detach() > 0
         n_visible = int(visible.sum())
         if in_backward is not None:
-            for_opacity, for_scale = self._penalties(n_visible)
-            in_backward.penalise("opacity_logits", for_opacity)
-            in_backward.penalise("log_scales", for_scale / self.extent, self.extent)
+            unseen = self.strategy.penalises_unseen
+            for_opacity, for_scale = self._penalties(working.n if unseen else n_visible)
+            in_backward.penalise("opacity_logits", for_opacity, unseen=unseen)
+            in_backward.penalise("log_scales", for_scale / self.extent, self.extent, unseen=unseen)
         if loss.requires_grad:
             loss.backward()
         if self.strategy.needs_observations and shown.projected.means2d.grad is not None:
             self._observe(shown, absolute, rows)
         if in_backward is None:
-            self._regularise(working, visible, n_visible)
+            self._regularise(working, torch.ones_like(visible) if self.strategy.penalises_unseen else visible)
         return value, _square_error(rgb.detach(), target, mask), n_visible
 
     def _observe(self, shown: Splatted, absolute: Tensor | None, rows: Int[Tensor, "M"] | None) -> None:
@@ -222,27 +223,27 @@ class SplatsTask:
             ),
         )  # fmt: skip
 
-    def _penalties(self, n_visible: int) -> tuple[float, float]:
-        """Weights in the loss of each opacity and of each scale of what is seen, so that what is not needed dies.
+    def _penalties(self, count: int) -> tuple[float, float]:
+        """Weights in the loss of each of `count` opacities and of their scales, so that what is not needed dies.
 
         Scales count in extents of the scene, whatever its unit, and only up to one: a sky may be larger.
         """
         for_opacity, for_scale = self.strategy.regulariser()
-        share = 1.0 / max(1, n_visible) / self.config.optim.views
+        share = 1.0 / max(1, count) / self.config.optim.views
         return for_opacity * share, for_scale / 3 * share
 
-    def _regularise(self, working: Gaussians, visible: Bool[Tensor, "M"], n_visible: int) -> None:
-        """Adds the gradients of the penalties; in float64, whose rounding no thread count shows."""
-        for_opacity, for_scale = self._penalties(n_visible)
+    def _regularise(self, working: Gaussians, rows: Bool[Tensor, "M"]) -> None:
+        """Adds the gradients of the penalties of these; in float64, whose rounding no thread count shows."""
+        for_opacity, for_scale = self._penalties(int(rows.sum()))
         with torch.no_grad():
             if for_opacity and working.opacity_logits.grad is not None:
                 opacity = working.opacity_logits.double().sigmoid()
                 change = (for_opacity * opacity * (1 - opacity)).float()
-                working.opacity_logits.grad += torch.where(visible, change, 0.0)
+                working.opacity_logits.grad += torch.where(rows, change, 0.0)
             if for_scale and working.log_scales.grad is not None:
                 scale = working.log_scales.double().exp() / self.extent
                 change = torch.where(scale < 1, for_scale * scale, 0.0).float()
-                working.log_scales.grad += torch.where(visible[:, None], change, 0.0)
+                working.log_scales.grad += torch.where(rows[:, None], change, 0.0)
 
     def _optimise(
         self, step: int, steps: int | None, parts: dict[str, Tensor] | None, chosen: Bool[Tensor, "G"] | None

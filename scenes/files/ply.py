@@ -267,7 +267,9 @@ def _ascii(
     for i, line in enumerate(rows):
         words = line.split()
         try:
-            table[i] = np.array(words[:width], dtype=np.float64)
+            if len(words) != width:
+                raise ValueError
+            table[i] = np.array(words, dtype=np.float64)
         except ValueError:
             raise SceneFormatError(
                 path, f"row {i} of element {element.name} is {line[:60]!r}, expected {width} numbers"
@@ -359,6 +361,8 @@ def _ascii_lists(
                     counts.append(length)
                     values += map(int, words[at : at + length])
                 at += length
+            if at < len(words):
+                raise ValueError
         except (ValueError, IndexError):
             raise SceneFormatError(
                 path, f"row {row} of element {element.name} is {line[:60]!r}, expected whole numbers in lists"

@@ -147,20 +147,23 @@ def test_poses_and_lenses_have_their_gradients(cuda_device: torch.device) -> Non
     assert_near(*found)
 
 
-def test_penalties_are_terms_of_the_loss_of_what_is_seen(cuda_device: torch.device) -> None:
+@pytest.mark.parametrize("unseen", [False, True])
+def test_penalties_are_terms_of_the_loss(cuda_device: torch.device, unseen: bool) -> None:
     runs = Run(cuda_device, NAMES), Run(cuda_device)
     for step in (2, 3):
         in_backward = runs[0].optimiser.in_backward(NAMES)
         assert in_backward is not None
         loss = runs[0].view(step, in_backward=in_backward)
-        in_backward.penalise("opacity_logits", 0.2)
-        in_backward.penalise("log_scales", 0.1, 0.5)
+        in_backward.penalise("opacity_logits", 0.2, unseen=unseen)
+        in_backward.penalise("log_scales", 0.1, 0.5, unseen=unseen)
         loss.backward()
         g = runs[1].gaussians
         visible = (runs[1].seen(step).opacities > 0).detach()
-        scales = g.log_scales[visible].exp()
+        assert not visible.all()
+        rows = visible | unseen
+        scales = g.log_scales[rows].exp()
         assert (scales > 0.5).any() and (scales < 0.5).any()
-        penalty = 0.2 * g.opacity_logits[visible].sigmoid().sum() + 0.1 * scales[scales < 0.5].sum()
+        penalty = 0.2 * g.opacity_logits[rows].sigmoid().sum() + 0.1 * scales[scales < 0.5].sum()
         (runs[1].view(step) + penalty).backward()
         for run in runs:
             run.optimiser.step()

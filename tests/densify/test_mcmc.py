@@ -11,7 +11,6 @@ from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import intersect
 from neural.densify.mcmc import MCMC
 from neural.densify.population import Population
-from neural.densify.strategy import Observation
 from neural.gaussians.model import Gaussians
 from neural.optim import Adam, Group
 from tests.densify.conftest import Make
@@ -40,7 +39,6 @@ def coverage(gaussians: Gaussians) -> torch.Tensor:
 def test_the_dead_move_to_the_living_and_those_start_anew(make: Make, stacked: bool) -> None:
     population, strategy = make(100), MCMC(100, start=100, stacked=stacked)
     population.gaussians.opacity_logits.data[10:40] = -8.0
-    strategy.prepare(population)
     assert strategy.refine(100, None, population, chance())
     assert population.n == 100
     now = tags(population).tolist()
@@ -55,23 +53,8 @@ def test_the_dead_move_to_the_living_and_those_start_anew(make: Make, stacked: b
             assert float(together) == pytest.approx(0.5, rel=1e-5)
 
 
-def test_what_no_view_sees_counts_as_dead(make: Make) -> None:
-    population, strategy = make(20), MCMC(20, unseen=3)
-    strategy.prepare(population)
-    visible = torch.arange(20) < 15
-    seen = Observation(None, visible, torch.zeros(20, 2), None, torch.zeros(20, 2), (8, 8), 1)
-    for _ in range(3):
-        strategy.observe(population, seen)
-    assert not strategy.refine(100, None, population, chance())
-    strategy.observe(population, seen)
-    assert strategy.refine(200, None, population, chance())
-    assert population.n == 20 and set(tags(population).tolist()) == set(range(15))
-    assert (population.counters["unseen"] == 0).all()
-
-
 def test_growth_adds_a_share_up_to_the_cap(make: Make) -> None:
     population, strategy = make(100), MCMC(107)
-    strategy.prepare(population)
     assert strategy.refine(100, None, population, chance())
     assert population.n == 105
     assert set(tags(population).tolist()) == set(range(100))
@@ -84,7 +67,6 @@ def test_growth_adds_a_share_up_to_the_cap(make: Make) -> None:
 @pytest.mark.parametrize("steps", [1000, 2000, 7000])
 def test_even_short_runs_are_full_by_half_and_never_overfull(make: Make, steps: int) -> None:
     population, strategy = make(50), MCMC(2000)
-    strategy.prepare(population)
     counts = {}
     for step in range(1, steps + 1):
         before = population.n
@@ -98,7 +80,6 @@ def test_even_short_runs_are_full_by_half_and_never_overfull(make: Make, steps: 
 
 def test_relocation_goes_on_a_little_longer_than_growth(make: Make) -> None:
     population, strategy = make(100), MCMC(1000, full=1.0)
-    strategy.prepare(population)
     for step, moves in ((800, True), (830, False), (900, False)):
         population.gaussians.opacity_logits.data[0] = -9.0
         assert strategy.refine(step, 1000, population, chance()) == moves
@@ -120,7 +101,6 @@ def test_the_picture_stays_what_it_was() -> None:
     before = coverage(gaussians)
     assert float(before.max()) > 0.7
     strategy = MCMC(60, growth=1.0, stacked=True)
-    strategy.prepare(population)
     strategy.refine(100, None, population, chance())
     after = coverage(gaussians)
 
@@ -136,7 +116,6 @@ def test_the_picture_stays_what_it_was() -> None:
 
 def test_degenerate_populations_stay(make: Make) -> None:
     def refine(strategy: MCMC, population: Population, steps: int | None = 1000) -> bool:
-        strategy.prepare(population)
         return strategy.refine(100, steps, population, chance())
 
     population = make(8, opacity=0.001)
@@ -163,7 +142,6 @@ def test_threads_and_resumption_change_no_bit(make: Make) -> None:
             population = make(70_001)
             population.gaussians.opacity_logits.data[::3] = -7.0
             strategy = MCMC(80_000)
-            strategy.prepare(population)
             strategy.refine(100, 1000, population, chance(3))
             results.append([param.detach().clone() for param in population.gaussians.parameters()])
     finally:
@@ -174,9 +152,9 @@ def test_threads_and_resumption_change_no_bit(make: Make) -> None:
 
 def test_its_wishes_and_refusals() -> None:
     strategy = MCMC(10)
-    assert strategy.regulariser() == (0.003, 0.01)
-    assert (strategy.noise, strategy.needs_observations, strategy.needs_absolute) == (5e5, True, False)
-    with pytest.raises(ValueError, match="MCMC: max_gaussians and unseen must be 1 or more"):
+    assert strategy.regulariser() == (0.01, 0.01)
+    assert (strategy.noise, strategy.needs_observations, strategy.needs_absolute) == (1e5, False, False)
+    with pytest.raises(ValueError, match="MCMC: max_gaussians must be 1 or more"):
         MCMC(0)
     with pytest.raises(ValueError, match="stop a share in"):
         MCMC(10, stop=1.5)

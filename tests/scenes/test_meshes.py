@@ -153,6 +153,8 @@ def test_faults_of_a_ply_are_named(tmp_path: Path) -> None:
         (whole.replace(b"element face 8", b"element side 8"), r"elements \['vertex', 'side', 'edge'\], expected face"),
         (_ply("ascii").replace(b"7 3 0 1 3", b"7 3 0 1.5 3"), "row 0 of element face .* expected whole numbers"),
         (_ply("ascii").replace(b"7 3 0 1 3 2", b"7 9 0 1 3 2"), "row 0 of element face"),
+        (_ply("ascii").replace(b"7 3 0 1 3 2 0.5 1.5", b"7 3 0 1 3 2 0.5 1.5 9"), "row 0 of element face"),
+        (_ply("ascii").replace(b"0.0 0.0 1.0 ", b"0.0 0.0 1.0 3 "), "row 1 of element vertex .* expected 6 numbers"),
         (_ply("ascii").replace(b"7 3 0 1 3", b"7 3 0 1 99999999999999999999"), "beyond 64 bits"),
     ):
         path.write_bytes(data)

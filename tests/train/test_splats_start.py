@@ -106,7 +106,7 @@ def test_what_is_learnt_is_shown_from_the_first_step_on(trained: SplatRun, tmp_p
     """Harmonics and photographs have their full size at once; a run from chance comes to them slowly."""
     path = trained.export(tmp_path / "a.ply")
     _, config = started(path, trained.scene)
-    assert config.optim.sh_every == 0 and config.optim.coarse == 1
+    assert config.optim.sh_every == 0 and config.optim.coarse == 1 and config.optim.lr_scale == 1
     task = SplatsTask(*_parts(path, trained.scene))
     assert [task._degree(step, 1000) for step in (0, 1, 999)] == [3, 3, 3]
     assert task.step(0, 10).psnr > 18
