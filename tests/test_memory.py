@@ -45,3 +45,12 @@ def test_a_run_that_would_not_fit_never_begins(
     said = capsys.readouterr().err
     assert "2,000 Gaussians need" in said and "--model.max-gaussians 346" in said and "Traceback" not in said
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_minutes_take_the_room_of_a_rehearsal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 500_000)
+    command = ["train", "splats", str(CITY), "--out", str(tmp_path / "run"), "--minutes", "0.01", "--downscale", "8"]
+    assert cli.main([*command, "--model.max-gaussians", "300"]) != 0
+    assert "--model.max-gaussians 209" in capsys.readouterr().err

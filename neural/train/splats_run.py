@@ -173,7 +173,8 @@ def splats(
     if resolved.optim.depth > 0:
         require_observations(scene)
     device = torch.device(resolved.run.device)
-    most, each = resolved.model.max_gaussians or 0, STATE_BYTES[resolved.model.sh_degree] + STEP_BYTES
+    most, state = resolved.model.max_gaussians or 0, STATE_BYTES[resolved.model.sh_degree]
+    each = state + STEP_BYTES + (state if resolved.run.steps is None else 0)  # a rehearsal takes steps on copies
     memory.require(device, most, each, "Gaussians", "choose at most --model.max-gaussians")
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
