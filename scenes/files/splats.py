@@ -217,7 +217,8 @@ def _refuse_other_kinds(path: Path, names: set[str]) -> None:
 
 
 def _rest_count(path: Path, names: set[str]) -> int:
-    found = sorted(int(name.removeprefix("f_rest_")) for name in names if re.fullmatch(r"f_rest_\d{1,4}", name, re.A))
+    numbers = (re.fullmatch(r"f_rest_(0|[1-9]\d{0,3})", name, re.ASCII) for name in names)
+    found = sorted(int(number[1]) for number in numbers if number)
     if len(found) // 3 not in SH_COUNTS or found != list(range(3 * (len(found) // 3))):
         raise SceneFormatError(
             path,

@@ -182,6 +182,14 @@ def _without(*names: str):
     return change
 
 
+def _renamed(old: str, new: str):
+    def change(rows: np.ndarray) -> np.ndarray:
+        rows.dtype.names = tuple(new if name == old else name for name in rows.dtype.names or ())
+        return rows
+
+    return change
+
+
 def _with(row: int, **values: float):
     def change(rows: np.ndarray) -> np.ndarray:
         for name, value in values.items():
@@ -203,6 +211,7 @@ FAULTS = {
     "2D Gaussians": (_without("scale_2"), r"scale_2: a 2D Gaussian scene"),
     "hole in the harmonics": (_without("f_rest_7"), r"44 properties f_rest_\*.*degree 1, 2 or 3"),
     "other degree": (_without(*(f"f_rest_{i}" for i in range(9, 45) if i != 44)), r"10 properties f_rest_\*"),
+    "other name of a number": (_renamed("f_rest_0", "f_rest_00"), r"44 properties f_rest_\*"),
     "no rows": (lambda rows: rows[:0], r"no Gaussians"),
 }
 
