@@ -120,7 +120,7 @@ class SplatOptimConfig:
     exposure_lr: float = 1e-3
     """Of the corrections."""
     refine_poses: bool = False
-    """Whether camera poses are refined too."""
+    """Whether camera poses are refined too, while training; scores and videos take those of the capture."""
     pose_lr: float = 1e-4
     """Of poses (radians, scene units)."""
     depth: float = 0.0
