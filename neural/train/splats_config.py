@@ -222,9 +222,13 @@ def resolve(
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
         optim=dataclasses.replace(
-            optim, coarse=coarse, lr_scale=scale, lazy=large if optim.lazy is None else optim.lazy, sh_every=sh_every,
+            optim,
+            coarse=coarse,
+            lr_scale=scale,
+            lazy=large if optim.lazy is None else optim.lazy,
+            sh_every=sh_every,
             masks=("thin" if masked > 0.5 else "ignore") if optim.masks == "auto" else optim.masks,
-        ),  # fmt: skip
+        ),
         run=dataclasses.replace(
             run,
             steps=steps,

@@ -173,7 +173,7 @@ def splats(
         check=lambda: refuse_unseen(made(), scene, origin),
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
-        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene.masks is not None)}",
+        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene)}",
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -195,7 +195,7 @@ def load_splats(
     return SplatRun(folder, capture, config, gaussians.to(place), capture.aabb.mean(0))
 
 
-def _chosen(config: SplatsConfig, start: Start | None, masked: bool) -> str:
+def _chosen(config: SplatsConfig, start: Start | None, scene: Scene) -> str:
     """The values that were chosen, in one line."""
     model, optim = config.model, config.optim
     most = model.max_gaussians or 0
@@ -203,7 +203,7 @@ def _chosen(config: SplatsConfig, start: Start | None, masked: bool) -> str:
     source = "the points" if model.init == "points" else "chance"
     if start is not None:
         source = _source(start, model.init_gaussians or 0)
-    masks = f", masks {optim.masks}" if masked else ""
+    masks = f", masks {optim.masks}" if scene.masks is not None else ""
     return (
         f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({size / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
