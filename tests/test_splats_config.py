@@ -64,6 +64,13 @@ def test_small_photographs_are_not_made_smaller(side: int, coarse: int) -> None:
     assert resolve(SplatsConfig(), "cpu", shorter_side=side).optim.coarse == coarse
 
 
+@pytest.mark.parametrize(("masked", "expected"), [(0.0, "ignore"), (0.5, "ignore"), (0.51, "thin")])
+def test_masks_of_an_object_leave_little_around_it(masked: float, expected: str) -> None:
+    assert resolve(SplatsConfig(), "cpu", masked=masked).optim.masks == expected
+    asked = SplatsConfig(optim=SplatOptimConfig(masks="empty"))
+    assert resolve(asked, "cpu", masked=masked).optim.masks == "empty"
+
+
 @pytest.mark.parametrize(("side", "coarse"), [(1, 1), (2, 2), (7, 4), (8, 8)])
 def test_photographs_keep_a_pixel_however_coarse_they_are_asked_for(side: int, coarse: int) -> None:
     asked = SplatsConfig(optim=SplatOptimConfig(coarse=8))
@@ -122,7 +129,7 @@ def test_given_values_are_kept() -> None:
     resolved = resolve(asked, "cuda", n_points=5000, background="white")
     expected = dataclasses.replace(asked, run=dataclasses.replace(asked.run, device="cuda"))
     assert dataclasses.replace(resolved, optim=asked.optim) == expected
-    assert resolved.optim == dataclasses.replace(asked.optim, lazy=False)
+    assert resolved.optim == dataclasses.replace(asked.optim, lazy=False, masks="ignore")
 
 
 def test_more_points_than_gaussians_are_thinned_and_fewer_are_all_taken() -> None:

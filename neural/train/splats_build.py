@@ -40,6 +40,14 @@ def count_points(scene: Scene) -> int:
     return len(scene.points) if scene.points is not None and scene.points.apart else 0
 
 
+def masked_share(scene: Scene) -> float:
+    """How much of the photographs for training the masks take out, 0 to 1."""
+    if scene.masks is None:
+        return 0.0
+    shares = [float((scene.masks[i] < 128).mean()) for i in scene.splits["train"]]
+    return sum(shares) / max(1, len(shares))
+
+
 def points_of(scene: Scene) -> Points:
     """The points to start from.
 

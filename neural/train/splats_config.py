@@ -112,9 +112,11 @@ class SplatOptimConfig:
     and 0 for Gaussians of a file."""
     random_background: bool = True
     """Transparent photographs on a random colour, so that emptiness is learnt."""
-    masks: Literal["ignore", "empty"] = "ignore"
-    """What a capture's masks take out of the photographs: something in the way, of which nothing is learnt ("ignore"),
-    or everything but the object, where nothing shall be ("empty")."""
+    masks: Literal["auto", "ignore", "thin", "empty"] = "auto"
+    """What a capture's masks take out of the photographs: something in the way, of which nothing is learnt ("ignore");
+    or everything but the object, where little shall be, so that haze does not hide the object and an error of a mask
+    does not carve it ("thin"), or nothing, for exact masks ("empty"); "auto": thin where they take out more than
+    half."""
     exposure: bool = False
     """Learn an affine colour correction per photograph; the scene itself keeps the mean colours."""
     exposure_lr: float = 1e-3
@@ -162,6 +164,7 @@ def resolve(
     background: Literal["white", "black"] | None = None,
     start: StartKind | None = None,
     antialiased: bool = False,
+    masked: float = 0.0,
 ) -> SplatsConfig:
     """The configuration with a value in place of every None and "auto".
 
@@ -177,6 +180,7 @@ def resolve(
         background: The scene's own (`Scene.background`).
         start: What that file holds.
         antialiased: Whether its Gaussians are to be rendered so.
+        masked: Share of the photographs that masks take out.
 
     Raises:
         TooLarge: A sky that leaves no room for anything else.
@@ -231,7 +235,12 @@ def resolve(
         ),
         densify=dataclasses.replace(densify, strategy=strategy),
         optim=dataclasses.replace(
-            optim, coarse=coarse, lr_scale=scale, lazy=large if optim.lazy is None else optim.lazy, sh_every=sh_every
+            optim,
+            coarse=coarse,
+            lr_scale=scale,
+            lazy=large if optim.lazy is None else optim.lazy,
+            sh_every=sh_every,
+            masks=("thin" if masked > 0.5 else "ignore") if optim.masks == "auto" else optim.masks,
         ),
         run=dataclasses.replace(
             run,

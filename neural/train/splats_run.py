@@ -22,7 +22,7 @@ from neural.settings import nearest
 from neural.train import session, splats_start
 from neural.train.exposure import Exposure
 from neural.train.sparse_depth import require_observations
-from neural.train.splats_build import NEAR, build_gaussians, count_points, points_of, reach, refuse_unseen
+from neural.train.splats_build import NEAR, build_gaussians, count_points, masked_share, points_of, reach, refuse_unseen
 from neural.train.splats_config import STARTS, STATE_BYTES, STEP_BYTES, SplatsConfig, resolve
 from neural.train.splats_start import Start
 from neural.train.splats_task import SplatsTask
@@ -167,6 +167,7 @@ def splats(
         n_points=count_points(scene) if start is None else start.count,
         shorter_side=int(scene.cameras.sizes.min()), background=scene.background,
         start=None if start is None else start.kind, antialiased=start is not None and start.antialiased,
+        masked=masked_share(scene) if asked.optim.masks == "auto" else 0.0,
     )  # fmt: skip
     if resolved.model.init == "points":  # all of this before a run begins
         points_of(scene)
@@ -184,7 +185,7 @@ def splats(
         check=lambda: refuse_unseen(made(), scene, origin),
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
-        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start)}",
+        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene)}",
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -206,7 +207,7 @@ def load_splats(
     return SplatRun(folder, capture, config, gaussians.to(place), capture.aabb.mean(0))
 
 
-def _chosen(config: SplatsConfig, start: Start | None) -> str:
+def _chosen(config: SplatsConfig, start: Start | None, scene: Scene) -> str:
     """The values that were chosen, in one line."""
     model, optim = config.model, config.optim
     most = model.max_gaussians or 0
@@ -216,10 +217,11 @@ def _chosen(config: SplatsConfig, start: Start | None) -> str:
         source = _source(start, model.init_gaussians or 0)
     if model.sky:
         source += f", {model.sky:,} of a sky"
+    masks = f", masks {optim.masks}" if scene.masks is not None else ""
     return (
         f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({size / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "
-        f"their size, background {config.run.background}"
+        f"their size, background {config.run.background}{masks}"
     )
 
 

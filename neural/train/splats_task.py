@@ -44,6 +44,7 @@ MOST_GATHERED = 0.6  # share of the clusters up to which a step takes copies of 
 # view, to pass by each other costs about 150. Counted, not measured.
 MOST_GATHERED_IN_BACKWARD = 0.1
 CLUSTERS = "sampler/clusters/"  # prefix in a checkpoint
+THIN = 0.1  # weight of the mean opacity of what masks leave out
 UNKNOWN_STEPS = 30_000  # for what must have a length before the run has one
 VALIDATION_PIXELS = 160_000
 
@@ -188,6 +189,8 @@ class SplatsTask:
         target = taken.on(background.cpu()).to(self.device)
         mask = None if taken.mask is None else taken.mask.to(self.device)
         loss = photometric(rgb, target, ssim_weight=optim.ssim_weight, mask=mask) / optim.views
+        if mask is not None and optim.masks == "thin":
+            loss = loss + THIN / optim.views * steady_mean(shown.alpha * (mask == 0))
         if shown.depth is not None:
             guide = self._depths[taken.factor].loss(taken.index, shown.depth, shown.alpha, self.extent)
             loss = loss if guide is None else loss + optim.depth / optim.views * guide

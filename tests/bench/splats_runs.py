@@ -11,7 +11,7 @@ from torch import Tensor
 from neural import metrics
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
-from neural.train.splats_build import build_gaussians
+from neural.train.splats_build import build_gaussians, masked_share
 from neural.train.splats_config import SplatsConfig, resolve
 from neural.train.splats_task import SplatsTask
 from neural.train.trained import photograph, usable
@@ -41,7 +41,7 @@ def task(scene: Scene, config: SplatsConfig) -> SplatsTask:
     """Ready for its first step, on the CPU."""
     resolved = resolve(
         config, "cpu", n_points=0 if scene.points is None else len(scene.points),
-        shorter_side=int(scene.cameras.sizes.min()), background=scene.background,
+        shorter_side=int(scene.cameras.sizes.min()), background=scene.background, masked=masked_share(scene),
     )  # fmt: skip
     origin = scene.aabb.mean(0)
     return SplatsTask(build_gaussians(resolved, scene, origin), origin, scene, resolved, torch.device("cpu"))

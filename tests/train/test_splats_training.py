@@ -192,6 +192,23 @@ def test_masked_pixels_are_not_learnt(tmp_path: Path) -> None:
     assert red.float().mean() < 0.05
 
 
+def test_little_is_left_around_an_object(tmp_path: Path) -> None:
+    """Masks show a ball before a sky; what they leave out stays hazy where it is ignored, and thin by default."""
+    scene = ball.scene(world=True, points=300)
+    y, x = np.mgrid[:36, :48]
+    mask = (np.hypot(x - 23.5, y - 17.5) < 14).astype(np.uint8) * 255
+    scene = replace(scene, masks=ImageStack.from_arrays([mask] * len(scene.cameras)))
+    haze, scores = {}, {}
+    for masks in ("ignore", "auto"):
+        run = train(scene, tmp_path / masks, run={"steps": 200}, optim={"masks": masks}, model={"max_gaussians": 600})
+        assert run.config.optim.masks == {"ignore": "ignore", "auto": "thin"}[masks]
+        alphas = [run.render_camera(scene.cameras, i).alpha.reshape(36, 48)[mask == 0] for i in scene.splits["test"]]
+        haze[masks] = float(torch.stack(alphas).mean())
+        scores[masks] = run.evaluate(progress=False).psnr
+    assert haze["auto"] < 0.6 * haze["ignore"]
+    assert scores["auto"] > scores["ignore"] + 0.5
+
+
 def test_exposure_finds_the_brightness_of_photographs(tmp_path: Path) -> None:
     """Every other photograph is darker by a half; the scene itself keeps the mean of what they show."""
     scene = ball.scene(n=8, world=True, points=300)
