@@ -218,6 +218,8 @@ def _chosen(config: SplatsConfig, start: Start | None, scene: Scene) -> str:
     if model.sky:
         source += f", {model.sky:,} of a sky"
     masks = f", masks {optim.masks}" if scene.masks is not None else ""
+    if optim.masks == "thin":
+        masks += " (of an object; else --optim.masks ignore)"
     return (
         f"chosen: {model.init_gaussians:,} Gaussians from {source}, at most {most:,} ({size / 1e6:.0f} MB in "
         f"training), {config.densify.strategy}, SH degree {model.sh_degree}, photographs from 1/{optim.coarse} of "

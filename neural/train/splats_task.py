@@ -201,9 +201,10 @@ class SplatsTask:
             raise self._diverged(step, f"the loss is {value}")
         visible = shown.projected.opacities.detach() > 0
         n_visible = int(visible.sum())
+        unseen = self.strategy.penalises_unseen
+        penalised = self.gaussians.n if unseen else n_visible
         if in_backward is not None:
-            unseen = self.strategy.penalises_unseen
-            for_opacity, for_scale = self._penalties(working.n if unseen else n_visible)
+            for_opacity, for_scale = self._penalties(penalised)
             in_backward.penalise("opacity_logits", for_opacity, unseen=unseen)
             in_backward.penalise("log_scales", for_scale / self.extent, self.extent, unseen=unseen)
         if loss.requires_grad:
@@ -211,7 +212,7 @@ class SplatsTask:
         if self.strategy.needs_observations and shown.projected.means2d.grad is not None:
             self._observe(shown, absolute, rows)
         if in_backward is None:
-            self._regularise(working, torch.ones_like(visible) if self.strategy.penalises_unseen else visible)
+            self._regularise(working, torch.ones_like(visible) if unseen else visible, penalised)
         return value, _square_error(rgb.detach(), target, mask), n_visible
 
     def _observe(self, shown: Splatted, absolute: Tensor | None, rows: Int[Tensor, "M"] | None) -> None:
@@ -235,9 +236,9 @@ class SplatsTask:
         share = 1.0 / max(1, count) / self.config.optim.views
         return for_opacity * share, for_scale / 3 * share
 
-    def _regularise(self, working: Gaussians, rows: Bool[Tensor, "M"]) -> None:
+    def _regularise(self, working: Gaussians, rows: Bool[Tensor, "M"], count: int) -> None:
         """Adds the gradients of the penalties of these; in float64, whose rounding no thread count shows."""
-        for_opacity, for_scale = self._penalties(int(rows.sum()))
+        for_opacity, for_scale = self._penalties(count)
         with torch.no_grad():
             if for_opacity and working.opacity_logits.grad is not None:
                 opacity = working.opacity_logits.double().sigmoid()
