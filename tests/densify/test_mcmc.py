@@ -152,7 +152,7 @@ def test_threads_and_resumption_change_no_bit(make: Make) -> None:
 
 def test_its_wishes_and_refusals() -> None:
     strategy = MCMC(10)
-    assert strategy.regulariser() == (0.01, 0.01)
+    assert strategy.regulariser() == (0.005, 0.01)
     assert (strategy.noise, strategy.needs_observations, strategy.needs_absolute) == (1e5, False, False)
     with pytest.raises(ValueError, match="MCMC: max_gaussians must be 1 or more"):
         MCMC(0)
