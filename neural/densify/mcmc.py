@@ -25,7 +25,7 @@ class MCMC:
         growth: Share of the Gaussians that a refinement adds at least.
         full: Share of the run by which `max_gaussians` is reached: short runs add more than `growth` each time.
         noise: Strength of the noise on centres, times their learning rate. It moves a Gaussian by a share of its size
-            that grows with its size: the paper's 5e5 is for a million small ones, too much for some thousand large ones.
+            that grows with its size: the paper's 5e5 is for a million small ones, too much for a few thousand large.
         opacity_weight, scale_weight: Of the mean opacity and the mean scale in the loss: what is not needed dies, and
             so does what no view sees. The paper's 0.01 for opacity is for 30,000 steps; a tenth of that wants less.
         stacked: Those of one place stay in one place as in the paper (`relocation.stack`), where one gradient moves all
