@@ -1,12 +1,10 @@
 """Densification as sampling: dead Gaussians move to where live ones are, the number grows evenly, noise explores."""
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 from neural.densify.population import Population
-from neural.densify.relocation import dead, draw, stack
-from neural.densify.splitting import split
+from neural.densify.relocation import dead, stack
+from neural.densify.splitting import split, spread
 from neural.densify.strategy import Observation, Schedule
 
 
@@ -14,7 +12,9 @@ class MCMC:
     """Markov chain Monte Carlo: at most `max_gaussians`, none left where it does not show.
 
     A refinement takes away Gaussians with an opacity of at most 0.005, and puts as many, and what the number grows by,
-    to where others are, drawn by opacity. Those of one place share its light, so the picture stays nearly what it was.
+    to where others are: to each as many as its opacity says, by systematic sampling (`splitting.spread`), whose results
+    differ less from seed to seed than those of independent draws. Those of one place share its light, so the picture
+    stays nearly what it was.
 
     Args:
         max_gaussians: The number grows to it and stays.
@@ -93,7 +93,8 @@ class MCMC:
         missing = goal - int((~gone).sum())
         if missing == 0 or not bool((living > 0).any()):
             return False
-        self._place(population, (~gone).long() + _drawn(living, missing, generator))
+        uniform = float(torch.rand((), generator=generator, dtype=torch.float64, device=generator.device))
+        self._place(population, (~gone).long() + spread(living, missing, uniform))
         return True
 
     def _goal(self, step: int, steps: int | None, n: int) -> int:
@@ -103,9 +104,3 @@ class MCMC:
             left = max(1, (self._filling.last(steps) - step) // self._filling.every + 1)
             goal = max(goal, round(n * (self.max_gaussians / n) ** (1 / left)))
         return max(n, min(self.max_gaussians, goal))
-
-
-def _drawn(weights: Float[Tensor, "N"], count: int, generator: torch.Generator) -> Int[Tensor, "N"]:
-    """How often each of N is drawn."""
-    uniforms = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device)
-    return torch.bincount(draw(weights, uniforms.to(weights.device)), minlength=len(weights))

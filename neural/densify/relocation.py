@@ -68,22 +68,3 @@ def stack(population: Population, copies: Int[Tensor, "N"]) -> None:
 def dead(opacities: Float[Tensor, "N"]) -> Bool[Tensor, "N"]:
     """Gaussians that hardly show: opacity at most 0.005."""
     return opacities <= MIN_OPACITY
-
-
-def draw(weights: Float[Tensor, "N"], uniforms: Float[Tensor, "M"]) -> Int[Tensor, "M"]:
-    """Draws M indices with replacement, index i as often as its weight says.
-
-    By the inverse of the cumulated weights in float64: the same weights and uniforms give the same draws for any number
-    of threads, and an index of weight 0 is never drawn.
-
-    Args:
-        weights: 0 or more, not all 0.
-        uniforms: In [0, 1).
-
-    Raises:
-        ValueError: No weight is positive, or one is negative or not a number.
-    """
-    total = weights.double().cumsum(0)  # in order, by one thread
-    if not (weights.numel() and bool((weights >= 0).all()) and 0 < float(total[-1]) < math.inf):
-        raise ValueError("draw: weights must be 0 or more, finite and not all 0; are all Gaussians dead?")
-    return torch.searchsorted(total, uniforms.double() * total[-1], right=True).clamp(max=len(weights) - 1)

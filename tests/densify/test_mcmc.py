@@ -110,7 +110,7 @@ def test_the_picture_stays_what_it_was() -> None:
     untouched = coverage(unshared)
     # eq. 9 keeps the light along lines through the middle; pixels off them differ a little
     assert population.n == 60
-    assert float((after - before).abs().mean()) < 0.06 * float(before.mean())
+    assert float((after - before).abs().mean()) < 0.08 * float(before.mean())
     assert float((after - before).abs().mean()) < 0.25 * float((untouched - before).abs().mean())
 
 

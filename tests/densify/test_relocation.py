@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural.densify.relocation import MAX_SHARERS, dead, draw, shared
+from neural.densify.relocation import MAX_SHARERS, dead, shared
 
 
 def double_sum(opacity: float, n: int) -> tuple[float, float]:
@@ -59,18 +59,3 @@ def test_hundreds_and_full_opacity_stay_finite() -> None:
 
 def test_the_dead_are_those_that_hardly_show() -> None:
     assert dead(torch.tensor([0.0, 0.005, 0.0051, 1.0])).tolist() == [True, True, False, False]
-
-
-def test_draws_follow_the_weights_and_never_fall_on_zero() -> None:
-    weights = torch.tensor([0.0, 1.0, 0.0, 3.0, 0.0])
-    uniforms = torch.rand(40_000, generator=torch.Generator().manual_seed(0))
-    counts = torch.bincount(draw(weights, uniforms), minlength=5)
-    assert counts[[0, 2, 4]].tolist() == [0, 0, 0]
-    assert int(counts[1]) == pytest.approx(10_000, rel=0.03)
-    assert draw(weights, torch.tensor([0.0, 1 - 2**-24])).tolist() == [1, 3]
-
-
-@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -1.0], [1.0, math.nan], [1.0, math.inf]])
-def test_weights_that_cannot_be_drawn_from_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="draw: weights must be 0 or more, finite and not all 0"):
-        draw(torch.tensor(weights), torch.tensor([0.5]))
