@@ -64,6 +64,13 @@ def test_growth_adds_a_share_up_to_the_cap(make: Make) -> None:
     assert not strategy.refine(300, None, population, chance())
 
 
+def test_equal_opacities_get_equal_shares(make: Make) -> None:
+    """Independent draws would leave a third of them alone."""
+    population = make(50)
+    assert MCMC(100, growth=1.0).refine(100, None, population, chance())
+    assert torch.bincount(tags(population).long()).tolist() == [2] * 50
+
+
 @pytest.mark.parametrize("steps", [1000, 2000, 7000])
 def test_even_short_runs_are_full_by_half_and_never_overfull(make: Make, steps: int) -> None:
     population, strategy = make(50), MCMC(2000)

@@ -192,6 +192,19 @@ def test_masked_pixels_are_not_learnt(tmp_path: Path) -> None:
     assert red.float().mean() < 0.05
 
 
+def test_mcmc_lets_go_of_what_no_view_sees() -> None:
+    """Its penalties are for all Gaussians; the budget's for those in view, as it counts views that do not see one."""
+    scene = ball.scene(n=4, size=(24, 18), points=300)
+    for strategy, falls in (("mcmc", True), ("budget", False)):
+        task = splat_tasks.task(scene, splat_tasks.configured(densify={"strategy": strategy}))
+        task.gaussians.means.data[7] = torch.tensor([0.0, 0.0, 1e4])
+        before = float(task.gaussians.opacity_logits.detach()[7])
+        for step in range(8):
+            task.step(step, 1000)
+        after = float(task.gaussians.opacity_logits.detach()[7])
+        assert after < before - 0.1 if falls else after == before, strategy
+
+
 def test_little_is_left_around_an_object(tmp_path: Path) -> None:
     """Masks show a ball before a sky; what they leave out stays hazy where it is ignored, and thin by default."""
     scene = ball.scene(world=True, points=300)
