@@ -108,7 +108,7 @@ def _forward(positions: Tensor, kind: int, n_per_axis: int) -> Tensor:
 def _backward(grad: Tensor, positions: Tensor, kind: int, n_per_axis: int) -> Tensor:
     if checks.backend(positions) == "reference":
         return reference.backward(grad, positions, kind, n_per_axis)
-    result = checks.empty_features(*positions.shape, positions)
+    result = _empty_like(positions)
     _run("axis_encoding_backward", positions, kind, n_per_axis, (grad,), (result,))
     return result
 

@@ -58,8 +58,8 @@ class DenseGrid(HashGrid):
 class TiledGrid(HashGrid):
     """A grid whose levels hold no more corners than the first one and repeat them; by default low resolution, dense.
 
-    The defaults are the low-resolution dense grid of instant-ngp: 2 levels of 128 corners an axis with 8 features, where
-    nothing repeats yet (33.6 million parameters in three dimensions). With growth above 1 the finer levels tile.
+    The defaults are the low-resolution dense grid of instant-ngp: 2 levels of 128 corners an axis with 8 features,
+    where nothing repeats yet (33.6 million parameters in three dimensions). With growth above 1 the finer levels tile.
 
     Args:
         n_dims: D, 1 to 7.
