@@ -25,6 +25,7 @@
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
 #include "hash_grid.h"
+#include "level_blend.h"
 #include "mlp.h"
 #include "occupancy.h"
 #include "packed.h"
@@ -145,6 +146,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, level_blend_forward);
+    NEURAL_BIND(m, level_blend_spread);
+    NEURAL_BIND(m, level_blend_dot);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);

@@ -24,6 +24,7 @@ _NAMES = {
     "TiledGrid": "neural.encodings.dense_grid",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "AntiAliased": "neural.encodings.anti_aliasing",
     "TriangleWave": "neural.encodings.triangle_wave",
     "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from neural import emulator as emulator
     from neural import train as train
     from neural.cameras import Cameras as Cameras
+    from neural.encodings.anti_aliasing import AntiAliased as AntiAliased
     from neural.encodings.composite import Composite as Composite
     from neural.encodings.dense_grid import DenseGrid as DenseGrid
     from neural.encodings.dense_grid import TiledGrid as TiledGrid
