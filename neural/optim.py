@@ -98,9 +98,10 @@ class Adam:
 
         Raises:
             ValueError: A parameter has been moved by its backward pass (`in_backward`), but also has a gradient from
-                elsewhere, or should have been moved otherwise; nothing has been stepped then.
+                elsewhere, or should have been moved otherwise, or a parameter has grown; nothing has been stepped then.
         """
         rules = {name: _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0)) for group, name, _, _ in self._each()}
+        self._require_rows()
         made = self._made_in_backward(rules, grad_scale, parts or {})
         self.steps += 1
         with torch.no_grad():
@@ -296,6 +297,14 @@ class Adam:
             if name in group.working_copies:
                 group.working_copies[name].copy_(param.detach())
                 increment_version((param,))
+
+    def _require_rows(self) -> None:
+        for _, name, param, state in self._each():
+            if param.shape != state.exp_avg.shape:
+                raise ValueError(
+                    f"Adam.step: {name!r} has grown from {list(state.exp_avg.shape)} to {list(param.shape)}; call extend() "
+                    "(of rows that were moved or dropped: reindex) first"
+                )
 
     def _made_in_backward(
         self, rules: Mapping[str, AdamRule], grad_scale: float, parts: Mapping[str, Tensor]
