@@ -1,7 +1,7 @@
-"""Features of pairs (point, cell) back to points: a sum over each point's cells with weights, differentiable at will.
+"""Features of pairs (point, cell) back to points: a weighted sum over each point's cells, differentiable at will.
 
-With S(features, weights, grad) = sum over points n, slots s of weights[n, s] <grad[n], features[places[n, s]]>, linear in
-each of the three, the op and its two gradients are S's derivatives, and so are the gradients of those.
+With S(features, weights, grad) = sum over points n, slots s of weights[n, s] <grad[n], features[places[n, s]]>, linear
+in each of the three, the op and its two gradients are S's derivatives, and so are the gradients of those.
 """
 
 from typing import Any
@@ -150,11 +150,14 @@ def _to_weights(grad: Tensor, features: Tensor, places: Tensor) -> Tensor:
     out = torch.empty((n, slots), dtype=torch.float32, device=grad.device)
     upstream, gn, gk = checks.rows(grad)
     source, sn, sk = checks.rows(features)
-    arguments = (upstream, gn, gk, source, sn, sk, k, places, n, slots, out)
     if backend == "cpu":
-        lib.cell_blend_backward_weights(*[a if type(a) is int else a.data_ptr() for a in arguments], threads())
+        lib.cell_blend_backward_weights(
+            upstream.data_ptr(), gn, gk, source.data_ptr(), sn, sk, k, places.data_ptr(), n, slots, out.data_ptr(),
+            threads(),
+        )  # fmt: skip
     elif n:
-        jit.launch("cell_blend", "cell_blend_backward_weights", {}, n * slots, arguments)
+        jit.launch("cell_blend", "cell_blend_backward_weights", {}, n * slots,
+                   (upstream, gn, gk, source, sn, sk, k, places, n, slots, out))  # fmt: skip
     return out
 
 

@@ -26,19 +26,16 @@ i64 cell_sort_find(const float* positions, i64 pos_n, i64 pos_k, i64 n_points, i
                    int nearest, i32* cells, i64* starts, i64* segments, int n_threads) {
     const cells::Map map{frame, n_dims, split, margin, keys, values, n_slots, coordinates, n_cells, nearest != 0};
     const int slots = margin > 0.0f ? 1 << __builtin_popcount(unsigned(split)) : 1;
-    i64 absent = 0;
     for_each_chunk(n_points, n_threads, [&](i64 chunk, i64 begin, i64 end) {
         i64* counts = starts + chunk * n_cells;
         for (i64 c = 0; c < n_cells; ++c) counts[c] = 0;
         cells::Last last;
-        i64 missing = 0;
         for (i64 n = begin; n < end; ++n) {
             i32* found = cells + n * slots;
-            missing += cells::find(map, positions + n * pos_n, pos_k, last, found);
+            cells::find(map, positions + n * pos_n, pos_k, last, found);
             for (int s = 0; s < slots; ++s)
                 if (found[s] >= 0) ++counts[found[s]];
         }
-        __atomic_fetch_add(&absent, missing, __ATOMIC_RELAXED); // integers: any order gives the same sum
     });
     const i64 n_chunks = (n_points + kChunk - 1) / kChunk;
     i64 total = 0;
@@ -51,7 +48,7 @@ i64 cell_sort_find(const float* positions, i64 pos_n, i64 pos_k, i64 n_points, i
         }
     }
     segments[n_cells] = total;
-    return absent;
+    return total;
 }
 
 void cell_sort_place(const float* positions, i64 pos_n, i64 pos_k, i64 n_points, int n_dims, const float* frame,

@@ -70,8 +70,8 @@ struct Last {
     i32 cell = kAbsent;
 };
 
-// Writes the cells of a point's slots (2^split axes with a margin, else one); gives how many of them are absent.
-NEURAL_HD int find(const Map& map, const float* position, i64 stride, Last& last, i32* slots) {
+// Writes the cells of a point's slots: 2^split axes with a margin, else one.
+NEURAL_HD void find(const Map& map, const float* position, i64 stride, Last& last, i32* slots) {
     i64 cell[kMaxSplit];
     int side[kMaxSplit], n = 0;
     bool sound = true;
@@ -87,7 +87,7 @@ NEURAL_HD int find(const Map& map, const float* position, i64 stride, Last& last
         side[n++] = f < map.margin ? -1 : f > 1.0f - map.margin ? 1 : 0;
     }
     const int n_slots = map.margin > 0.0f ? 1 << n : 1;
-    int absent = 0, present = 0;
+    bool present = false;
     for (int s = 0; s < n_slots; ++s) {
         bool needed = true;
         i64 key = 0;
@@ -106,12 +106,10 @@ NEURAL_HD int find(const Map& map, const float* position, i64 stride, Last& last
         } else if (needed) {
             found = kAbsent;
         }
-        absent += found == kAbsent;
-        present += found >= 0;
+        present = present || found >= 0;
         slots[s] = found;
     }
-    if (map.nearest && present == 0 && map.n_cells > 0) slots[0] = nearest_cell(map, position, stride, n);
-    return absent;
+    if (map.nearest && !present && map.n_cells > 0) slots[0] = nearest_cell(map, position, stride, n);
 }
 
 // Where a point lies in a cell, reach included: [0, 1] on every axis.

@@ -8,13 +8,13 @@
 
 NEURAL_KERNEL(i64, cell_sort_chunk, ())
 // Writes the cell of every entry (-1 not needed, -2 absent) to cells [N, S], where each cell's pairs begin to segments
-// [n_cells + 1], and to starts [n_chunks, n_cells] where those of each chunk begin. Gives how many entries are absent.
+// [n_cells + 1], and to starts [n_chunks, n_cells] where those of each chunk begin. Gives the number of pairs.
 NEURAL_KERNEL(i64, cell_sort_find,
               (const float* positions, i64 pos_n, i64 pos_k, i64 n_points, int n_dims, const float* frame, int split,
                float margin, const i64* keys, const i32* values, i64 n_slots, const i64* coordinates, i64 n_cells,
                int nearest, i32* cells, i64* starts, i64* segments, int n_threads))
 // Sorts the pairs by cell, in the order of entries within a cell: order [P] is the entry of each pair, places [N, S] the
-// pair of each entry or -1, local [D, P] the pair's position in its cell. `starts` is used up.
+// pair of each entry or -1, local [D, P] the pair's position in its cell. `starts` is used up; places may be cells.
 NEURAL_KERNEL(void, cell_sort_place,
               (const float* positions, i64 pos_n, i64 pos_k, i64 n_points, int n_dims, const float* frame, int split,
                float margin, const i64* coordinates, i64 n_cells, const i32* cells, i64 slots_per_point, i64* starts,

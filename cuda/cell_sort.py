@@ -5,7 +5,9 @@ features = hash_grid(sorted.local, table, levels, segments=sorted.segments)     
 features = cell_blend(features, sorted.places, sorted.order)                     # in the order of points
 """
 
+from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,18 +70,17 @@ def cell_sort(
     """
     op = "cell_sort"
     checks.require(op, "positions", positions, ("N", "D"))
-    n_dims, axes = positions.shape[1], tuple(split)
-    if not 1 <= n_dims <= MAX_DIMS:
-        raise ValueError(f"{op}: positions must have 1 to {MAX_DIMS} columns, got {n_dims}")
-    if not 1 <= len(axes) <= MAX_SPLIT or sorted({*axes}) != [*axes] or axes[0] < 0 or axes[-1] >= n_dims:
-        raise ValueError(f"{op}: split must be 1 to {MAX_SPLIT} ascending axes of {n_dims}, got {list(axes)}")
-    checks.require(op, "coordinates", coordinates, ("C", len(axes)), torch.int64, _CPU)
+    n_dims = positions.shape[1]
+    bits = _bits(tuple(split), n_dims)
+    if positions.is_meta:
+        raise ValueError(f"{op}: positions must hold data, got a meta tensor; how many pairs there are depends on it")
+    checks.require(op, "coordinates", coordinates, ("C", bits.bit_count()), torch.int64, _CPU)
     checks.require(op, "frame", frame, (2, n_dims), torch.float32, _CPU)
     if not 0.0 <= margin < 0.5:
         raise ValueError(f"{op}: margin must be from 0 to below 0.5 cells, got {margin}")
-    if positions.shape[0] << len(axes) >= 2**31:
+    if positions.shape[0] << bits.bit_count() >= 2**31:
         raise ValueError(f"{op}: {positions.shape[0]} points are too many for one call; cut the batch")
-    bits = sum(1 << axis for axis in axes)
+    coordinates, frame = coordinates.contiguous(), frame.contiguous()
     if torch.compiler.is_compiling():
         return CellOrder(*torch.ops.neural.cell_sort(positions, coordinates, frame, bits, margin, nearest))
     if not (torch.is_grad_enabled() and positions.requires_grad):
@@ -100,11 +101,12 @@ def absent_cells(
     Raises:
         ValueError: A point is not finite, or farther away than 2^20 - 4 cells.
     """
-    bits, positions = sum(1 << axis for axis in split), positions.detach()
-    found, count, _, _ = _find(positions, coordinates, frame, bits, margin, False)
-    if count == 0:
+    bits, positions = _bits(tuple(split), positions.shape[1]), positions.detach()
+    coordinates, frame = coordinates.contiguous(), frame.contiguous()
+    lacks = (_find(positions, coordinates, frame, bits, margin, False)[0] == reference.ABSENT).any(1)
+    if not bool(lacks.any()):
         return coordinates.new_empty((0, len(split)))
-    points = positions[(found == reference.ABSENT).any(1)][:, list(split)]
+    points = positions[lacks][:, list(split)]
     rows = frame.to(points)[:, list(split)]
     scaled = (points - rows[0]) * rows[1]
     if bool((~(scaled.abs() < FARTHEST)).any()):
@@ -116,12 +118,22 @@ def absent_cells(
     offset = scaled - cell
     step = torch.where(offset < margin, -1, torch.where(offset > 1 - margin, 1, 0))
     needed = []
-    for slot in range(found.shape[1]):
+    for slot in range(1 << len(split) if margin > 0 else 1):
         chosen = torch.tensor([(slot >> a) & 1 for a in range(len(split))], device=points.device)
         needed.append(cell.long() + step * chosen)
     have = {tuple(row) for row in coordinates.tolist()}
     rows_needed = torch.unique(torch.cat(needed).cpu(), dim=0).tolist()
     return torch.tensor([row for row in rows_needed if tuple(row) not in have], dtype=torch.int64)
+
+
+@lru_cache(maxsize=64)
+def _bits(split: tuple[int, ...], n_dims: int) -> int:
+    """The split axes as bits."""
+    if not 1 <= n_dims <= MAX_DIMS:
+        raise ValueError(f"cell_sort: positions must have 1 to {MAX_DIMS} columns, got {n_dims}")
+    if not 1 <= len(split) <= MAX_SPLIT or sorted({*split}) != [*split] or split[0] < 0 or split[-1] >= n_dims:
+        raise ValueError(f"cell_sort: split must be 1 to {MAX_SPLIT} ascending axes of {n_dims}, got {list(split)}")
+    return sum(1 << axis for axis in split)
 
 
 class _CellSort(Function):
@@ -151,20 +163,18 @@ def _sort(
     if checks.backend(positions) == "reference":
         return reference.sort(positions, coordinates, frame, split, margin, nearest)
     (n, n_dims), n_cells = positions.shape, coordinates.shape[0]
-    found, _, segments, starts = _find(positions, coordinates, frame, split, margin, nearest)
+    found, n_pairs, segments, starts = _find(positions, coordinates, frame, split, margin, nearest)
     slots = found.shape[1]
     source, sn, sk = checks.rows(positions)
     if checks.backend(positions) == "cpu":
-        n_pairs = int(segments[-1])
-        places, order = torch.empty_like(found), torch.empty(n_pairs, dtype=torch.int32)
+        order = torch.empty(n_pairs, dtype=torch.int32)
         local = checks.empty_features(n_pairs, n_dims, positions)
-        coordinates, frame = coordinates.contiguous(), frame.contiguous()
         lib.cell_sort_place(
             source.data_ptr(), sn, sk, n, n_dims, frame.data_ptr(), split, margin, coordinates.data_ptr(), n_cells,
-            found.data_ptr(), slots, starts.data_ptr(), n_pairs, places.data_ptr(), order.data_ptr(),
+            found.data_ptr(), slots, starts.buffer_info()[0], n_pairs, found.data_ptr(), order.data_ptr(),
             local.data_ptr(), threads(),
         )  # fmt: skip
-        return local, segments, places, order
+        return local, segments, found, order  # its places take the place of the cells
     cells = found.flatten()
     by_cell = torch.sort(torch.where(cells < 0, n_cells, cells), stable=True)
     segments = torch.searchsorted(by_cell.values, torch.arange(n_cells + 1, device=cells.device)).cpu()
@@ -181,32 +191,31 @@ def _sort(
 
 def _find(
     positions: Tensor, coordinates: Tensor, frame: Tensor, split: int, margin: float, nearest: bool
-) -> tuple[Tensor, int, Tensor, Tensor]:
-    """Cell of every entry [N, S], how many are absent; on a CPU also segments, and where chunks begin in them."""
+) -> tuple[Tensor, int, Tensor, array]:
+    """Cell of every entry [N, S]; on a CPU also the number of pairs, segments, and where chunks begin in them."""
     (n, n_dims), n_cells = positions.shape, coordinates.shape[0]
     slots = 1 << split.bit_count() if margin > 0 else 1
     if checks.backend(positions) == "reference":
         found = reference.find(positions, coordinates, frame, split, margin, nearest)
-        return found, int((found == reference.ABSENT).sum()), found, found
+        return found, 0, found, array("q")
     keys, values = _hash_table(coordinates)
     found = torch.empty((n, slots), dtype=torch.int32, device=positions.device)
     source, sn, sk = checks.rows(positions)
     if checks.backend(positions) == "cpu":
-        coordinates, frame = coordinates.contiguous(), frame.contiguous()
-        starts = torch.empty((-(-n // lib.cell_sort_chunk()), n_cells), dtype=torch.int64)
+        starts = array("q", bytes(8 * (-(-n // lib.cell_sort_chunk()) * n_cells + 1)))
         segments = torch.empty(n_cells + 1, dtype=torch.int64)
-        absent = lib.cell_sort_find(
+        n_pairs = lib.cell_sort_find(
             source.data_ptr(), sn, sk, n, n_dims, frame.data_ptr(), split, margin, keys.data_ptr(), values.data_ptr(),
-            keys.shape[0], coordinates.data_ptr(), n_cells, int(nearest), found.data_ptr(), starts.data_ptr(),
-            segments.data_ptr(), threads(),
+            keys.shape[0], coordinates.data_ptr(), n_cells, int(nearest), found.data_ptr(),
+            starts.buffer_info()[0], segments.data_ptr(), threads(),
         )  # fmt: skip
-        return found, absent, segments, starts
+        return found, n_pairs, segments, starts
     jit.launch(
         "cell_sort", "cell_sort_find", {"DIMS": n_dims}, n,
         (source, sn, sk, n, _there(frame, positions), split, margin, _there(keys, positions), _there(values, positions),
          keys.shape[0], _there(coordinates, positions), n_cells, int(nearest), slots, found),
     )  # fmt: skip
-    return found, int((found == reference.ABSENT).sum()), found, found
+    return found, 0, found, array("q")
 
 
 def _hash_table(coordinates: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,7 +259,7 @@ def _fake(positions: Tensor, coordinates: Tensor, frame: Tensor, split: int, mar
     n_pairs = torch.library.get_ctx().new_dynamic_size()
     slots = 1 << split.bit_count() if margin > 0 else 1
     return (
-        checks.empty_features(n_pairs, positions.shape[1], positions),
+        positions.new_empty((positions.shape[1], n_pairs)).T,
         coordinates.new_empty(coordinates.shape[0] + 1),
         positions.new_empty((positions.shape[0], slots), dtype=torch.int32),
         positions.new_empty(n_pairs, dtype=torch.int32),

@@ -38,15 +38,15 @@ class ScalableHashGrid(HashGrid):
         origin: Where cell 0 begins on the split axes, in scene units: one value, or one per split axis.
         extent: (low, high) of the axes that are not cut, in scene units, or one pair per such axis; points beyond
             take the face's features. By default half a cell to either side of 0.
-        overlap: How far cells reach into their neighbours, in cells, from 0 to below 0.5. Within reach of a face, features
-            are blended with weights that are linear on each axis: continuous across faces. A cell that does not exist
-            counts as zeros, so that creating it moves no feature by more than its small initial values. Ours: the
-            published method has neither overlap nor blending.
+        overlap: How far cells reach into their neighbours, in cells, from 0 to below 0.5. Within reach of a face,
+            features are blended with weights that are linear on each axis: continuous across faces. A cell that does
+            not exist counts as zeros, so that creating it moves no feature by more than its small initial values.
+            Ours: the published method has neither overlap nor blending.
         missing: Features of points without a cell: `zeros`, or those of the `nearest` cell at the point's projection
             (and with `overlap`, weights of existing cells are brought to a sum of 1).
         max_cells: `grow` refuses to make more.
         n_levels, n_features_per_level, log2_hashmap_size, base_resolution, finest_resolution, per_level_scale,
-            interpolation, precision: Of each cell's grid, as of `HashGrid`. Resolutions are per cell, its reach included.
+            interpolation, precision: Of each cell's grid, as of `HashGrid`; resolutions are per cell, reach included.
         seed: Of the initial values; a cell's depend on the seed and its coordinates, not on when it was made.
 
     Attributes:
@@ -83,7 +83,9 @@ class ScalableHashGrid(HashGrid):
         seed: int = 0,
     ) -> None:
         split = _split(axes, n_dims)
-        sizes, origins = (_per_axis(name, value, len(split)) for name, value in (("cell_size", cell_size), ("origin", origin)))
+        sizes, origins = (
+            _per_axis(name, value, len(split)) for name, value in (("cell_size", cell_size), ("origin", origin))
+        )
         if min(sizes) <= 0:
             raise ValueError(f"cell_size must be positive, got {cell_size}")
         if not 0.0 <= overlap < 0.5:
@@ -109,13 +111,15 @@ class ScalableHashGrid(HashGrid):
         self.cells = torch.empty((0, len(split)), dtype=torch.int64)
         self._resize(0)
 
-    def forward(self, x: Float[Tensor, "N D"], segments: None = None) -> Float[Tensor, "N K"]:
+    def forward(self, x: Float[Tensor, "N D"], segments: Int[Tensor, "T1"] | None = None) -> Float[Tensor, "N K"]:
         """Features of all levels, K = n_levels * n_features_per_level.
 
         Args:
             x: Positions in scene units.
             segments: None; which points use which part of the table is found here.
         """
+        if segments is not None:
+            raise ValueError("ScalableHashGrid finds the cells of points itself; leave segments out")
         nearest = self.missing == "nearest"
         pairs = cell_sort(x, self.cells, self.frame, split=self.axes, margin=self.overlap, nearest=nearest)
         if pairs.order.shape[0] == 0:
@@ -291,10 +295,12 @@ def _frame(
         extent = (-sizes[0] / 2, sizes[0] / 2)
     pairs = [extent] * len(rest) if len(extent) and isinstance(extent[0], (int, float)) else list(extent)
     if len(pairs) != len(rest) or any(len(p) != 2 or not p[0] < p[1] for p in pairs):  # type: ignore[arg-type, index]
-        raise ValueError(f"extent must be (low, high), or one such pair per axis that is not cut ({len(rest)}), got {extent}")
+        raise ValueError(
+            f"extent must be (low, high), or one such pair per axis that is not cut ({len(rest)}), got {extent}"
+        )
     low, length = [0.0] * n_dims, [1.0] * n_dims
     for d, o, s in zip(split, origins, sizes, strict=True):
         low[d], length[d] = o, s
     for d, pair in zip(rest, pairs, strict=True):
-        low[d], length[d] = float(pair[0]), float(pair[1]) - float(pair[0])  # type: ignore[index, arg-type]
+        low[d], length[d] = float(pair[0]), float(pair[1]) - float(pair[0])  # type: ignore[index]
     return torch.tensor([low, [1 / v for v in length]], dtype=torch.float32)

@@ -302,8 +302,8 @@ class Adam:
         for _, name, param, state in self._each():
             if param.shape != state.exp_avg.shape:
                 raise ValueError(
-                    f"Adam.step: {name!r} has grown from {list(state.exp_avg.shape)} to {list(param.shape)}; call extend() "
-                    "(of rows that were moved or dropped: reindex) first"
+                    f"Adam.step: {name!r} has grown from {list(state.exp_avg.shape)} to {list(param.shape)}; call extend "
+                    "first (reindex where rows were moved or dropped)"
                 )
 
     def _made_in_backward(

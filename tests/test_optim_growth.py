@@ -30,7 +30,7 @@ class Run:
         buffers = {} if self.grid.gradients is None else {"table": self.grid.gradients}
         copies = {} if self.grid.working_copy is None else {"table": self.grid.working_copy}
         return Adam([
-            Group(table, lr=1e-2, lazy=self.grid.gradients is not None, buffers=buffers, working_copies=copies, ema=ema),
+            Group(table, lr=1e-2, lazy=bool(buffers), buffers=buffers, working_copies=copies, ema=ema),
             Group(dict(self.mlp.named_parameters()), lr=1e-2),
         ])  # fmt: skip
 

@@ -10,6 +10,12 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_89", "sm_90", "sm_100", "sm_120")
 SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ("adam", {"FEATURES": 8, "LAZY": 1}, ["adam_step"]),
     (
+        "cell_blend",
+        {},
+        ["cell_blend_forward", "cell_blend_backward_features", "cell_blend_backward_weights"],
+    ),
+    ("cell_sort", {"DIMS": 7}, ["cell_sort_find", "cell_sort_place"]),
+    (
         "compact",
         {},
         ["visible_mark", "visible_fill", "compact_samples", "compact_gather", "compact_scatter"],

@@ -7,7 +7,9 @@ from neural.cuda.cell_sort import absent_cells, cell_sort
 from neural.cuda.reference import cell_sort as reference
 
 CELLS = torch.tensor([[0, 0], [-1, 2], [1, 0], [0, 1], [5, -3]])
-FRAME = torch.tensor([[0.25, -1.0, 0.5], [0.5, 1 / 3, 0.25]])  # cells of 2 x 3 from (0.25, 0.5), on axes 0 and 2 or 0 and 1
+FRAME = torch.tensor(
+    [[0.25, -1.0, 0.5], [0.5, 1 / 3, 0.25]]
+)  # cells of 2 x 3 from (0.25, 0.5), on axes 0 and 2 or 0 and 1
 
 
 def _points(n: int, seed: int = 0) -> torch.Tensor:

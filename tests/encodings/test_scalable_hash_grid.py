@@ -172,7 +172,9 @@ def test_points_without_a_cell(overlap: float) -> None:
     reach = 2.0 * (1 + overlap)
     torch.testing.assert_close(nearest(outside[:1]), nearest(torch.tensor([[7.0 - 0.5, 1.2, 0.1]])))
     if overlap == 0.0:
-        torch.testing.assert_close(nearest(outside[:1]), nearest(torch.tensor([[reach - 1e-6, 1.2, 0.1]])), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            nearest(outside[:1]), nearest(torch.tensor([[reach - 1e-6, 1.2, 0.1]])), atol=1e-4, rtol=0
+        )
     assert float(nearest(outside[:1]).abs().max()) > 0.01
 
 
@@ -198,7 +200,9 @@ def test_growth_is_bounded_and_says_what_it_would_take(monkeypatch: pytest.Monke
     grid = _grid(max_cells=4)
     grid.grow(torch.zeros(1, 3))
     table = grid.table.detach().clone()
-    with pytest.raises(TooLarge, match=r"15 more cells would make 16 \(0\.\d MB each in training\), and max_cells is 4"):
+    with pytest.raises(
+        TooLarge, match=r"15 more cells would make 16 \(0\.\d MB each in training\), and max_cells is 4"
+    ):
         grid.grow(_points())
     large = _grid()
     monkeypatch.setattr(memory, "available", lambda device: 100_000)
