@@ -13,6 +13,7 @@
 #include <malloc.h>
 #endif
 #include "adam.h"
+#include "axis_encoding.h"
 #include "cell_blend.h"
 #include "cell_sort.h"
 #include "compact.h"
@@ -129,6 +130,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, hash_grid_backward_backward);
 
     NEURAL_BIND(m, adam_step);
+    NEURAL_BIND(m, axis_encoding_forward);
+    NEURAL_BIND(m, axis_encoding_backward);
+    NEURAL_BIND(m, axis_encoding_backward_backward);
     NEURAL_BIND(m, cell_blend_check);
     NEURAL_BIND(m, cell_blend_forward);
     NEURAL_BIND(m, cell_blend_backward_features);

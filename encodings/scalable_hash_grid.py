@@ -161,12 +161,12 @@ class ScalableHashGrid(HashGrid):
 
     @property
     def bytes_per_cell(self) -> int:
-        """What one more cell takes in training: values, gradient, two moments and a step count, and the working copy."""
+        """What one more cell takes in training: values, gradient, two moments, step counts and the working copy."""
         each = self.n_features_per_level * (16 + (0 if self._copy_dtype is None else 2)) + 4
         return self.entries_per_cell * each
 
     def extra_repr(self) -> str:
-        rows = self._one_cell[0, :, 3 : 3 + self.n_dims].tolist()
+        rows = self._one_cell[0, :, 4 : 4 + self.n_dims].tolist()
         return (
             f"{self.n_dims}, {len(self.cells)} cells on axes {list(self.axes)}, levels={self.n_levels}, "
             f"features={self.n_features_per_level}, resolution {rows[0]} to {rows[-1]} per cell, "
@@ -229,8 +229,8 @@ class ScalableHashGrid(HashGrid):
         each = f"{self.bytes_per_cell / 1e6:.1f} MB each in training"
         if n_cells > self.max_cells:
             raise TooLarge(
-                f"{n_fresh} more cells would make {n_cells} ({each}), and max_cells is {self.max_cells}: raise it, make "
-                "cell_size larger, or leave out points far away"
+                f"{n_fresh} more cells would make {n_cells} ({each}), and max_cells is {self.max_cells}: raise it, "
+                "make cell_size larger, or leave out points far away"
             )
         moved = 4 * self.table.numel()  # the old table lives until the new one is filled
         needed, left = n_fresh * self.bytes_per_cell + moved, memory.available(self.table.device)

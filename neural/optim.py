@@ -302,8 +302,8 @@ class Adam:
         for _, name, param, state in self._each():
             if param.shape != state.exp_avg.shape:
                 raise ValueError(
-                    f"Adam.step: {name!r} has grown from {list(state.exp_avg.shape)} to {list(param.shape)}; call extend "
-                    "first (reindex where rows were moved or dropped)"
+                    f"Adam.step: {name!r} has grown from {list(state.exp_avg.shape)} to {list(param.shape)}; call "
+                    "extend() first (reindex() where rows were moved or dropped)"
                 )
 
     def _made_in_backward(
@@ -339,9 +339,9 @@ class Adam:
 
 @torch.no_grad()
 def extend_torch(optimiser: torch.optim.Optimizer) -> None:
-    """`Adam.extend` for an optimiser of torch: every state tensor of a parameter's shape gets the rows that the parameter
-    has grown, as zeros; old rows stay as they are. torch counts steps per parameter, so new rows have the step count
-    (and the bias correction) of old ones.
+    """`Adam.extend` for an optimiser of torch: every state tensor of a parameter's shape gets the rows that the
+    parameter has grown, as zeros; old rows stay as they are. torch counts steps per parameter, so new rows have the
+    step count (and the bias correction) of old ones.
 
     Raises:
         ValueError: A parameter has fewer rows than its state.

@@ -4,6 +4,7 @@ import torch
 
 from neural.cuda import occupancy, philox, surfel_blend, surfel_projection
 from neural.cuda.adam import AdamRule, AdamState, adam
+from neural.cuda.axis_encoding import one_blob, triangle_wave
 from neural.cuda.cell_blend import cell_blend
 from neural.cuda.cell_sort import cell_sort
 from neural.cuda.compact import compact, visible_samples
@@ -64,6 +65,8 @@ def encoding_calls() -> dict[str, Work]:
         "frequency": lambda: frequency(positions, 2),
         "cell_sort": lambda: cell_sort(positions.detach(), cells, frame, split=(0, 1)),
         "cell_blend": lambda: cell_blend(features, pairs.places, pairs.order),
+        "triangle_wave": lambda: triangle_wave(positions, 2),
+        "one_blob": lambda: one_blob(positions, 4),
         "mlp": lambda: mlp(positions, params, spec),
         "adam": lambda: adam(param, grad, state, rule, 1),
         "ssim_loss": lambda: ssim_loss(image, target),

@@ -1,5 +1,7 @@
 """Grouping points by cell against brute force, on the CPU in every instruction set and down the CUDA path."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -61,7 +63,7 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
 def test_the_order_within_a_cell_is_that_of_the_points() -> None:
     pairs = cell_sort(_points(5000), CELLS, FRAME, split=(0, 1))
     bounds = pairs.segments.tolist()
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in pairwise(bounds):
         assert torch.equal(pairs.order[first:last], pairs.order[first:last].sort().values)
 
 

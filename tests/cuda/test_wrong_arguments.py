@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neural.cuda import adam, levels, occupancy, surfel_blend, surfel_projection
+from neural.cuda.axis_encoding import one_blob, triangle_wave
 from neural.cuda.cell_blend import cell_blend
 from neural.cuda.cell_sort import cell_sort
 from neural.cuda.compact import compact, visible_samples
@@ -129,6 +130,8 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda: {"positions": torch.rand(7, 3), "coordinates": torch.tensor([[0, 0], [1, 0]]),
                  "frame": torch.tensor([[0.0] * 3, [2.0] * 3])}, lambda **given: cell_sort(**given, split=(0, 1)),
     ),
+    "triangle_wave": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: triangle_wave(positions, 4)),
+    "one_blob": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: one_blob(positions, 4)),
     "compact": (
         lambda: {"indices": torch.tensor([0, 3]), "t_starts": STARTS, "t_ends": STARTS + 0.5, "ray_indices": RAYS,
                  "features": torch.rand(5, 4)}, compact,
