@@ -47,7 +47,7 @@ class Run:
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.done += 1
-        return float(loss)
+        return loss.item()
 
     def state(self) -> dict[str, Tensor]:
         model = {f"model/{k}": v for k, v in (*self.grid.state_dict().items(), *self.mlp.state_dict().items())}
