@@ -20,6 +20,7 @@ _NAMES = {
     "Scene": "neural.scenes.scene",
     "load": "neural.scenes.load",
     "HashGrid": "neural.encodings.hash_grid",
+    "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
     "DenseGrid": "neural.encodings.dense_grid",
     "TiledGrid": "neural.encodings.dense_grid",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
     from neural.encodings.one_blob import OneBlob as OneBlob
+    from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
     from neural.encodings.triangle_wave import TriangleWave as TriangleWave
     from neural.errors import BackendUnavailable as BackendUnavailable

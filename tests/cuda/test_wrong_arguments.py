@@ -9,6 +9,8 @@ from torch import Tensor
 
 from neural.cuda import adam, levels, occupancy, surfel_blend, surfel_projection
 from neural.cuda.axis_encoding import one_blob, triangle_wave
+from neural.cuda.cell_blend import cell_blend
+from neural.cuda.cell_sort import cell_sort
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
@@ -120,6 +122,14 @@ def _noise(means: Tensor, **given: Tensor) -> Tensor:
 OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "adam": (
         lambda: {"param": torch.rand(70, 2), "grad": torch.rand(70, 2), "touched": torch.full((1,), 3)}, _adam,
+    ),
+    "cell_blend": (
+        lambda: {"features": torch.rand(3, 4), "places": torch.tensor([[0, -1], [2, 1]], dtype=torch.int32),
+                 "order": torch.tensor([0, 3, 2], dtype=torch.int32), "weights": torch.rand(2, 2)}, cell_blend,
+    ),
+    "cell_sort": (
+        lambda: {"positions": torch.rand(7, 3), "coordinates": torch.tensor([[0, 0], [1, 0]]),
+                 "frame": torch.tensor([[0.0] * 3, [2.0] * 3])}, lambda **given: cell_sort(**given, split=(0, 1)),
     ),
     "triangle_wave": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: triangle_wave(positions, 4)),
     "one_blob": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: one_blob(positions, 4)),
