@@ -26,6 +26,7 @@ _NAMES = {
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
     "AntiAliased": "neural.encodings.anti_aliasing",
+    "ProbedHashGrid": "neural.encodings.probed_grid",
     "TriangleWave": "neural.encodings.triangle_wave",
     "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
     from neural.encodings.one_blob import OneBlob as OneBlob
+    from neural.encodings.probed_grid import ProbedHashGrid as ProbedHashGrid
     from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
     from neural.encodings.triangle_wave import TriangleWave as TriangleWave

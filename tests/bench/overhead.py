@@ -20,6 +20,7 @@ from neural.cuda.hash_grid import hash_grid
 from neural.cuda.level_blend import level_blend
 from neural.cuda.levels import describe
 from neural.cuda.mlp import MLPSpec, mlp
+from neural.cuda.probed_grid import probed_grid
 from neural.cuda.ray_march import ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
@@ -53,6 +54,9 @@ def encoding_calls() -> dict[str, Work]:
     table, positions = _rand(entries, 2).requires_grad_(), _rand(N, 3).requires_grad_()
     directions = _directions().requires_grad_()
     features, widths, reach = _rand(N, 2).requires_grad_(), _rand(N), _rand(1)
+    probed_rows, n = describe(3, n_levels=1, base_resolution=[8] * 3, per_level_scale=[1.0] * 3, log2_hashmap_size=6)
+    probed_table, probabilities = _rand(n, 2).requires_grad_(), _rand(1, 16, 4)
+    codes = probabilities.argmax(-1).to(torch.uint8)
     spec = MLPSpec(3, 3, width=16, n_hidden_layers=1)
     params = _rand(sum(outputs * inputs for outputs, inputs in spec.shapes)).requires_grad_()
     param, grad = _rand(N, 2), _rand(N, 2)
@@ -70,6 +74,7 @@ def encoding_calls() -> dict[str, Work]:
         "triangle_wave": lambda: triangle_wave(positions, 2),
         "one_blob": lambda: one_blob(positions, 4),
         "level_blend": lambda: level_blend(features, widths, reach, 4),
+        "probed_grid": lambda: probed_grid(positions, probed_table, probabilities, codes, probed_rows),
         "mlp": lambda: mlp(positions, params, spec),
         "adam": lambda: adam(param, grad, state, rule, 1),
         "ssim_loss": lambda: ssim_loss(image, target),

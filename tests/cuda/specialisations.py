@@ -75,6 +75,16 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ],
     ),
     ("philox", {}, ["philox_uniform"]),
+    (
+        "probed_grid",
+        {"DIMS": 4, "FEATURES": 8, "INTERPOLATION": 2, "OUTSIDE": 2, "LOG2_CODES": 12, "LOG2_PROBES": 4},
+        [
+            "probed_grid_forward",
+            "probed_grid_backward_table",
+            "probed_grid_backward_positions",
+            "probed_grid_backward_backward",
+        ],
+    ),
     ("ray_march", {"CONE": 1}, ["ray_march_count", "ray_march_write"]),
     ("ray_points", {}, ["ray_points_forward", "ray_points_backward"]),
     (
