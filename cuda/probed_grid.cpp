@@ -39,14 +39,26 @@ template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& le
     return valid;
 }
 
+// codes[place[i]] in each lane: words of four codes, since there is no gather of bytes.
+NEURAL_HD vuint gather_codes(const u8* codes, vuint place) {
+#if defined(__AVX512F__)
+    const vuint words = (vuint)_mm512_i32gather_epi32((__m512i)(place >> 2u), codes, 4);
+    return (words >> ((place & 3u) * 8u)) & 255u;
+#elif defined(__AVX2__)
+    const vuint words = (vuint)_mm256_i32gather_epi32((const int*)codes, (__m256i)(place >> 2u), 4);
+    return (words >> ((place & 3u) * 8u)) & 255u;
+#else
+    vuint code;
+    for (int i = 0; i < kWidth; ++i) code[i] = codes[place[i]];
+    return code;
+#endif
+}
+
 // Index in its level of the entry that a corner uses; without codes the level is dense.
 template <int D>
 NEURAL_HD vuint entry_index(const Axis* axes, const grid::Level<D>& level, const u8* codes, probe::Book book, int c) {
     if (!codes) return wrap(grid::corner_key<D>(axes, level, c), level);
-    const vuint place = probe::code_place<D>(axes, book, c);
-    vuint code;
-    for (int i = 0; i < kWidth; ++i) code[i] = codes[place[i]];
-    return probe::block_start<D>(axes, level, book, c) + code;
+    return probe::block_start<D>(axes, level, book, c) + gather_codes(codes, probe::code_place<D>(axes, book, c));
 }
 
 template <int D, int F> void forward(const Grid& g, const Books& books, const float* table, RowsOut features, int n_threads) {
@@ -72,17 +84,42 @@ template <int D, int F> void forward(const Grid& g, const Books& books, const fl
     });
 }
 
-// One lane's share of a block: grad_table += p up, grad_probabilities += <up, entry>, for each entry of the block.
-template <int F>
-void add_to_block(const float* entries, const float* p, const float* up, int n_probes, float* grad_entries, float* grad_p) {
-    for (int i = 0; i < n_probes; ++i) {
-        float dot = 0.0f;
-        for (int f = 0; f < F; ++f) {
-            dot += up[f] * entries[i * F + f];
-            grad_entries[i * F + f] += p[i] * up[f];
+// The blocks of a level, of P entries each, and their probabilities, all from the first on.
+struct Blocks {
+    const float *entries, *probabilities;
+    float *grad_entries, *grad_probabilities;
+};
+
+// Lane by lane, for each entry of a block: its gradient += p up, that of its probability += <up, entry>.
+template <int F, int P>
+NEURAL_HD void add_to_blocks(const Blocks& blocks, vuint start, vuint place, const vfloat* up, int count) {
+    alignas(64) u32 starts[kWidth], places[kWidth];
+    alignas(64) float ups[F][kWidth];
+    __builtin_memcpy(starts, &start, sizeof(start));
+    __builtin_memcpy(places, &place, sizeof(place));
+    for (int f = 0; f < F; ++f) store(ups[f], up[f]);
+    for (int i = 0; i < count; ++i) {
+        const i64 entry = i64(starts[i]) * F, row = i64(places[i]) * P;
+        float entries[P * F], p[P]; // read before anything is written: what is at equal places of other pages would wait
+        __builtin_memcpy(entries, blocks.entries + entry, sizeof(entries));
+        __builtin_memcpy(p, blocks.probabilities + row, sizeof(p));
+        float* __restrict grad_entries = blocks.grad_entries + entry;
+        float* __restrict grad_p = blocks.grad_probabilities + row;
+        for (int k = 0; k < P; ++k) {
+            float dot = ups[0][i] * entries[k * F];
+            for (int f = 1; f < F; ++f) dot += ups[f][i] * entries[k * F + f];
+            grad_p[k] += dot;
         }
-        grad_p[i] += dot;
+        for (int k = 0; k < P; ++k)
+            for (int f = 0; f < F; ++f) grad_entries[k * F + f] += p[k] * ups[f][i];
     }
+}
+template <int F>
+NEURAL_HD void add_to_blocks(int log2_probes, const Blocks& blocks, vuint start, vuint place, const vfloat* up, int count) {
+    if (log2_probes == 1) add_to_blocks<F, 2>(blocks, start, place, up, count);
+    else if (log2_probes == 2) add_to_blocks<F, 4>(blocks, start, place, up, count);
+    else if (log2_probes == 3) add_to_blocks<F, 8>(blocks, start, place, up, count);
+    else add_to_blocks<F, 16>(blocks, start, place, up, count);
 }
 
 template <int D, int F>
@@ -94,8 +131,8 @@ void backward_table(const Grid& g, const Books& books, const float* table, const
                     [&](int l, const Span& span, float* base, Marks& marks) {
         const auto level = g.level<D>(span.table, l);
         const int book = books.of(l, g.n_levels);
-        const float* entries = table + level.offset * F;
-        const i64 first_code = i64(book) << (books.book.log2_codes + books.book.log2_probes);
+        const i64 first = i64(book < 0 ? 0 : book) << (books.book.log2_codes + books.book.log2_probes);
+        const Blocks blocks{table + level.offset * F, probabilities + first, base, grad_probabilities + first};
         const float weight = g.weight(l);
         const int corners = g.form == grid::kNearest ? 1 : kCorners<D>;
         for (i64 n = span.first; n < span.last; n += kWidth) {
@@ -117,13 +154,7 @@ void backward_table(const Grid& g, const Books& books, const float* table, const
                 }
                 const vuint start = probe::block_start<D>(axes, level, books.book, c);
                 const vuint place = probe::code_place<D>(axes, books.book, c);
-                for (int i = 0; i < count; ++i) {
-                    float one[F];
-                    for (int f = 0; f < F; ++f) one[f] = add[f][i];
-                    const i64 row = first_code + (i64(place[i]) << books.book.log2_probes);
-                    add_to_block<F>(entries + i64(start[i]) * F, probabilities + row, one, n_probes,
-                                    base + i64(start[i]) * F, grad_probabilities + row);
-                }
+                add_to_blocks<F>(books.book.log2_probes, blocks, start, place, add, count);
                 if (marks.blocks) { // a block may lie across two runs of 64
                     marks.add(start, level.offset, count);
                     marks.add(start + u32(n_probes - 1), level.offset, count);

@@ -68,9 +68,9 @@ def probed_grid(
         if not tensor.is_contiguous():
             raise ValueError(f"{op}: {name} must be contiguous, got strides {tensor.stride()}; call .contiguous()")
     n_codes, n_probes = probabilities.shape[1:]
-    if n_probes not in (2, 4, 8, MAX_PROBES) or n_codes & (n_codes - 1) or not 2 <= n_codes <= 2**24:
+    if n_probes not in (2, 4, 8, MAX_PROBES) or n_codes & (n_codes - 1) or not 4 <= n_codes <= 2**24:
         raise ValueError(
-            f"{op}: probabilities must have 2, 4, 8 or 16 columns and 2 to 2^24 rows a level, a power of two, "
+            f"{op}: probabilities must have 2, 4, 8 or 16 columns and 4 to 2^24 rows a level, a power of two, "
             f"got {list(probabilities.shape)}"
         )
     if not torch.compiler.is_compiling():

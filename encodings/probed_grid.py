@@ -10,7 +10,7 @@ from neural.cuda.hash_grid import Interpolation, Outside
 from neural.cuda.probed_grid import MAX_DIMS, probed_grid
 from neural.encodings.hash_grid import HashGrid
 
-LOGIT_RANGE = 1e-2
+LOGIT_RANGE = 4.0  # ours: near 0 a block's entries would all get one gradient and stay alike; up to 1 dB was measured
 
 
 class ProbedHashGrid(HashGrid):
@@ -18,7 +18,7 @@ class ProbedHashGrid(HashGrid):
 
     Collisions are then resolved in favour of what matters, so that a table of a quarter of the size serves. Codes
     follow the logits by themselves: the most likely one of each place, looked at anew after every write that torch
-    counts. Give the logits a larger learning rate than the table (1e-1 against 1e-2 with Adam, say): only the order of
+    counts. Give the logits a larger learning rate than the table (2e-1 against 2e-2 with Adam, say): only the order of
     a place's logits has any effect.
 
     Args:
@@ -60,9 +60,9 @@ class ProbedHashGrid(HashGrid):
         outside: Outside = "clamp",
         seed: int = 0,
     ) -> None:
-        if not 1 <= n_dims <= MAX_DIMS or n_probes not in (2, 4, 8, 16) or not 1 <= log2_codebook_size <= 24:
+        if not 1 <= n_dims <= MAX_DIMS or n_probes not in (2, 4, 8, 16) or not 2 <= log2_codebook_size <= 24:
             raise ValueError(
-                f"ProbedHashGrid: n_dims must be 1 to {MAX_DIMS}, n_probes 2, 4, 8 or 16 and log2_codebook_size 1 to "
+                f"ProbedHashGrid: n_dims must be 1 to {MAX_DIMS}, n_probes 2, 4, 8 or 16 and log2_codebook_size 2 to "
                 f"24, got {n_dims}, {n_probes} and {log2_codebook_size}"
             )
         super().__init__(

@@ -64,6 +64,8 @@ def backward_backward(direction, grad, positions, table, probabilities, *grid) -
     """Gradients of <grad_positions, direction> with respect to grad, positions, table and probabilities."""
     with torch.enable_grad():
         leaves = [v.detach().requires_grad_() for v in (grad, positions, table, probabilities)]
+        if grid[3] == 0:  # nearest is constant in pieces
+            return _or_zero([None] * 4, leaves)
         (first,) = torch.autograd.grad(forward(*leaves[1:], *grid), leaves[1], leaves[0], create_graph=True)
         return _or_zero(torch.autograd.grad((first * direction).sum(), leaves, allow_unused=True), leaves)
 

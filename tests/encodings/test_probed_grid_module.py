@@ -28,11 +28,11 @@ def test_codes_follow_every_write_of_the_logits() -> None:
     before = grid.codes
     assert grid.codes is before
     with torch.no_grad():
-        grid.logits[..., 2] += 1
+        grid.logits[..., 2] += 10
     assert (grid.codes == 2).all()
     twin = copy.deepcopy(grid)
     with torch.no_grad():
-        twin.logits[..., 1] += 5
+        twin.logits[..., 1] += 30
     assert (twin.codes == 1).all() and (grid.codes == 2).all()
     other = probed(seed=3)
     other(points())
@@ -67,7 +67,7 @@ def target(n: int) -> Tensor:
     x, y = torch.meshgrid((torch.arange(n) + 0.5) / n, (torch.arange(n) + 0.5) / n, indexing="ij")
     smooth = 0.5 + 0.3 * torch.sin(3 * x + 2 * y)
     noise = torch.rand(n, n, generator=torch.Generator().manual_seed(7)) - 0.5
-    patch = ((x - 0.6) ** 2 + (y - 0.4) ** 2 < 0.04).float()
+    patch = ((x - 0.6) ** 2 + (y - 0.4) ** 2 < 0.006).float()
     return smooth + 0.6 * noise * patch + 0.3 * (x + 0.4 * y > 0.9).float()
 
 
@@ -76,12 +76,10 @@ def fitted(grid: HashGrid, n_steps: int) -> float:
     n = 96
     axis = (torch.arange(n) + 0.5) / n
     x, image = torch.cartesian_prod(axis, axis), target(n).reshape(-1)
-    groups = [{"params": [grid.table], "lr": 2e-2}]
-    if isinstance(grid, ProbedHashGrid):
-        groups.append({"params": [grid.logits], "lr": 1e-1})
+    groups = [{"params": [grid.table]}, *([{"params": [grid.logits]}] if isinstance(grid, ProbedHashGrid) else [])]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
     for step in range(n_steps):
-        for group, rate in zip(optimiser.param_groups, (2e-2, 1e-1), strict=False):
+        for group, rate in zip(optimiser.param_groups, (2e-2, 2e-1), strict=False):
             group["lr"] = rate * 0.01 ** (step / n_steps)
         optimiser.zero_grad()
         (grid(x).sum(1) - image).square().mean().backward()
@@ -90,10 +88,14 @@ def fitted(grid: HashGrid, n_steps: int) -> float:
         return float(-10 * (grid(x).sum(1) - image).square().mean().log10())
 
 
-def test_learned_codes_fit_better_than_a_plain_grid_of_the_same_table() -> None:
-    plain, learned = HashGrid(2, **SHAPE), probed()  # type: ignore[arg-type]
+def test_learned_codes_fit_better_than_a_plain_grid_of_the_same_table_and_one_twice_as_large() -> None:
+    plain, large = (HashGrid(2, **{**SHAPE, "log2_hashmap_size": size}) for size in (6, 7))  # type: ignore[arg-type]
+    learned = probed(log2_hashmap_size=6, n_probes=8, log2_codebook_size=12)
     assert plain.table.shape == learned.table.shape
-    assert fitted(learned, 150) > fitted(plain, 150) + 1.5
+    assert large.levels[0, -1, 1] == 2 * learned.levels[0, -1, 1]
+    score = fitted(learned, 150)
+    assert score > fitted(plain, 150) + 1.5
+    assert score > fitted(large, 150)
 
 
 def test_export_counts_the_bits_of_table_and_codes() -> None:
@@ -112,7 +114,7 @@ def test_it_is_reached_from_the_package_and_says_what_it_is() -> None:
     ("options", "message"),
     [
         ({"n_probes": 3}, "n_probes 2, 4, 8 or 16"),
-        ({"log2_codebook_size": 0}, "log2_codebook_size 1 to 24, got 2, 4 and 0"),
+        ({"log2_codebook_size": 0}, "log2_codebook_size 2 to 24, got 2, 4 and 0"),
         ({"n_probes": 16, "log2_hashmap_size": 3}, r"2\^3 entries are fewer than 16 probes"),
     ],
 )
