@@ -24,6 +24,7 @@ from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
+from neural.cuda.trilinear import trilinear
 from neural.cuda.surfel_projection import Surfels
 
 SPEC = MLPSpec(3, 2, 16, 1, "relu")
@@ -194,9 +195,14 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda: {"image": torch.rand(12, 13, 3), "target": torch.rand(12, 13, 3),
                  "mask": torch.ones(12, 13, dtype=torch.uint8)}, ssim_loss,
     ),
+    "trilinear": (
+        lambda: {"positions": torch.rand(7, 3), "voxels": (255 * torch.rand(3, 4, 2, 4)).byte()},
+        lambda **given: trilinear(**given, scale=4.0),
+    ),
 }  # fmt: skip
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
 DENSE = {
+    ("trilinear", "voxels"),
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
     ("gaussian_noise", "means"), ("mlp", "params"), ("mlp_input_gradient", "params"),
     *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
