@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neural.train.radiance_run import radiance as radiance
     from neural.train.splats_run import splats as splats
+    from neural.train.volume_run import volume as volume
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from neural.train.splats_run import splats
 
         return splats
+    if name == "volume":
+        from neural.train.volume_run import volume
+
+        return volume
     raise AttributeError(f"module 'neural.train' has no attribute {name!r}")
