@@ -68,8 +68,8 @@ class Lighting:
         """What is behind the medium, linear, along unit directions."""
         rise = directions[:, 2:]
         horizon, zenith, ground = (directions.new_tensor(c) for c in (self.horizon, self.zenith, self.ground))
-        above = torch.lerp(horizon, zenith, rise.clamp(0, 1).sqrt())
-        return torch.lerp(above, ground, (-rise).clamp(0, 1).sqrt())
+        above = torch.lerp(horizon, zenith, 1 - (1 - rise.clamp(0, 1)) ** 3)
+        return torch.lerp(above, ground, 1 - (1 + rise.clamp(-1, 0)) ** 3)
 
     def develop(self, rgb: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
         """Linear light to sRGB in [0, 1]; bright light saturates gently."""
@@ -84,25 +84,40 @@ class Lit:
         medium: Density and albedo.
         occupancy: Where there is anything; the rest is not looked up.
         lighting: Sun and sky.
+        box: Corners of the box [2, 3] that the medium ends at, from (0, 0, 0) on.
         shadow_resolution: Cells along each edge of the grid of the sun's light.
     """
 
     def __init__(
-        self, medium: Medium, occupancy: OccupancyGrid, lighting: Lighting, *, shadow_resolution: int = 128
+        self,
+        medium: Medium,
+        occupancy: OccupancyGrid,
+        lighting: Lighting,
+        *,
+        box: Float[Tensor, "2 3"],
+        shadow_resolution: int = 128,
     ) -> None:
+        device = occupancy.bitfield.device
         self.medium = medium
         self.lighting = lighting
-        self._to_sun = torch.tensor(lighting.to_sun, device=occupancy.bitfield.device)
-        density = _on_grid(medium, occupancy, shadow_resolution)
+        self._to_sun = torch.tensor(lighting.to_sun, device=device)
+        self._end = box[1].to(device, torch.float32)
+        density = _on_grid(self._ended, occupancy, shadow_resolution)
         self.shadow = torch.from_numpy(sun_thickness(density, lighting.to_sun))[..., None].to(self._to_sun.device)
 
     def density(self, positions: Float[Tensor, "S 3"]) -> tuple[Float[Tensor, "S"], Float[Tensor, "S 6"]]:
         """Density, and what `density_of` and `color` need: density, albedo, thickness towards the sun, height."""
-        values = self.medium(positions).t()
-        density = values[0].clamp(min=0)
+        values = self._ended(positions).t()
+        density = values[0]
         thickness = trilinear(positions, self.shadow, scale=float(self.shadow.shape[0])).t()
         geo = torch.cat((density[None], values[1:].clamp(0, 1), thickness, positions.t()[2:]))
         return density, geo.t()
+
+    def _ended(self, positions: Float[Tensor, "S 3"]) -> Float[Tensor, "S 4"]:
+        """The medium, which is nothing beyond its box; densities are not negative."""
+        values = self.medium(positions).t()
+        values[0] = values[0].clamp(min=0) * (positions <= self._end).all(1)
+        return values.t()
 
     def density_of(self, geo: Float[Tensor, "S 6"]) -> Float[Tensor, "S"]:
         """The density that the features stand for."""
@@ -204,7 +219,7 @@ def _on_grid(medium: Medium, occupancy: OccupancyGrid, resolution: int) -> Float
         points = torch.stack((x.expand(y.numel()), y.reshape(-1), z.reshape(-1)), 1)
         inside = occupied_at(occupancy, points)
         if bool(inside.any()):
-            out[i].view(-1)[inside] = medium(points[inside])[:, 0].clamp(min=0)
+            out[i].view(-1)[inside] = medium(points[inside])[:, 0]
     return out.cpu().numpy()
 
 

@@ -92,12 +92,13 @@ class VolumeConfig:
 DEFAULT_STEPS = {"cpu": 2000, "cuda": 10_000}
 
 
-def resolve(config: VolumeConfig, device: Device) -> VolumeConfig:
+def resolve(config: VolumeConfig, device: Device, longest: int) -> VolumeConfig:
     """The configuration with a value in place of every None and "auto", but for the density's scale.
 
     Args:
         config: As asked for.
         device: What `run.device` stands for on this machine.
+        longest: Voxels along the grid's longest edge: levels finer than they are learn nothing.
     """
     cpu = device == "cpu"
     steps = config.run.steps
@@ -105,7 +106,7 @@ def resolve(config: VolumeConfig, device: Device) -> VolumeConfig:
         steps = DEFAULT_STEPS[device]
     return dataclasses.replace(
         config,
-        model=resolve_encoding(config.model, 3, log2_hashmap_size=17 if cpu else 19, finest_resolution=FINEST),
+        model=resolve_encoding(config.model, 3, log2_hashmap_size=17 if cpu else 19, finest_resolution=min(FINEST, longest)),
         sampling=dataclasses.replace(config.sampling, points=config.sampling.points or 1 << (15 if cpu else 18)),
         run=dataclasses.replace(config.run, steps=steps, device=device),
     )

@@ -17,6 +17,7 @@ from neural import atomic, evaluate, paths, runs, video
 from neural.cameras import Cameras
 from neural.errors import BadOption, CheckpointError
 from neural.render.cloud import Lighting, Lit, Medium, occupancy_of, render_picture
+from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Rendering
 from neural.report import CameraPlot, View
 from neural.scenes.volumes.survey import FAINT, Survey, survey
@@ -198,18 +199,19 @@ class VolumeRun(FieldRun):
 
     @cached_property
     def _lit_field(self) -> Lit:
-        return Lit(
-            self.medium, self.occupancy, self.lighting, shadow_resolution=self.config.view.shadow_resolution
-        )  # fmt: skip
+        return self._lit(self.medium, self.occupancy)
 
     @cached_property
-    def _grid_occupancy(self) -> Any:
+    def _grid_occupancy(self) -> OccupancyGrid:
         return occupancy_of(self.survey.peaks, FAINT, steps=self.config.view.steps_per_edge)
 
     @cached_property
     def _lit_grid(self) -> Lit:
+        return self._lit(self.voxels.sample, self._grid_occupancy)
+
+    def _lit(self, medium: Medium, occupancy: OccupancyGrid) -> Lit:
         cells = self.config.view.shadow_resolution
-        return Lit(self.voxels.sample, self._grid_occupancy, self.lighting, shadow_resolution=cells)
+        return Lit(medium, occupancy, self.lighting, box=self.voxels.box, shadow_resolution=cells)
 
 
 def train(
@@ -290,13 +292,13 @@ def load_volume(
 def _train(voxels: Voxels, asked: VolumeConfig, folder: Path, overwrite: bool, progress: bool) -> VolumeRun:
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
-    config = resolve(asked, session.choose_device(asked.run.device))
+    config = resolve(asked, session.choose_device(asked.run.device), max(voxels.sizes))
     seen = survey(voxels, config.sampling.occupancy_resolution)
     device = torch.device(config.run.device)
 
     def build() -> VolumeTask:
         field = build_field(config.model, 3, 4, seed=config.run.seed)
-        return VolumeTask(field, voxels, seen, config, device, _quick_look(seen, config))
+        return VolumeTask(field, voxels, seen, config, device, _quick_look(voxels.box, seen, config))
 
     return session.train(
         config, folder, {"task": VolumeRun.task, **_identity(voxels, seen)}, check=lambda: None, build=build,
@@ -316,7 +318,7 @@ def _identity(voxels: Voxels, seen: Survey) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _quick_look(seen: Survey, config: VolumeConfig) -> Picture:
+def _quick_look(box: Float[Tensor, "2 3"], seen: Survey, config: VolumeConfig) -> Picture:
     occupancy = occupancy_of(seen.peaks, FAINT, steps=SMALL)
     camera = around(seen.box, 1, SMALL, elevations=(20.0, 20.0)).to("cpu", torch.float32)
     lighting, device = _lighting(config), torch.device(config.run.device)
@@ -325,7 +327,7 @@ def _quick_look(seen: Survey, config: VolumeConfig) -> Picture:
         def on_device(positions: Tensor) -> Tensor:
             return medium(positions.to(device)).cpu()
 
-        lit = Lit(on_device, occupancy, lighting, shadow_resolution=SMALL_SHADOWS)
+        lit = Lit(on_device, occupancy, lighting, box=box, shadow_resolution=SMALL_SHADOWS)
         return render_picture(lit, camera, 0, occupancy).rgb.reshape(SMALL, SMALL, 3)
 
     return picture

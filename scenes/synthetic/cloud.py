@@ -103,12 +103,12 @@ def _puffs(seed: int) -> Float[np.ndarray, "B 4"]:
     draw = generator(seed, PUFFS)
     balls = []
     for layer, (count, reach, height, radius) in enumerate(
-        ((22, 0.37, 0.12, 0.115), (16, 0.28, 0.19, 0.11), (9, 0.18, 0.26, 0.095), (5, 0.09, 0.315, 0.07))
+        ((22, 0.37, 0.12, 0.115), (16, 0.28, 0.185, 0.11), (9, 0.18, 0.245, 0.09), (5, 0.09, 0.29, 0.065))
     ):
         turn = 2 * np.pi * (np.arange(count) + draw.random(count)) / count
         distance = reach * np.sqrt(draw.uniform(0.25 if layer else 0.05, 1.0, count))
         x, y = 0.5 + distance * np.cos(turn), 0.5 + 0.8 * distance * np.sin(turn)
-        z = height + 0.03 * draw.standard_normal(count)
+        z = height + 0.025 * draw.uniform(-1, 1, count)
         r = radius * draw.uniform(0.7, 1.25, count) * (1.1 - 0.5 * distance / 0.37)
         balls.append(np.stack([x, y, z, r], 1))
     return np.concatenate(balls)

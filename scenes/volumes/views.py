@@ -11,6 +11,7 @@ from neural.cameras import Cameras
 from neural.poses import look_at
 
 FIELD_OF_VIEW = 40.0  # degrees, across the shorter side
+MARGIN = 0.02  # of the picture, around what is shown
 GOLDEN = math.pi * (3 - math.sqrt(5))
 
 
@@ -38,17 +39,17 @@ def ring(box: Float[Tensor, "2 3"], n_frames: int, size: int, *, elevation: floa
 
 
 def _cameras(box: Float[Tensor, "2 3"], azimuths: np.ndarray, elevations: np.ndarray, size: int) -> Cameras:
-    corners = box.double().numpy()
-    middle, radius = corners.mean(0), float(np.linalg.norm(corners[1] - corners[0])) / 2
-    half = math.radians(FIELD_OF_VIEW / 2)
-    distance = 0.78 * radius / math.sin(half)  # nearer than the ball around the box fills the picture: boxes are flat
-    up = np.array([0.0, 0.0, 1.0])
-    poses = []
-    for azimuth, elevation in zip(azimuths, elevations, strict=True):
-        flat = math.cos(elevation)
-        out = np.array([flat * math.cos(azimuth), flat * math.sin(azimuth), math.sin(elevation)])
-        poses.append(look_at(middle + distance * out, middle, up))
-    n = len(poses)
-    focal = size / (2 * math.tan(half))
-    lens = torch.tensor([focal, focal, size / 2, size / 2], dtype=torch.float64).repeat(n, 1)
-    return Cameras.pinhole(torch.from_numpy(np.stack(poses)), lens, torch.full((n, 2), size, dtype=torch.int64))
+    """All at the smallest distance from which each of them sees every corner of the box."""
+    low, high = box.double().numpy()
+    middle, up = (low + high) / 2, np.array([0.0, 0.0, 1.0])
+    corners = np.stack(np.meshgrid(*[(-1, 1)] * 3, indexing="ij"), -1).reshape(8, 3) * (high - low) / 2
+    slope = math.tan(math.radians(FIELD_OF_VIEW / 2))
+    flat = np.cos(elevations)
+    outward = np.stack([flat * np.cos(azimuths), flat * np.sin(azimuths), np.sin(elevations)], 1)
+    turns = [look_at(middle + out, middle, up)[:3, :3] for out in outward]
+    seen = [corners @ turn for turn in turns]  # right, down, ahead of a camera in the middle
+    distance = max(float((np.abs(c[:, :2]).max(1) / (slope * (1 - MARGIN)) - c[:, 2]).max()) for c in seen)
+    poses = np.stack([look_at(middle + distance * out, middle, up) for out in outward])
+    focal = size / (2 * slope)
+    lens = torch.tensor([focal, focal, size / 2, size / 2], dtype=torch.float64).repeat(len(poses), 1)
+    return Cameras.pinhole(torch.from_numpy(poses), lens, torch.full((len(poses), 2), size, dtype=torch.int64))
