@@ -13,6 +13,7 @@
 #include <malloc.h>
 #endif
 #include "adam.h"
+#include "axis_encoding.h"
 #include "compact.h"
 #include "composite.h"
 #include "distortion.h"
@@ -128,6 +129,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, hash_grid_backward_backward);
 
     NEURAL_BIND(m, adam_step);
+    NEURAL_BIND(m, axis_encoding_forward);
+    NEURAL_BIND(m, axis_encoding_backward);
+    NEURAL_BIND(m, axis_encoding_backward_backward);
     NEURAL_BIND(m, visible_mark);
     NEURAL_BIND(m, visible_fill);
     NEURAL_BIND(m, compact_check);

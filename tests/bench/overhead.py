@@ -4,6 +4,7 @@ import torch
 
 from neural.cuda import occupancy, philox, surfel_blend, surfel_projection
 from neural.cuda.adam import AdamRule, AdamState, adam
+from neural.cuda.axis_encoding import one_blob, triangle_wave
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
@@ -58,6 +59,8 @@ def encoding_calls() -> dict[str, Work]:
         "hash_grid": lambda: hash_grid(positions, table, rows),
         "spherical_harmonics": lambda: spherical_harmonics(directions, 2),
         "frequency": lambda: frequency(positions, 2),
+        "triangle_wave": lambda: triangle_wave(positions, 2),
+        "one_blob": lambda: one_blob(positions, 4),
         "mlp": lambda: mlp(positions, params, spec),
         "adam": lambda: adam(param, grad, state, rule, 1),
         "ssim_loss": lambda: ssim_loss(image, target),

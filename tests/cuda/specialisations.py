@@ -9,6 +9,14 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_89", "sm_90", "sm_100", "sm_120")
 # source, defines, kernels
 SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ("adam", {"FEATURES": 8, "LAZY": 1}, ["adam_step"]),
+    *(
+        (
+            "axis_encoding",
+            {"KIND": kind, "N_PER_AXIS": 16},
+            ["axis_encoding_forward", "axis_encoding_backward", "axis_encoding_backward_backward"],
+        )
+        for kind in (0, 1)
+    ),
     (
         "compact",
         {},
