@@ -19,8 +19,9 @@ def trilinear(
 ) -> Float[Tensor, "N C"]:
     """Interpolates between the centres of voxels: voxel (i, j, k) covers [i, i + 1] x ... / scale.
 
-    Nothing of `voxels` is copied, so it may be the map of a file; only what the positions need is read. Positions beyond
-    the outermost centres get the value there, NaN counts as the lower end. Voxels are data: nothing is differentiated.
+    Nothing of `voxels` is copied, so it may be the map of a file; only what the positions need is read. Positions
+    beyond the outermost centres get the value there, NaN counts as the lower end. Voxels are data: nothing is
+    differentiated.
 
     Args:
         positions: In the unit in which a voxel's edge is 1 / scale.

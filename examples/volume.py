@@ -10,6 +10,8 @@ from pathlib import Path
 
 import neural
 from neural.scenes.synthetic.cloud import CloudRecipe, write
+from neural.train.field_config import FieldConfig
+from neural.train.volume_config import VolumeConfig, VolumeViewConfig
 
 parser = argparse.ArgumentParser(description="Train a volume.")
 parser.add_argument("grid", nargs="?", type=Path, help=".npy or .npz: density [X, Y, Z], with albedo [X, Y, Z, 4]")
@@ -22,9 +24,9 @@ grid = asked.grid or asked.out.with_suffix(".npy")
 if not grid.exists():
     write(CloudRecipe(resolution=192 // asked.downscale), grid)
 
-config = neural.VolumeConfig(
-    model=neural.FieldConfig(encoding="hash", log2_hashmap_size=16),
-    view=neural.VolumeViewConfig(views=4, size=240 // asked.downscale),
+config = VolumeConfig(
+    model=FieldConfig(encoding="hash", log2_hashmap_size=16),
+    view=VolumeViewConfig(views=4, size=240 // asked.downscale),
 )
 run = neural.train.volume(grid, config=config, steps=asked.steps, out=asked.out)
 print(run.evaluate())

@@ -12,7 +12,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def test_there_is_one_per_application() -> None:
-    assert [path.name for path in EXAMPLES] == ["radiance.py", "splats.py"]
+    assert [path.name for path in EXAMPLES] == ["radiance.py", "splats.py", "volume.py"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

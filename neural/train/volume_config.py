@@ -106,7 +106,9 @@ def resolve(config: VolumeConfig, device: Device, longest: int) -> VolumeConfig:
         steps = DEFAULT_STEPS[device]
     return dataclasses.replace(
         config,
-        model=resolve_encoding(config.model, 3, log2_hashmap_size=17 if cpu else 19, finest_resolution=min(FINEST, longest)),
+        model=resolve_encoding(
+            config.model, 3, log2_hashmap_size=17 if cpu else 19, finest_resolution=min(FINEST, longest)
+        ),
         sampling=dataclasses.replace(config.sampling, points=config.sampling.points or 1 << (15 if cpu else 18)),
         run=dataclasses.replace(config.run, steps=steps, device=device),
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -31,51 +31,11 @@ from neural.train.trained import Shown
 from neural.train.trained_capture import FILM_PATIENCE, FILM_PIXELS, to_bytes
 from neural.train.volume_config import VolumeConfig, resolve
 from neural.train.volume_points import VolumePoints
+from neural.train.volume_scores import VolumeScores
 from neural.train.volume_task import Picture, VolumeTask, medium_of
 
 CHECKED_POINTS = 1 << 18  # of the mean error in density
 SMALL, SMALL_SHADOWS = 96, 64  # pixels and shadow cells of a quick look
-
-
-@dataclass(frozen=True)
-class VolumeScores:
-    """Scores of a volume.
-
-    Attributes:
-        pictures: Of rendered pictures beside those of the grid.
-        density_mae: Mean absolute error in density over the box, 1 / edge.
-        mean_density: Of the grid, 1 / edge.
-        size: Pixels along each side of a picture.
-    """
-
-    pictures: evaluate.Evaluation
-    density_mae: float
-    mean_density: float
-    size: int
-
-    def __str__(self) -> str:
-        shown, n = self.pictures, len(self.pictures.images)
-        similar = "" if shown.ssim is None else f" SSIM {shown.ssim:.4f}"
-        views = f"{n} picture{'s' if n != 1 else ''} of {self.size} x {self.size}"
-        return (
-            f"mean PSNR {shown.psnr:.2f} dB{similar} ({views} of the grid and of the field)\n"
-            f"density MAE {self.density_mae:.4g} of a mean of {self.mean_density:.4g} / edge"
-        )
-
-    def tiles(self) -> dict[str, str]:
-        """The numbers that lead a report: label -> value."""
-        relative = self.density_mae / self.mean_density
-        return {**self.pictures.tiles(), "density MAE": f"{self.density_mae:.3g} / edge ({relative:.1%} of the mean)"}
-
-    def as_dict(self) -> dict[str, Any]:
-        """As in `eval.json`."""
-        return {
-            **self.pictures.as_dict(),
-            "summary": str(self).partition("\n")[0],
-            "density_mae": self.density_mae,
-            "mean_density": self.mean_density,
-            "size": self.size,
-        }
 
 
 class VolumeRun(FieldRun):

@@ -1,12 +1,12 @@
 """A cumulus of density and albedo at any resolution: `python -m neural.scenes.synthetic.cloud --out cloud.npy`.
 
 A heap of balls on a flat base, wide below and narrow above, gives the shape; layered value noise, folded so that its
-ridges point outwards, carves it into the heads of a cauliflower. What a voxel holds depends on the seed and on where its
-centre is, never on the resolution of others or on the tiles in which the file is written: two resolutions are the same
-cloud, and equal arguments give equal bytes.
+ridges point outwards, carves it into the heads of a cauliflower. What a voxel holds depends on the seed and on where
+its centre is, never on the resolution of others or on the tiles in which the file is written: two resolutions are the
+same cloud, and equal arguments give equal bytes.
 
-The frame is the grid's: longest edge 1, z up; density in 1 / edge, albedo linear. The grid is [N, N, N/2 rounded up, 4],
-wider than high, as half precision. Form, colours and constants are ours.
+The frame is the grid's: longest edge 1, z up; density in 1 / edge, albedo linear. The grid is [N, N, N/2 rounded up,
+4], wider than high, as half precision. Form, colours and constants are ours.
 """
 
 import contextlib
@@ -124,7 +124,9 @@ def _tile(recipe: CloudRecipe, puffs: np.ndarray, x: np.ndarray, y: np.ndarray, 
     for octave in range(5):
         ridges = 1.0 - np.abs(2.0 * _layer(recipe.seed, octave, 9.0 * 2.0**octave, x, y, z) - 1.0)
         carved += (ridges - np.float32(0.55)) * np.float32(recipe.detail * 0.55**octave)
-    floor = np.float32(1.0) - _smooth((np.float32(BASE) + 0.15 * carved - z[None, None, :].astype(np.float32)) / 0.02 + 1)
+    floor = np.float32(1.0) - _smooth(
+        (np.float32(BASE) + 0.15 * carved - z[None, None, :].astype(np.float32)) / 0.02 + 1
+    )
     solid = _smooth((depth + carved) / np.float32(SHELL)) * floor
     mottle = _layer(recipe.seed, OCTAVES, 24.0, x, y, z)
     density = solid * (np.float32(0.65) + np.float32(0.35) * mottle) * np.float32(recipe.density)

@@ -1,4 +1,4 @@
-"""Arrays of a .npy or .npz file, mapped where they lie: a member of a .npz that is not compressed is a .npy inside it."""
+"""Arrays of a .npy or .npz file, mapped where they lie: a .npz that is not compressed holds .npy files as they are."""
 
 import math
 import struct
@@ -141,7 +141,9 @@ def _in_order(path: Path, array: np.ndarray) -> np.ndarray:
     """As kernels read it: rows one behind the other, the machine's own byte order."""
     native = array.dtype.newbyteorder("=")
     if native.name not in DTYPES:
-        raise SceneFormatError(path, f"voxels must be {', '.join(DTYPES)}, got {array.dtype.name}; convert with .astype")
+        raise SceneFormatError(
+            path, f"voxels must be {', '.join(DTYPES)}, got {array.dtype.name}; convert with .astype"
+        )
     if array.dtype == native and array.flags.c_contiguous:
         return array
     require_memory(
@@ -160,6 +162,6 @@ def require_memory(path: Path, n_bytes: int, why: str, cure: str) -> None:
     left = memory.available(torch.device("cpu"))
     if n_bytes > left:
         raise TooLarge(
-            f"{path}: {why} and must be read as a whole: {n_bytes / 1e9:.1f} GB, of which {left / 1e9:.1f} GB are free; "
-            f"{cure}"
+            f"{path}: {why} and must be read as a whole: {n_bytes / 1e9:.1f} GB, of which {left / 1e9:.1f} GB are "
+            f"free; {cure}"
         )

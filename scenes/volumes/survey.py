@@ -72,10 +72,11 @@ def survey(voxels: Voxels, resolution: int) -> Survey:
     for first in range(0, nx, thick):
         slab = density[first : first + thick]
         values = slab[..., 0]
-        _refuse(voxels, first, values, ~np.isfinite(values) | (values < 0), "density", "must be finite and at least 0")
+        bad = np.asarray(~np.isfinite(values) | (values < 0))
+        _refuse(voxels, first, values, bad, "density", "must be finite and at least 0")
         tint = slab[..., 1:] if albedo is None else albedo[first : first + thick]
         if tint.dtype.kind == "f" and tint.size:
-            wrong = ~((tint >= -ALBEDO_SLACK) & (tint <= 1 + ALBEDO_SLACK)).all(-1)
+            wrong = np.asarray(~((tint >= -ALBEDO_SLACK) & (tint <= 1 + ALBEDO_SLACK)).all(-1))
             _refuse(voxels, first, tint, wrong, "albedo", "must be 0 to 1, linear")
         exact = values.astype(np.float64) * (unit * voxels.density_scale)
         total += float(exact.sum())

@@ -92,9 +92,10 @@ class Voxels:
 def load_voxels(path: str | Path, *, density_scale: float | None = None) -> Voxels:
     """Opens a .npy or .npz file; what can be mapped is mapped, not read.
 
-    A .npy holds [X, Y, Z] densities or [X, Y, Z, 4] densities and albedos (linear, 0 to 1); a .npz either of them as its
-    only array, or `density` [X, Y, Z] and perhaps `albedo` [X, Y, Z, 3] and a number `density_scale`. Floats of 2, 4 and
-    8 bytes, or unsigned integers of 1 and 2 that stand for [0, 1]. Values are checked by `survey`, which reads them.
+    A .npy holds [X, Y, Z] densities or [X, Y, Z, 4] densities and albedos (linear, 0 to 1); a .npz either of them as
+    its only array, or `density` [X, Y, Z] and perhaps `albedo` [X, Y, Z, 3] and a number `density_scale`. Floats of 2,
+    4 and 8 bytes, or unsigned integers of 1 and 2 that stand for [0, 1]. Values are checked by `survey`, which reads
+    them.
 
     Args:
         path: The file.

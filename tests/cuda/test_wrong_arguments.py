@@ -25,8 +25,8 @@ from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
-from neural.cuda.trilinear import trilinear
 from neural.cuda.surfel_projection import Surfels
+from neural.cuda.trilinear import trilinear
 
 SPEC = MLPSpec(3, 2, 16, 1, "relu")
 PACKED = torch.tensor([[0, 2], [2, 3]])

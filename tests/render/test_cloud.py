@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from neural.rays import image_rays
-from neural.render.cloud import Lighting, Lit, occupancy_of, occupied_at, phase, render_picture, sun_thickness
+from neural.render.cloud import Lighting, Lit, occupancy_of, occupied_at, phase, render_picture
+from neural.render.sunlight import sun_thickness
 from neural.scenes.synthetic.cloud import CloudRecipe, cloud
 from neural.scenes.volumes.survey import FAINT, survey
 from neural.scenes.volumes.views import around, ring

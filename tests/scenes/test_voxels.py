@@ -67,9 +67,7 @@ def test_integers_stand_for_shares_of_the_largest(dtype: type, full: int, tmp_pa
 
 
 @pytest.mark.parametrize("form", ["one array", "npz of one array", "npz of two", "npz of two, with a scale"])
-def test_plain_files_are_mapped_and_need_no_memory(
-    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plain_files_are_mapped_and_need_no_memory(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suffix, write = WRITERS[form]
     write(tmp_path / f"grid{suffix}")
     monkeypatch.setattr(memory, "available", lambda device: 0)
