@@ -18,6 +18,12 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         for kind in (0, 1)
     ),
     (
+        "cell_blend",
+        {},
+        ["cell_blend_forward", "cell_blend_backward_features", "cell_blend_backward_weights"],
+    ),
+    ("cell_sort", {"DIMS": 7}, ["cell_sort_find", "cell_sort_place"]),
+    (
         "compact",
         {},
         ["visible_mark", "visible_fill", "compact_samples", "compact_gather", "compact_scatter"],
@@ -80,6 +86,11 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
             "hash_grid_backward_positions",
             "hash_grid_backward_backward",
         ],
+    ),
+    (
+        "level_blend",
+        {"FEATURES": 8, "ORDER": 2},
+        ["level_blend_forward", "level_blend_spread", "level_blend_dot"],
     ),
     (
         "mlp",
