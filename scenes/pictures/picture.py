@@ -141,11 +141,9 @@ def probe(path: str | Path) -> Header:
 
 def unit_values(values: Shaped[np.ndarray, "*B"]) -> Float[Tensor, "*B"]:
     """Stored values as float32: integers to [0, 1], floats as they are."""
-    if values.dtype == np.uint8:
-        return torch.from_numpy(values).float().mul_(1 / 255)
-    if values.dtype == np.uint16:
-        return torch.from_numpy(values.astype(np.float32)).mul_(1 / 65535)
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    scale = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(str(values.dtype))
+    unit = torch.from_numpy(values.astype(np.float32))  # a copy: mapped pixels cannot be written
+    return unit if scale is None else unit.mul_(scale)
 
 
 def _source(path: Path) -> Source:
