@@ -22,8 +22,14 @@ _NAMES = {
     "Picture": "neural.scenes.pictures.picture",
     "open_picture": "neural.scenes.pictures.picture",
     "HashGrid": "neural.encodings.hash_grid",
+    "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
+    "DenseGrid": "neural.encodings.dense_grid",
+    "TiledGrid": "neural.encodings.dense_grid",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "AntiAliased": "neural.encodings.anti_aliasing",
+    "TriangleWave": "neural.encodings.triangle_wave",
+    "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
     "Identity": "neural.encodings.identity",
     "MLP": "neural.mlp",
@@ -46,11 +52,17 @@ if TYPE_CHECKING:
     from neural import emulator as emulator
     from neural import train as train
     from neural.cameras import Cameras as Cameras
+    from neural.encodings.anti_aliasing import AntiAliased as AntiAliased
     from neural.encodings.composite import Composite as Composite
+    from neural.encodings.dense_grid import DenseGrid as DenseGrid
+    from neural.encodings.dense_grid import TiledGrid as TiledGrid
     from neural.encodings.frequency import Frequency as Frequency
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
+    from neural.encodings.one_blob import OneBlob as OneBlob
+    from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
+    from neural.encodings.triangle_wave import TriangleWave as TriangleWave
     from neural.errors import BackendUnavailable as BackendUnavailable
     from neural.errors import CheckpointError as CheckpointError
     from neural.errors import DivergenceError as DivergenceError
