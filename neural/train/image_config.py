@@ -36,7 +36,7 @@ class ImageOptimConfig(FieldOptimConfig):
     """Loss, Adam and its schedule."""
 
     loss: Literal["auto", "l2", "relative_l2"] = "auto"
-    """Squared error, or over the square of what is shown (for high dynamic range); "auto": by the space."""
+    """Squared error, or over the square of the target (for high dynamic range); "auto": by the space."""
 
 
 @dataclass(frozen=True)
