@@ -24,7 +24,9 @@
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
 #include "hash_grid.h"
+#include "metric_maps.h"
 #include "mlp.h"
+#include "modulated_sine.h"
 #include "occupancy.h"
 #include "packed.h"
 #include "philox.h"
@@ -141,6 +143,11 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, metric_maps_forward);
+    NEURAL_BIND(m, metric_maps_backward);
+    NEURAL_BIND(m, metric_maps_backward_backward);
+    NEURAL_BIND(m, modulated_sine_forward);
+    NEURAL_BIND(m, modulated_sine_backward);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);

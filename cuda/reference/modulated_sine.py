@@ -1,0 +1,47 @@
+"""The modulated sine network in plain torch: the oracle of the tests, any float dtype, any device."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from neural.cuda.modulated_sine_spec import ModulatedSineSpec
+
+
+def forward(
+    coordinates: Float[Tensor, "N X"], features: Float[Tensor, "M K"], params: Float[Tensor, "P"],
+    spec: "ModulatedSineSpec",
+) -> Float[Tensor, "N O"]:  # fmt: skip
+    """The network layer by layer."""
+    grids = features.unflatten(0, (spec.n_grids, coordinates.shape[0]))
+    *maps, last = spec.maps(params)
+    h = grids.sum(0)
+    for layer in range(spec.n_hidden_layers):
+        modulator = coordinates if layer == 0 else grids[spec.grid_of(layer)]
+        z, v = functional.linear(h, *maps[2 * layer]), functional.linear(modulator, *maps[2 * layer + 1])
+        h = torch.sin(spec.frequency * z) * torch.sin(spec.frequency * v) ** 2
+    return functional.linear(h, *last)
+
+
+def backward(
+    grad: Tensor, coordinates: Tensor, features: Tensor, params: Tensor, spec: "ModulatedSineSpec"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of <forward, grad> to coordinates, features and params."""
+    with torch.enable_grad():
+        leaves = [t.detach().requires_grad_() for t in (coordinates, features, params)]
+        return torch.autograd.grad(forward(*leaves, spec), leaves, grad)
+
+
+def backward_backward(
+    seconds: tuple[Tensor | None, Tensor | None, Tensor | None], grad: Tensor, coordinates: Tensor, features: Tensor,
+    params: Tensor, spec: "ModulatedSineSpec",
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Gradients of <backward's results, seconds> to grad, coordinates, features and params."""
+    with torch.enable_grad():
+        leaves = [t.detach().requires_grad_() for t in (grad, coordinates, features, params)]
+        first = torch.autograd.grad(forward(*leaves[1:], spec), leaves[1:], leaves[0], create_graph=True)
+        given = [(f, s) for f, s in zip(first, seconds, strict=True) if s is not None]
+        return torch.autograd.grad([f for f, _ in given], leaves, [s for _, s in given], materialize_grads=True)
