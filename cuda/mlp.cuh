@@ -60,7 +60,6 @@ struct Shape {
 
     NEURAL_HD constexpr int inputs(int layer) const { return layer == 0 ? n_in : width; } // layer = 0 .. n_hidden
     NEURAL_HD constexpr int outputs(int layer) const { return layer == n_hidden ? n_out : width; }
-    NEURAL_HD constexpr int n_maps() const { return n_hidden + 1; }
     // First parameter of the layer; offset(n_hidden + 1) is the number of parameters.
     NEURAL_HD constexpr i64 offset(int layer) const {
         i64 sum = 0;
