@@ -8,10 +8,24 @@
 namespace neural {
 namespace NEURAL_ISA {
 
+// a b + c, rounded once where the machine can: also where the compiler has a b already.
+NEURAL_HD vfloat fused(vfloat a, vfloat b, vfloat c) {
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+    return (vfloat)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON)
+    return (vfloat)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
 struct Sine {
     float frequency, high, low; // high + low = frequency / pi
 
-    explicit Sine(float f) : frequency(f), high(float(f * 0.318309886183790672)), low(float(f * 0.318309886183790672 - double(high))) {}
+    explicit Sine(float f)
+        : frequency(f), high(float(f * 0.318309886183790672)), low(float(f * 0.318309886183790672 - double(high))) {}
 
     // sin(frequency z)
     NEURAL_HD vfloat sin(vfloat z) const {
@@ -44,7 +58,7 @@ struct Sine {
 #else
         n = round(z * high);
 #endif
-        return (z * high - n) + z * low;
+        return fused(z, splat(low), fused(z, splat(high), -n));
     }
     static NEURAL_HD vfloat odd(vfloat r) {
         const vfloat t = r * r;
