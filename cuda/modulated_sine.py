@@ -30,7 +30,7 @@ def modulated_sine(
 
     Args:
         coordinates: X of them, in [0, 1] for the published initial weights; float32.
-        features: M = n_grids N rows: grid g of sample n in row g N + n; float32. Transposed views of [K, M] are quicker.
+        features: M = n_grids N rows: grid g of sample n in row g N + n; float32; best a view of [K, M].
         params: All weights, float32 [spec.n_params], contiguous.
         spec: Sizes and frequency.
         accumulate: Adds the parameters' gradient into this buffer and gives autograd none: the training loop's way.
@@ -194,19 +194,11 @@ def _fake_backward(grad, coordinates, features, params, code, frequency) -> tupl
     return *like, torch.empty_like(params)
 
 
-def _backward_backward_op(
-    to_x: Tensor, to_e: Tensor, to_params: Tensor, grad: Tensor, coordinates: Tensor, features: Tensor, params: Tensor,
-    code: list[int], frequency: float,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    spec = spec_of(tuple(code), frequency)
-    results = reference.backward_backward((to_x, to_e, to_params), grad, coordinates, features, params, spec)
-    return tuple(r.contiguous() for r in results)
-
-
 def _second(ctx: Any, *seconds: Tensor | None) -> tuple:
-    given = [torch.zeros_like(t) if s is None else s for s, t in zip(seconds, ctx.saved_tensors[1:], strict=True)]
-    results = torch.ops.neural.modulated_sine_backward_backward(*given, *ctx.saved_tensors, ctx.code, ctx.frequency)
-    return *results, None, None
+    if all(s is None for s in seconds):
+        return (None,) * 6
+    spec = spec_of(tuple(ctx.code), ctx.frequency)
+    return *reference.backward_backward(seconds, *ctx.saved_tensors, spec), None, None
 
 
 library.define(
@@ -231,13 +223,4 @@ library.define(
     fake=_fake_backward,
     backward=_second,
     save=_keep,
-)
-library.define(
-    "modulated_sine_backward_backward",
-    "(Tensor to_x, Tensor to_e, Tensor to_params, Tensor grad, Tensor coordinates, Tensor features, Tensor params, "
-    "int[] code, float frequency) -> (Tensor, Tensor, Tensor, Tensor)",
-    implementation=_backward_backward_op,
-    fake=lambda to_x, to_e, to_params, grad, x, e, params, code, f: tuple(
-        torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (grad, x, e, params)
-    ),
 )

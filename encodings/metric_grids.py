@@ -18,11 +18,11 @@ class MetricGrids(HashGrid):
     """Positions in [0, 1]^D to features of three elementary grids, each over another metric of the same space.
 
     A position is looked up where `neural.cuda.metric_maps` has it: as it is, bent by a sine, bent by an arcsine at half
-    the length (`metrics="signal"`, for images and distances). All grids are one hash grid's table: a hashed level of 2^T
-    entries holds the three of them under keys of their own, a level small enough to be indexed densely has one entry
-    per vertex that all three read. So the parameters are as many as one hash grid's: published and ours agree on
-    186,624 of the setting for images (L = 13, F = 2, T = 14, 16 to 256) and 884,496 of that for distances (D = 3,
-    L = 15, F = 2, T = 15, 16 to 2048).
+    the length (`metrics="signal"`, for images and distances). All grids are one hash grid's table: a hashed level of
+    2^T entries holds the three of them under keys of their own, a level small enough to be indexed densely has one
+    entry per vertex that all three read. So there are as many parameters as in one hash grid: 186,624 in the published
+    setting for images (L = 13, F = 2, T = 14, 16 to 256), 884,496 in that for distances (D = 3, L = 15, F = 2, T = 15,
+    16 to 2048).
 
     Published as well (`metrics="radiance"`): x, sin x and cos x in one and the same grid, whose features are summed.
 
