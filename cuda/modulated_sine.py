@@ -190,8 +190,8 @@ def _keep(ctx: Any, inputs: tuple, output: Any) -> None:
 
 
 def _fake_backward(grad, coordinates, features, params, code, frequency) -> tuple[Tensor, Tensor, Tensor]:
-    like = (checks.empty_features(t.shape[0], t.shape[1], t) for t in (coordinates, features))
-    return *like, torch.empty_like(params)
+    to_x, to_e = (checks.empty_features(t.shape[0], t.shape[1], t) for t in (coordinates, features))
+    return to_x, to_e, torch.empty_like(params)
 
 
 def _second(ctx: Any, *seconds: Tensor | None) -> tuple:

@@ -80,7 +80,7 @@ class MetricGrids(HashGrid):
         if metrics == "signal":
             self.levels = _with_keys(self.levels)
 
-    def forward(self, x: Float[Tensor, "N D"], segments: None = None) -> Float[Tensor, "N K"]:
+    def forward(self, x: Float[Tensor, "N D"], segments: Int[Tensor, "T1"] | None = None) -> Float[Tensor, "N K"]:
         """The sum of the three grids' features, K = n_levels * n_features_per_level.
 
         Args:

@@ -1,5 +1,6 @@
 """The modulated sine network in plain torch: the oracle of the tests, any float dtype, any device."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,17 +32,19 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of <forward, grad> to coordinates, features and params."""
     with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() for t in (coordinates, features, params)]
-        return torch.autograd.grad(forward(*leaves, spec), leaves, grad)
+        x, e, theta = (t.detach().requires_grad_() for t in (coordinates, features, params))
+        to_x, to_e, to_params = torch.autograd.grad(forward(x, e, theta, spec), (x, e, theta), grad)
+    return to_x, to_e, to_params
 
 
 def backward_backward(
-    seconds: tuple[Tensor | None, Tensor | None, Tensor | None], grad: Tensor, coordinates: Tensor, features: Tensor,
+    seconds: Sequence[Tensor | None], grad: Tensor, coordinates: Tensor, features: Tensor,
     params: Tensor, spec: "ModulatedSineSpec",
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     """Gradients of <backward's results, seconds> to grad, coordinates, features and params."""
     with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() for t in (grad, coordinates, features, params)]
-        first = torch.autograd.grad(forward(*leaves[1:], spec), leaves[1:], leaves[0], create_graph=True)
+        u, x, e, theta = (t.detach().requires_grad_() for t in (grad, coordinates, features, params))
+        first = torch.autograd.grad(forward(x, e, theta, spec), (x, e, theta), u, create_graph=True)
         given = [(f, s) for f, s in zip(first, seconds, strict=True) if s is not None]
-        return torch.autograd.grad([f for f, _ in given], leaves, [s for _, s in given], materialize_grads=True)
+        results = [f for f, _ in given], (u, x, e, theta), [s for _, s in given]
+        return torch.autograd.grad(*results, materialize_grads=True)
