@@ -27,6 +27,7 @@
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
 #include "hash_grid.h"
+#include "level_blend.h"
 #include "metric_maps.h"
 #include "mlp.h"
 #include "modulated_sine.h"
@@ -156,6 +157,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, level_blend_forward);
+    NEURAL_BIND(m, level_blend_spread);
+    NEURAL_BIND(m, level_blend_dot);
     NEURAL_BIND(m, metric_maps_forward);
     NEURAL_BIND(m, metric_maps_backward);
     NEURAL_BIND(m, metric_maps_backward_backward);

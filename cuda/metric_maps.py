@@ -67,7 +67,8 @@ class _MetricMapsBackward(Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor, Tensor, None]:
-        return *_backward_backward(second, *ctx.saved_tensors, ctx.kind), None
+        grad, positions = ctx.saved_tensors
+        return *_backward_backward(second, grad, positions, ctx.kind), None
 
 
 def _forward(positions: Tensor, kind: int) -> Tensor:

@@ -74,11 +74,12 @@ class _ModulatedSine(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad[:3]
+        coordinates, features, params = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return *_ModulatedSineBackward.apply(grad, *ctx.saved_tensors, ctx.spec, needed), None, None
+            return *_ModulatedSineBackward.apply(grad, coordinates, features, params, ctx.spec, needed), None, None
         if ctx.into is None or not needed[2]:
-            return *_backward(grad, *ctx.saved_tensors, ctx.spec, needed), None, None
-        to_coordinates, to_features, _ = _backward(grad, *ctx.saved_tensors, ctx.spec, needed, ctx.into.grad)
+            return *_backward(grad, coordinates, features, params, ctx.spec, needed), None, None
+        to_coordinates, to_features, _ = _backward(grad, coordinates, features, params, ctx.spec, needed, ctx.into.grad)
         ctx.into.touched.fill_(-1)
         return to_coordinates, to_features, None, None, None
 
@@ -99,7 +100,9 @@ class _ModulatedSineBackward(Function):
     def backward(ctx: Any, *seconds: Tensor | None) -> tuple[Tensor | None, ...]:
         if all(s is None for s in seconds):
             return (None,) * 6
-        return *reference.backward_backward(seconds, *ctx.saved_tensors, ctx.spec), None, None
+        grad, coordinates, features, params = ctx.saved_tensors
+        results = reference.backward_backward(seconds, grad, coordinates, features, params, ctx.spec)
+        return *results, None, None
 
 
 def _forward(coordinates: Tensor, features: Tensor, params: Tensor, spec: ModulatedSineSpec) -> Tensor:
@@ -198,7 +201,9 @@ def _second(ctx: Any, *seconds: Tensor | None) -> tuple:
     if all(s is None for s in seconds):
         return (None,) * 6
     spec = spec_of(tuple(ctx.code), ctx.frequency)
-    return *reference.backward_backward(seconds, *ctx.saved_tensors, spec), None, None
+    grad, coordinates, features, params = ctx.saved_tensors
+    results = reference.backward_backward(seconds, grad, coordinates, features, params, spec)
+    return *results, None, None
 
 
 library.define(

@@ -23,8 +23,10 @@ _NAMES = {
     "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
     "DenseGrid": "neural.encodings.dense_grid",
     "TiledGrid": "neural.encodings.dense_grid",
+    "MetricGrids": "neural.encodings.metric_grids",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "AntiAliased": "neural.encodings.anti_aliasing",
     "TriangleWave": "neural.encodings.triangle_wave",
     "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
@@ -32,6 +34,7 @@ _NAMES = {
     "MLP": "neural.mlp",
     "Gaussians": "neural.gaussians.model",
     "RadianceField": "neural.fields.radiance",
+    "MetricField": "neural.fields.metric",
     "OccupancyGrid": "neural.render.occupancy",
     "RadianceConfig": "neural.train.config",
     "RadianceRun": "neural.train.radiance_run",
@@ -46,12 +49,14 @@ if TYPE_CHECKING:
     from neural import emulator as emulator
     from neural import train as train
     from neural.cameras import Cameras as Cameras
+    from neural.encodings.anti_aliasing import AntiAliased as AntiAliased
     from neural.encodings.composite import Composite as Composite
     from neural.encodings.dense_grid import DenseGrid as DenseGrid
     from neural.encodings.dense_grid import TiledGrid as TiledGrid
     from neural.encodings.frequency import Frequency as Frequency
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
+    from neural.encodings.metric_grids import MetricGrids as MetricGrids
     from neural.encodings.one_blob import OneBlob as OneBlob
     from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
@@ -61,6 +66,7 @@ if TYPE_CHECKING:
     from neural.errors import DivergenceError as DivergenceError
     from neural.errors import NeuralError as NeuralError
     from neural.errors import SceneFormatError as SceneFormatError
+    from neural.fields.metric import MetricField as MetricField
     from neural.fields.radiance import RadianceField as RadianceField
     from neural.gaussians.model import Gaussians as Gaussians
     from neural.mlp import MLP as MLP

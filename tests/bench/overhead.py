@@ -17,6 +17,7 @@ from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import intersect
 from neural.cuda.hash_grid import hash_grid
+from neural.cuda.level_blend import level_blend
 from neural.cuda.levels import describe
 from neural.cuda.mlp import MLPSpec, mlp
 from neural.cuda.ray_march import ray_march
@@ -51,6 +52,7 @@ def encoding_calls() -> dict[str, Work]:
     rows, entries = describe(3, n_levels=1, base_resolution=[8] * 3, per_level_scale=[1.5] * 3, log2_hashmap_size=8)
     table, positions = _rand(entries, 2).requires_grad_(), _rand(N, 3).requires_grad_()
     directions = _directions().requires_grad_()
+    features, widths, reach = _rand(N, 2).requires_grad_(), _rand(N), _rand(1)
     spec = MLPSpec(3, 3, width=16, n_hidden_layers=1)
     params = _rand(sum(outputs * inputs for outputs, inputs in spec.shapes)).requires_grad_()
     param, grad = _rand(N, 2), _rand(N, 2)
@@ -67,6 +69,7 @@ def encoding_calls() -> dict[str, Work]:
         "cell_blend": lambda: cell_blend(features, pairs.places, pairs.order),
         "triangle_wave": lambda: triangle_wave(positions, 2),
         "one_blob": lambda: one_blob(positions, 4),
+        "level_blend": lambda: level_blend(features, widths, reach, 4),
         "mlp": lambda: mlp(positions, params, spec),
         "adam": lambda: adam(param, grad, state, rule, 1),
         "ssim_loss": lambda: ssim_loss(image, target),

@@ -94,6 +94,11 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ["modulated_sine_forward", "modulated_sine_backward", "modulated_sine_reduce"],
     ),
     (
+        "level_blend",
+        {"FEATURES": 8, "ORDER": 2},
+        ["level_blend_forward", "level_blend_spread", "level_blend_dot"],
+    ),
+    (
         "mlp",
         {"N_IN": 32, "N_OUT": 16, "WIDTH": 64, "N_HIDDEN": 2, "BIAS": 1, "ACTIVATION": 4, "OUTPUT_ACTIVATION": 6},
         ["mlp_forward", "mlp_backward", "mlp_backward_backward", "mlp_reduce"],

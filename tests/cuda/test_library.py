@@ -88,6 +88,11 @@ def _adam() -> tuple:
     return (*tensors, *optional, 1, 1e-2, 0.9, 0.99, 1e-8, 0.0, 0.0, 0.9, 1.0, True)
 
 
+def _blended() -> tuple[torch.Tensor, ...]:
+    """features, widths of six samples, reach of two levels."""
+    return torch.rand(6, 4).requires_grad_(), (torch.rand(6) + 0.1).requires_grad_(), torch.tensor([0.3, 0.1])
+
+
 def _mlp() -> tuple:
     """inputs, params, code, frequency of a small network."""
     spec = MLPSpec(3, 2, 16, 1, "softplus", bias=True)
@@ -241,6 +246,15 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "metric_maps": lambda: (torch.rand(7, 3).requires_grad_(), 0),
     "metric_maps_backward": lambda: (torch.rand(21, 3).requires_grad_(), torch.rand(7, 3).requires_grad_(), 0),
     "metric_maps_backward_backward": lambda: (torch.rand(7, 3), torch.rand(21, 3), torch.rand(7, 3), 0),
+    "level_blend": lambda: (*_blended(), 3),
+    "level_blend_backward": lambda: (torch.rand(2, 4).requires_grad_(), *_blended(), 3),
+    "level_blend_backward_backward": lambda: (
+        torch.rand(6, 4),
+        torch.rand(6),
+        torch.rand(2, 4),
+        *(x.detach() for x in _blended()),
+        3,
+    ),
     "mlp": _mlp,
     # opcheck would ask for the second derivative of the parameters' gradient; test_mlp.py has the one that exists
     "mlp_backward": lambda: (torch.randn(7, 2), *(x.detach() for x in _mlp()[:2]), *_mlp()[2:]),

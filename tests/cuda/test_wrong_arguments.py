@@ -21,6 +21,7 @@ from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.hash_grid import hash_grid
+from neural.cuda.level_blend import level_blend
 from neural.cuda.metric_maps import metric_maps
 from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import MLPSpec
@@ -185,6 +186,10 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
                  "params": torch.rand(SINE_SPEC.n_params)},
         lambda coordinates, features, params: modulated_sine(coordinates, features, params, SINE_SPEC),
     ),
+    "level_blend": (
+        lambda: {"features": torch.rand(6, 4), "widths": torch.rand(6), "reach": torch.rand(2)},
+        lambda **given: level_blend(**given, n_samples=3),
+    ),
     "mlp": (
         lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
         lambda inputs, params: mlp(inputs, params, SPEC),
@@ -221,7 +226,8 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
 DENSE = {
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
-    ("gaussian_noise", "means"), ("mlp", "params"), ("modulated_sine", "params"), ("mlp_input_gradient", "params"),
+    ("gaussian_noise", "means"), ("level_blend", "reach"), ("mlp", "params"), ("mlp_input_gradient", "params"),
+    ("modulated_sine", "params"),
     *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
     *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
 }  # fmt: skip
