@@ -19,6 +19,8 @@ _NAMES = {
     "Rays": "neural.rays",
     "Scene": "neural.scenes.scene",
     "load": "neural.scenes.load",
+    "Picture": "neural.scenes.pictures.picture",
+    "open_picture": "neural.scenes.pictures.picture",
     "HashGrid": "neural.encodings.hash_grid",
     "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
     "DenseGrid": "neural.encodings.dense_grid",
@@ -36,6 +38,9 @@ _NAMES = {
     "RadianceField": "neural.fields.radiance",
     "MetricField": "neural.fields.metric",
     "OccupancyGrid": "neural.render.occupancy",
+    "Field": "neural.fields.field",
+    "ImageConfig": "neural.train.image_config",
+    "ImageRun": "neural.train.image_run",
     "RadianceConfig": "neural.train.config",
     "RadianceRun": "neural.train.radiance_run",
     "SplatsConfig": "neural.train.splats_config",
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
     from neural.errors import DivergenceError as DivergenceError
     from neural.errors import NeuralError as NeuralError
     from neural.errors import SceneFormatError as SceneFormatError
+    from neural.fields.field import Field as Field
     from neural.fields.metric import MetricField as MetricField
     from neural.fields.radiance import RadianceField as RadianceField
     from neural.gaussians.model import Gaussians as Gaussians
@@ -73,8 +79,12 @@ if TYPE_CHECKING:
     from neural.rays import Rays as Rays
     from neural.render.occupancy import OccupancyGrid as OccupancyGrid
     from neural.scenes.load import load as load
+    from neural.scenes.pictures.picture import Picture as Picture
+    from neural.scenes.pictures.picture import open_picture as open_picture
     from neural.scenes.scene import Scene as Scene
     from neural.train.config import RadianceConfig as RadianceConfig
+    from neural.train.image_config import ImageConfig as ImageConfig
+    from neural.train.image_run import ImageRun as ImageRun
     from neural.train.load import load_run as load_run
     from neural.train.radiance_run import RadianceRun as RadianceRun
     from neural.train.splats_config import SplatsConfig as SplatsConfig

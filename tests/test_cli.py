@@ -210,7 +210,7 @@ def test_the_flags_are_frozen() -> None:
         return [field.name for field in dataclasses.fields(kind)]
 
     assert names(eval_command.Eval) == ["run", "split", "background", "lpips", "device"]
-    assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "device"]
+    assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "size", "crop", "device"]
     assert names(Radiance) == ["scene", "out", "overwrite", "config", "model", "sampling", "optim", "run"]
     assert names(RunConfig) == [
         "steps", "minutes", "seed", "device", "checkpoint_minutes", "eval_every", "log_every",
