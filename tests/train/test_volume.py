@@ -142,7 +142,18 @@ def test_a_run_that_went_on_is_the_run_that_was_never_stopped(grid: Path, tmp_pa
     def end(out: Path) -> dict[str, torch.Tensor]:
         return checkpoint.load_latest(out).tensors
 
-    flags = ["--optim.decay", "none", "--seed", "5", "--model.table-precision", "float16", "--view.views", "1"]
+    flags = [
+        "--optim.decay",
+        "none",
+        "--seed",
+        "5",
+        "--model.table-precision",
+        "float16",
+        "--view.views",
+        "1",
+        "--eval-every",
+        "99",
+    ]
     assert train(grid, tmp_path / "straight", "--steps", "14", *flags) == 0
     for steps in ("5", "14"):
         assert train(grid, tmp_path / "twice", "--steps", steps, *flags) == 0
