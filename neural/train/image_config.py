@@ -32,6 +32,17 @@ class ImageDataConfig:
 
 
 @dataclass(frozen=True)
+class ImageModelConfig(FieldConfig):
+    """The field: encoding and network. A small network suits a picture: a wider or deeper one costs more steps than it
+    is worth, as most of what there is to know is in the table."""
+
+    width: int = 32
+    """Neurons in each hidden layer of the network: a multiple of 16 up to 128."""
+    hidden_layers: int = 1
+    """Hidden layers of the network, 1 to 8."""
+
+
+@dataclass(frozen=True)
 class ImageOptimConfig(FieldOptimConfig):
     """Loss, Adam and its schedule."""
 
@@ -43,7 +54,7 @@ class ImageOptimConfig(FieldOptimConfig):
 class ImageConfig:
     """Everything that `neural train image` can be told."""
 
-    model: FieldConfig = field(default_factory=FieldConfig)
+    model: ImageModelConfig = field(default_factory=ImageModelConfig)
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     optim: ImageOptimConfig = field(default_factory=ImageOptimConfig)
     run: BaseRunConfig = field(default_factory=BaseRunConfig)
