@@ -44,10 +44,10 @@ def build_field(
         require_memory(config, n_dims)
         return MetricField(
             MetricGrids(n_dims, **grid_arguments(config, seed)), n_out, width=config.width,
-            n_hidden_layers=config.hidden_layers, output_activation=output_activation, seed=seed,
+            n_hidden_layers=_known(config.hidden_layers), output_activation=output_activation, seed=seed,
         )  # fmt: skip
     return Field(
-        build_encoding(config, n_dims, seed), n_out, width=config.width, n_hidden_layers=config.hidden_layers,
+        build_encoding(config, n_dims, seed), n_out, width=config.width, n_hidden_layers=_known(config.hidden_layers),
         output_activation=output_activation, seed=seed,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ See `neural.train.config` for what None and "auto" mean. No torch.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from neural.train.config import check_between, check_positive
 from neural.train.encoding_config import EncodingConfig, check_encoding
@@ -18,8 +18,13 @@ class FieldConfig(EncodingConfig):
 
     width: int = 64
     """Neurons in each hidden layer of the network: a multiple of 16 up to 128."""
-    hidden_layers: int = 2
-    """Hidden layers of the network, 1 to 8."""
+    hidden_layers: int | None = None
+    """Hidden layers of the network, 1 to 8: 2, of the decoder of "metric" 4."""
+
+    def suited(self) -> dict[str, Any]:
+        """See `EncodingConfig`."""
+        layers = 4 if self.encoding == "metric" else 2
+        return {"hidden_layers": layers if self.hidden_layers is None else self.hidden_layers}
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ def check_field(model: FieldConfig, optim: FieldOptimConfig) -> None:
     check_encoding(model)
     if model.width not in WIDTHS:
         raise ValueError(f"--model.width must be one of {', '.join(map(str, WIDTHS))}, got {model.width}")
-    check_between("model.hidden_layers", model.hidden_layers, 1, 8)
+    if model.hidden_layers is not None:
+        check_between("model.hidden_layers", model.hidden_layers, 1, 8)
     for name in ("lr", "table_lr", "eps"):
         check_positive(f"optim.{name}", getattr(optim, name))
     for beta in optim.betas:
