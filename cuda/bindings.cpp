@@ -40,6 +40,7 @@
 #include "ssim.h"
 #include "surfel_blend.h"
 #include "surfel_projection.h"
+#include "trilinear.h"
 
 namespace nb = nanobind;
 using namespace neural;
@@ -187,4 +188,5 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, surfel_blend_backward);
     NEURAL_BIND(m, surfel_projection_forward);
     NEURAL_BIND(m, surfel_projection_backward);
+    NEURAL_BIND(m, trilinear_forward);
 }

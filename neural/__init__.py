@@ -45,6 +45,8 @@ _NAMES = {
     "RadianceRun": "neural.train.radiance_run",
     "SplatsConfig": "neural.train.splats_config",
     "SplatRun": "neural.train.splats_run",
+    "VolumeConfig": "neural.train.volume_config",
+    "VolumeRun": "neural.train.volume_run",
     "load_run": "neural.train.load",
 }
 # public submodules, reached as attributes
@@ -89,6 +91,8 @@ if TYPE_CHECKING:
     from neural.train.radiance_run import RadianceRun as RadianceRun
     from neural.train.splats_config import SplatsConfig as SplatsConfig
     from neural.train.splats_run import SplatRun as SplatRun
+    from neural.train.volume_config import VolumeConfig as VolumeConfig
+    from neural.train.volume_run import VolumeRun as VolumeRun
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,7 @@ from neural.cuda.ray_march import ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
+from neural.cuda.trilinear import trilinear
 from tests.bench.harness import Row, Size, Work, interleave, threads
 from tests.gaussian_scenes import layered
 
@@ -85,7 +86,7 @@ def volume_calls() -> dict[str, Work]:
     ray_indices, kept = torch.arange(N) // (N // 2), torch.arange(0, N, 2)
     origins, directions = torch.zeros(N, 3), _directions()
     t_min, t_max = torch.zeros(N), torch.full((N,), 0.05)
-    cells = torch.full((1, 512), 255, dtype=torch.uint8)
+    cells, voxels = torch.full((1, 512), 255, dtype=torch.uint8), _rand(4, 4, 4, 4)
 
     def march():
         return ray_march(
@@ -97,6 +98,7 @@ def volume_calls() -> dict[str, Work]:
     leaves = origins.clone().requires_grad_(), directions.clone().requires_grad_()
     return {
         "ray_march": march,
+        "trilinear": lambda: trilinear(origins, voxels, scale=4.0),
         "ray_points": lambda: ray_points(*leaves, samples),
         "visible_samples": lambda: visible_samples(densities, t_starts, t_ends, packed_info),
         "compact": lambda: compact(kept, t_starts, t_ends, ray_indices, colors),

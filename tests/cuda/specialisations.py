@@ -126,4 +126,5 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ],
     ),
     ("surfel_projection", {}, ["surfel_projection_forward", "surfel_projection_backward"]),
+    ("trilinear", {"CHANNELS": 4, "DTYPE": 2}, ["trilinear_forward"]),
 ]

@@ -273,6 +273,7 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "surfel_blend_backward": _surfel_blend_backward,
     "surfel_projection": lambda: (*(x.requires_grad_() for x in _surfels()), 20, 18, 0.1, 1e9),
     "surfel_projection_backward": lambda: (torch.rand(13, 7), *_surfels(), torch.rand(20, 7), 20, 18, 0.1, 1e9),
+    "trilinear": lambda: (torch.rand(7, 3), torch.rand(3, 4, 2, 4), 4.0),
     "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),
 }
 

@@ -32,6 +32,7 @@ from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
 from neural.cuda.surfel_projection import Surfels
+from neural.cuda.trilinear import trilinear
 
 SPEC = MLPSpec(3, 2, 16, 1, "relu")
 SINE_SPEC = ModulatedSineSpec(2, 3, 2, 16, 2, 2)
@@ -222,9 +223,14 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda: {"image": torch.rand(12, 13, 3), "target": torch.rand(12, 13, 3),
                  "mask": torch.ones(12, 13, dtype=torch.uint8)}, ssim_loss,
     ),
+    "trilinear": (
+        lambda: {"positions": torch.rand(7, 3), "voxels": (255 * torch.rand(3, 4, 2, 4)).byte()},
+        lambda **given: trilinear(**given, scale=4.0),
+    ),
 }  # fmt: skip
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
 DENSE = {
+    ("trilinear", "voxels"),
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
     ("gaussian_noise", "means"), ("level_blend", "reach"), ("mlp", "params"), ("mlp_input_gradient", "params"),
     ("modulated_sine", "params"),
