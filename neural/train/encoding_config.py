@@ -41,6 +41,8 @@ class Defaults:
     n_features_per_level: int = 2
     base_resolution: int | None = 16
     finest_resolution: int | None = None
+    lr_scale: float = 1.0
+    """Times the task's learning rate."""
 
 
 # Sizes of dense grids: Mubarik et al. 2023, arXiv:2303.05735, table 1; of the hash grid: Mueller et al. 2022,
@@ -51,7 +53,7 @@ DEFAULTS: dict[str, Defaults] = {
     "dense": Defaults(n_levels=8, finest_resolution=173),
     "lowres": Defaults(n_levels=2, n_features_per_level=8, base_resolution=128, finest_resolution=128),
     "tiled": Defaults(base_resolution=None),
-    "metric": Defaults(),
+    "metric": Defaults(lr_scale=0.1),  # of its published code, beside the hash grid's
     "frequency": Defaults(n_levels=10),
 }
 
