@@ -5,7 +5,7 @@ command line is made from this.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 Kind = Literal["hash", "dense", "lowres", "tiled", "metric", "frequency"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -31,10 +31,6 @@ class EncodingConfig:
     """Cells along each axis in the coarsest level."""
     finest_resolution: int | None = None
     """Cells along the longest axis in the finest level."""
-
-    def suited(self) -> dict[str, Any]:
-        """Further fields of a derived configuration that depend on the encoding, with a value where they are None."""
-        return {}
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,6 @@ def resolve_encoding(asked: AnyEncoding, n_dims: int, *, log2_hashmap_size: int,
         log2_hashmap_size=log2_size,
         base_resolution=base,
         finest_resolution=asked.finest_resolution or max(base, defaults.finest_resolution or finest_resolution),
-        **asked.suited(),
     )
 
 

@@ -24,6 +24,7 @@ SUITES = {
     "metric_grids": "tests.bench.metric_grids",
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",
+    "image": "tests.bench.image",
     "radiance": "tests.bench.radiance",
     "splats_recipe": "tests.bench.splats_recipe",
     "splats_strategies": "tests.bench.splats_strategies",

@@ -16,7 +16,7 @@ from neural.fields.metric import MetricField
 from neural.train import encodings, radiance_run
 from neural.train.config import RadianceConfig, RunConfig
 from neural.train.encoding_config import DEFAULTS, KINDS, EncodingConfig, check_encoding, resolve_encoding
-from neural.train.field_config import FieldConfig
+from neural.train.field_config import FieldConfig, resolve_network
 from neural.train.field_groups import field_groups, release_buffers
 
 SMALL = {"log2_hashmap_size": 10, "finest_resolution": 64}
@@ -101,7 +101,7 @@ def test_radiance_is_trained_on_another_encoding_and_taken_up_again(tmp_path: Pa
 
 def test_metric_grids_come_with_their_decoder_at_a_tenth_of_the_rate() -> None:
     asked = FieldConfig(encoding="metric", n_levels=4, log2_hashmap_size=10)
-    assert (FieldConfig().suited(), asked.suited()) == ({"hidden_layers": 2}, {"hidden_layers": 4})
+    assert (resolve_network(FieldConfig()).hidden_layers, resolve_network(asked).hidden_layers) == (2, 4)
     config = resolve_encoding(asked, 2, log2_hashmap_size=14, finest_resolution=64)
     field = encodings.build_field(config, 2, 3, seed=0)
     assert isinstance(field, MetricField) and field.encoding.metrics == "signal"
