@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 import neural
-from neural.train.image_config import ImageModelConfig
+from neural.train.field_config import FieldConfig
 
 parser = argparse.ArgumentParser(description="Train an image.")
 parser.add_argument("picture", nargs="?", type=Path)
@@ -20,7 +20,7 @@ asked = parser.parse_args()
 
 photographs = Path(__file__).parents[1] / "data" / "city" / "images"
 picture = neural.open_picture(asked.picture or min(photographs.iterdir()))
-config = neural.ImageConfig(model=ImageModelConfig(encoding=asked.encoding))
+config = neural.ImageConfig(model=FieldConfig(encoding=asked.encoding))
 
 run = neural.train.image(picture, config=config, steps=asked.steps, out=asked.out)
 print(run.evaluate())

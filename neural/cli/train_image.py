@@ -10,7 +10,8 @@ import tyro
 from neural.cli.training import configured, parse
 from neural.interrupt import EXIT_DONE
 from neural.train.config import BaseRunConfig
-from neural.train.image_config import ImageConfig, ImageDataConfig, ImageModelConfig, ImageOptimConfig
+from neural.train.field_config import FieldConfig
+from neural.train.image_config import ImageConfig, ImageDataConfig, ImageOptimConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Image:
     """Remove the run in that folder and start anew."""
     config: Path | None = None
     """TOML file with tables [model], [data], [optim], [run]; flags win over it."""
-    model: ImageModelConfig = field(default_factory=ImageModelConfig)
+    model: FieldConfig = field(default_factory=FieldConfig)
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     optim: ImageOptimConfig = field(default_factory=ImageOptimConfig)
     run: Annotated[BaseRunConfig, tyro.conf.arg(name="")] = field(default_factory=BaseRunConfig)

@@ -10,8 +10,9 @@ from typing import Literal
 
 from neural.train.config import BaseRunConfig, Device, check_base_run, check_between
 from neural.train.encoding_config import resolve_encoding
-from neural.train.field_config import FieldConfig, FieldOptimConfig, check_field
+from neural.train.field_config import FieldConfig, FieldOptimConfig, check_field, resolve_network
 
+NETWORK = (32, 1)  # width and hidden layers: more takes longer than it helps, as most of a picture is in the table
 DEFAULT_STEPS = {"cpu": 2000, "cuda": 10_000}
 
 
@@ -32,17 +33,6 @@ class ImageDataConfig:
 
 
 @dataclass(frozen=True)
-class ImageModelConfig(FieldConfig):
-    """The field: encoding and network. A small network suits a picture: a wider or deeper one costs more steps than it
-    is worth, as most of what there is to know is in the table."""
-
-    width: int = 32
-    """Neurons in each hidden layer of the network: a multiple of 16 up to 128."""
-    hidden_layers: int = 1
-    """Hidden layers of the network, 1 to 8."""
-
-
-@dataclass(frozen=True)
 class ImageOptimConfig(FieldOptimConfig):
     """Loss, Adam and its schedule."""
 
@@ -54,7 +44,7 @@ class ImageOptimConfig(FieldOptimConfig):
 class ImageConfig:
     """Everything that `neural train image` can be told."""
 
-    model: ImageModelConfig = field(default_factory=ImageModelConfig)
+    model: FieldConfig = field(default_factory=FieldConfig)
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     optim: ImageOptimConfig = field(default_factory=ImageOptimConfig)
     run: BaseRunConfig = field(default_factory=BaseRunConfig)
@@ -98,7 +88,7 @@ def resolve(config: ImageConfig, device: Device, *, width: int, height: int, lin
     return dataclasses.replace(
         config,
         model=resolve_encoding(
-            config.model,
+            resolve_network(config.model, *NETWORK),
             2,
             log2_hashmap_size=min(max(pixels - 6, 10), 19 if cpu else 24),
             finest_resolution=max(width, height) // 2,

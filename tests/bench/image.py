@@ -17,7 +17,8 @@ from neural.scenes.pictures.picture import Picture, open_picture
 from neural.train.config import BaseRunConfig
 from neural.train.encoding_config import KINDS
 from neural.train.encodings import build_field
-from neural.train.image_config import ImageConfig, ImageDataConfig, ImageModelConfig, resolve
+from neural.train.field_config import FieldConfig
+from neural.train.image_config import ImageConfig, ImageDataConfig, resolve
 from neural.train.image_data import ImageData
 from neural.train.image_task import ImageTask
 from tests.bench.harness import Row, Size, Spread, Times, interleave, threads
@@ -57,7 +58,7 @@ def _picture(size: Size, folder: str | None) -> Picture:
 def _task(size: Size, picture: Picture, encoding: str = "hash", steps: int = QUALITY_STEPS, **model: int) -> ImageTask:
     small = {"n_levels": 4, "log2_hashmap_size": 10} if size == "tiny" else {}
     config = ImageConfig(
-        model=ImageModelConfig(encoding=encoding, **(small | model)),  # type: ignore[arg-type]
+        model=FieldConfig(encoding=encoding, **(small | model)),  # type: ignore[arg-type]
         data=ImageDataConfig(batch=1 << 16 if size == "full" else 256), run=BaseRunConfig(steps=steps),
     )  # fmt: skip
     config = resolve(config, "cpu", width=picture.width, height=picture.height, linear=picture.linear)

@@ -16,13 +16,14 @@ from neural.scenes.pictures.picture import Picture
 from neural.train.config import BaseRunConfig
 from neural.train.encoding_config import KINDS
 from neural.train.encodings import build_field
-from neural.train.image_config import ImageConfig, ImageDataConfig, ImageModelConfig, ImageOptimConfig, resolve
+from neural.train.field_config import FieldConfig
+from neural.train.image_config import ImageConfig, ImageDataConfig, ImageOptimConfig, resolve
 from neural.train.image_data import ImageData
 from neural.train.image_run import ImageRun
 from neural.train.image_task import ImageTask
 
 SMALL = ImageConfig(
-    model=ImageModelConfig(n_levels=6, log2_hashmap_size=12, finest_resolution=64, width=16, hidden_layers=1),
+    model=FieldConfig(n_levels=6, log2_hashmap_size=12, finest_resolution=64, width=16, hidden_layers=1),
     data=ImageDataConfig(batch=1024),
     run=BaseRunConfig(steps=150, device="cpu", log_every=5),
 )
