@@ -27,6 +27,7 @@ SUITES = {
     "splats_recipe": "tests.bench.splats_recipe",
     "splats_strategies": "tests.bench.splats_strategies",
     "memory": "tests.bench.memory",
+    "scalable": "tests.bench.scalable",
     "import": "tests.bench.import_time",
     "emulator": "tests.bench.emulator",
 }
