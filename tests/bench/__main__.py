@@ -17,6 +17,7 @@ from pathlib import Path
 
 # suite -> module with `run(size) -> list[Row]`
 SUITES = {
+    "applications": "tests.bench.applications",
     "core": "tests.bench.core",
     "gaussians": "tests.bench.gaussians",
     "splats": "tests.bench.splats",

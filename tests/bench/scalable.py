@@ -1,8 +1,8 @@
 """The scalable hash grid as it grows from 1 to 16 cells: time of a step at equal points, and the loss across growth.
 
 A step is what training does: make absent cells, look up, network, squared error, backward, Adam. Lookups are as many
-for any number of cells, but rows are not: while 16 tables are together small against the batch, a step costs what it did;
-where tables are large, every cell brings rows of its own that the step must read and write once. Both are shown.
+for any number of cells, but rows are not: while 16 tables are together small against the batch, a step costs what it
+did; where tables are large, every cell brings rows of its own that the step must read and write once. Both are shown.
 """
 
 import os
