@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from neural import atomic, evaluate, paths, runs, video
+from neural import atomic, evaluate, metrics, paths, runs, video
 from neural.cameras import Cameras
 from neural.errors import BadOption, CheckpointError
 from neural.render.cloud import Lighting, Lit, Medium, occupancy_of, render_picture
@@ -28,12 +28,13 @@ from neural.train.encoding_config import describe_encoding
 from neural.train.encodings import build_field
 from neural.train.field_run import FieldRun, look_up, restore
 from neural.train.trained import Shown
-from neural.train.trained_capture import FILM_PATIENCE, FILM_PIXELS, to_bytes
+from neural.train.trained_capture import FILM_PATIENCE, FILM_PIXELS, MAX_SHOWN, to_bytes
 from neural.train.volume_config import VolumeConfig, resolve
 from neural.train.volume_points import VolumePoints
 from neural.train.volume_scores import VolumeScores
 from neural.train.volume_task import Picture, VolumeTask, medium_of
 
+COVERED = 0.01  # opacity of a pixel that shows the volume
 CHECKED_POINTS = 1 << 18  # of the mean error in density
 SMALL, SMALL_SHADOWS = 96, 64  # pixels and shadow cells of a quick look
 
@@ -78,15 +79,30 @@ class VolumeRun(FieldRun):
         """PSNR and SSIM of rendered pictures and the error in density; also written to RUN/eval.json."""
         view = self.config.view
         cameras = around(self.survey.box, view.views, view.size)
+        covered: list[float] = []
+        shown: Tensor | None = None
+
+        def of_field(index: int) -> Tensor:
+            nonlocal shown
+            shown = self._image(cameras, index)
+            return shown
+
+        def of_grid(index: int) -> Tensor:
+            rendering = self.render_camera(cameras, index, truth=True)
+            image = rendering.rgb.reshape(view.size, view.size, 3)
+            assert shown is not None
+            covered.append(metrics.psnr(shown, image, (rendering.alpha > COVERED).reshape(image.shape[:2])))
+            return image
+
         pictures = evaluate.evaluate(
-            lambda i: self._image(cameras, i), lambda i: self._image(cameras, i, truth=True), range(view.views),
-            names=_names(view.views), background="sky", split="around", progress=progress,
+            of_field, of_grid, range(view.views), names=_names(view.views), background="sky", split="around",
+            progress=progress,
         )  # fmt: skip
         points = VolumePoints(self.survey, self.voxels.box, self.config.run.seed).evenly(CHECKED_POINTS)
         found = look_up(self.field, points)[:, 0].clamp(min=0) * self.survey.densest
         truth = self.voxels.densities(points.to(self.voxels.device)).cpu()
         error = float((found.double() - truth.double()).abs().mean())
-        scores = VolumeScores(pictures, error, self.survey.mean, view.size)
+        scores = VolumeScores(pictures, sum(covered) / len(covered), error, self.survey.mean, view.size)
         atomic.write_json(self.folder / "eval.json", scores.as_dict())
         return scores
 
@@ -123,7 +139,7 @@ class VolumeRun(FieldRun):
         """See `TrainedRun`: pictures of grid and field, the cameras, a short orbit."""
         view, views = self.config.view, []
         cameras = around(self.survey.box, view.views, view.size)
-        for index, score in enumerate(scores.pictures.images if scores is not None else ()):
+        for index, score in enumerate(scores.pictures.images[:MAX_SHOWN] if scores is not None else ()):
             images = (to_bytes(self._image(cameras, index)), to_bytes(self._image(cameras, index, truth=True)))
             views.append(View(score.name, *images, psnr=score.psnr, ssim=score.ssim, lpips=score.lpips))
         film = self._film(progress)

@@ -55,6 +55,12 @@ class Voxels:
         return torch.tensor([[0.0] * 3, [n / self.scale for n in self.sizes]], dtype=torch.float64)
 
     @property
+    def contents(self) -> str:
+        """What is stored, in words."""
+        own = self.albedo is not None or self.density.shape[3] == 4
+        return "density and albedo" if own else f"density, albedo {ALBEDO} everywhere"
+
+    @property
     def n_bytes(self) -> int:
         """Of all that is stored."""
         return sum(grid.numel() * grid.element_size() for grid in (self.density, self.albedo) if grid is not None)
