@@ -17,6 +17,7 @@ from pathlib import Path
 
 # suite -> module with `run(size) -> list[Row]`
 SUITES = {
+    "applications": "tests.bench.applications",
     "core": "tests.bench.core",
     "gaussians": "tests.bench.gaussians",
     "splats": "tests.bench.splats",
@@ -29,6 +30,7 @@ SUITES = {
     "splats_recipe": "tests.bench.splats_recipe",
     "splats_strategies": "tests.bench.splats_strategies",
     "memory": "tests.bench.memory",
+    "scalable": "tests.bench.scalable",
     "import": "tests.bench.import_time",
     "emulator": "tests.bench.emulator",
 }
