@@ -13,6 +13,9 @@
 #include <malloc.h>
 #endif
 #include "adam.h"
+#include "axis_encoding.h"
+#include "cell_blend.h"
+#include "cell_sort.h"
 #include "compact.h"
 #include "composite.h"
 #include "distortion.h"
@@ -132,6 +135,16 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, simplex_backward_backward);
 
     NEURAL_BIND(m, adam_step);
+    NEURAL_BIND(m, axis_encoding_forward);
+    NEURAL_BIND(m, axis_encoding_backward);
+    NEURAL_BIND(m, axis_encoding_backward_backward);
+    NEURAL_BIND(m, cell_blend_check);
+    NEURAL_BIND(m, cell_blend_forward);
+    NEURAL_BIND(m, cell_blend_backward_features);
+    NEURAL_BIND(m, cell_blend_backward_weights);
+    NEURAL_BIND(m, cell_sort_chunk);
+    NEURAL_BIND(m, cell_sort_find);
+    NEURAL_BIND(m, cell_sort_place);
     NEURAL_BIND(m, visible_mark);
     NEURAL_BIND(m, visible_fill);
     NEURAL_BIND(m, compact_check);

@@ -20,8 +20,13 @@ _NAMES = {
     "Scene": "neural.scenes.scene",
     "load": "neural.scenes.load",
     "HashGrid": "neural.encodings.hash_grid",
+    "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
+    "DenseGrid": "neural.encodings.dense_grid",
+    "TiledGrid": "neural.encodings.dense_grid",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "TriangleWave": "neural.encodings.triangle_wave",
+    "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
     "Identity": "neural.encodings.identity",
     "MLP": "neural.mlp",
@@ -42,10 +47,15 @@ if TYPE_CHECKING:
     from neural import train as train
     from neural.cameras import Cameras as Cameras
     from neural.encodings.composite import Composite as Composite
+    from neural.encodings.dense_grid import DenseGrid as DenseGrid
+    from neural.encodings.dense_grid import TiledGrid as TiledGrid
     from neural.encodings.frequency import Frequency as Frequency
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
+    from neural.encodings.one_blob import OneBlob as OneBlob
+    from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
+    from neural.encodings.triangle_wave import TriangleWave as TriangleWave
     from neural.errors import BackendUnavailable as BackendUnavailable
     from neural.errors import CheckpointError as CheckpointError
     from neural.errors import DivergenceError as DivergenceError

@@ -33,9 +33,7 @@ def _run(path: Path) -> list[tuple[str, str]]:
         ("trained", f"{step}{of} steps" if step is not None else "no checkpoint yet"),
     ]
     try:
-        mean = json.loads((path / "eval.json").read_text("utf-8"))["mean"]
-        similarity = "" if mean["ssim"] is None else f" SSIM {mean['ssim']:.4f}"
-        rows.append(("scores", f"PSNR {mean['psnr']:.2f} dB{similarity}"))
+        rows.append(("scores", str(json.loads((path / "eval.json").read_text("utf-8"))["summary"])))
     except FileNotFoundError:
         rows.append(("scores", f"none yet; neural eval {path}"))
     except (OSError, ValueError, KeyError, TypeError):

@@ -4,6 +4,9 @@ import torch
 
 from neural.cuda import occupancy, philox, surfel_blend, surfel_projection
 from neural.cuda.adam import AdamRule, AdamState, adam
+from neural.cuda.axis_encoding import one_blob, triangle_wave
+from neural.cuda.cell_blend import cell_blend
+from neural.cuda.cell_sort import cell_sort
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
@@ -52,11 +55,18 @@ def encoding_calls() -> dict[str, Work]:
     params = _rand(sum(outputs * inputs for outputs, inputs in spec.shapes)).requires_grad_()
     param, grad = _rand(N, 2), _rand(N, 2)
     state, rule = AdamState(torch.zeros(N, 2), torch.zeros(N, 2)), AdamRule(1e-3)
+    cells, frame = torch.zeros(1, 2, dtype=torch.int64), torch.tensor([[0.0] * 3, [1.0] * 3])
+    pairs = cell_sort(positions, cells, frame, split=(0, 1))
+    features = _rand(N, 4).requires_grad_()
     image, target = _rand(11, 11, 1).requires_grad_(), torch.zeros(11, 11, 1)  # the smallest that there is
     return {
         "hash_grid": lambda: hash_grid(positions, table, rows),
         "spherical_harmonics": lambda: spherical_harmonics(directions, 2),
         "frequency": lambda: frequency(positions, 2),
+        "cell_sort": lambda: cell_sort(positions.detach(), cells, frame, split=(0, 1)),
+        "cell_blend": lambda: cell_blend(features, pairs.places, pairs.order),
+        "triangle_wave": lambda: triangle_wave(positions, 2),
+        "one_blob": lambda: one_blob(positions, 4),
         "mlp": lambda: mlp(positions, params, spec),
         "adam": lambda: adam(param, grad, state, rule, 1),
         "ssim_loss": lambda: ssim_loss(image, target),
