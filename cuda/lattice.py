@@ -305,7 +305,9 @@ def _check_buffer(op: str, accumulate: GradientBuffer, table: Tensor) -> None:
         raise ValueError(f"{op}: accumulate must hold contiguous tensors; make it with GradientBuffer.like")
 
 
-def _require_dense(op: str, name: str, tensor: Tensor, shape: tuple[int, ...], dtype: Any, device: torch.device) -> None:
+def _require_dense(
+    op: str, name: str, tensor: Tensor, shape: tuple[int, ...], dtype: Any, device: torch.device
+) -> None:
     checks.require(op, name, tensor, shape, dtype, device)
     if not tensor.is_contiguous():
         _refuse_strides(op, name, tensor)

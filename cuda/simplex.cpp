@@ -5,6 +5,8 @@
 #include "common/mask.h"
 #include "simplex.cuh"
 
+#define NEURAL_ROLLED _Pragma("GCC unroll 1")
+
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
@@ -38,15 +40,38 @@ NEURAL_HD Place<D> locate(const Grid& g, const grid::Level<D>& level, i64 n, int
     return simplex::locate<Lanes, D>(q, level);
 }
 
-// Calls visit(k, index) for the D + 1 vertices.
-template <int D, class Visit>
-NEURAL_HD void walk(const Place<D>& place, const grid::Level<D>& level, const Visit& visit) {
+// Entries of the D + 1 vertices, in the walk's order.
+template <int D> NEURAL_HD void entries(const Place<D>& place, const grid::Level<D>& level, vuint* index) {
     vuint key = place.key;
-    visit(0, wrap(key, level));
-    NEURAL_UNROLL
+    index[0] = wrap(key, level);
     for (int k = 0; k < D; ++k) {
         key = level.hashed ? key ^ place.step[k] : key + place.step[k];
-        visit(k + 1, wrap(key, level));
+        index[k + 1] = wrap(key, level);
+    }
+}
+template <int D> NEURAL_HD void weights(const vfloat* sorted, float whole, vfloat* w) {
+    for (int k = 0; k <= D; ++k) w[k] = simplex::weight<D>(sorted, k, whole);
+}
+
+// Adds weight * entry over the vertices. A loop, not unrolled: its body is long, and there are 28 shapes.
+template <int D, int F>
+NEURAL_HD void interpolate(const char* base, int dtype, const vuint* index, const vfloat* w, vfloat* sum) {
+    for (int f = 0; f < F; ++f) sum[f] = vfloat{};
+    NEURAL_ROLLED
+    for (int k = 0; k <= D; ++k) {
+        vfloat entry[F];
+        gather_entries<F>(base, dtype, index[k], entry);
+        for (int f = 0; f < F; ++f) sum[f] = sum[f] + w[k] * entry[f];
+    }
+}
+template <int D, int F>
+NEURAL_HD void add(float* base, const vuint* index, const vfloat* w, const vfloat* up, Marks& marks, i64 offset, int count) {
+    NEURAL_ROLLED
+    for (int k = 0; k <= D; ++k) {
+        vfloat part[F];
+        for (int f = 0; f < F; ++f) part[f] = w[k] * up[f];
+        scatter_add_entries<F>(base, index[k], part);
+        if (marks.blocks) marks.add(index[k], offset, count);
     }
 }
 
@@ -56,14 +81,12 @@ template <int D, int F> void forward(const Grid& g, const void* table, int dtype
         const float weight = g.weight(l);
         for (i64 n = span.first; n < span.last; n += kWidth) {
             const int count = lanes(n, span.last);
-            vfloat scale, slopes[D], sum[F] = {};
+            vfloat scale, slopes[D], w[D + 1], sum[F];
+            vuint index[D + 1];
             const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
-            walk<D>(place, level, [&](int k, vuint index) NEURAL_INLINE {
-                vfloat entry[F];
-                gather_entries<F>(base, dtype, index, entry);
-                const vfloat w = simplex::weight<D>(place.fraction, k, 1.0f);
-                for (int f = 0; f < F; ++f) sum[f] = sum[f] + w * entry[f];
-            });
+            entries<D>(place, level, index);
+            weights<D>(place.fraction, 1.0f, w);
+            interpolate<D, F>(base, dtype, index, w, sum);
             scale = scale * weight;
             for (int f = 0; f < F; ++f) features.store_lanes(n, l * F + f, sum[f] * scale, count);
         }
@@ -77,17 +100,14 @@ void backward_table(const Grid& g, Rows grad, float* grad_table, u64* touched, i
         const float weight = g.weight(l);
         for (i64 n = span.first; n < span.last; n += kWidth) {
             const int count = lanes(n, span.last);
-            vfloat scale, slopes[D], up[F];
+            vfloat scale, slopes[D], w[D + 1], up[F];
+            vuint index[D + 1];
             const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
+            entries<D>(place, level, index);
+            weights<D>(place.fraction, 1.0f, w);
             scale = scale * weight;
             for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale; // 0 past the end
-            walk<D>(place, level, [&](int k, vuint index) NEURAL_INLINE {
-                const vfloat w = simplex::weight<D>(place.fraction, k, 1.0f);
-                vfloat add[F];
-                for (int f = 0; f < F; ++f) add[f] = w * up[f];
-                scatter_add_entries<F>(base, index, add);
-                if (marks.blocks) marks.add(index, level.offset, count);
-            });
+            add<D, F>(base, index, w, up, marks, level.offset, count);
         }
     });
 }
@@ -100,18 +120,20 @@ void backward_positions(const Grid& g, const void* table, int dtype, Rows grad, 
         const char* base = (const char*)table + level.offset * F * (dtype == 0 ? 4 : 2);
         for (i64 n = span.first; n < span.last; n += kWidth, sums += D) {
             const int count = lanes(n, span.last);
-            vfloat scale, slopes[D], up[F], along[D], before;
+            vfloat scale, slopes[D], up[F], dot[D + 1], along[D];
+            vuint index[D + 1];
             const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
+            entries<D>(place, level, index);
             scale = scale * weight;
             for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale;
-            walk<D>(place, level, [&](int k, vuint index) NEURAL_INLINE {
+            NEURAL_ROLLED
+            for (int k = 0; k <= D; ++k) {
                 vfloat entry[F];
-                gather_entries<F>(base, dtype, index, entry);
-                vfloat dot = up[0] * entry[0];
-                for (int f = 1; f < F; ++f) dot = dot + up[f] * entry[f];
-                if (k > 0) along[k - 1] = dot - before;
-                before = dot;
-            });
+                gather_entries<F>(base, dtype, index[k], entry);
+                dot[k] = up[0] * entry[0];
+                for (int f = 1; f < F; ++f) dot[k] = dot[k] + up[f] * entry[f];
+            }
+            for (int d = 0; d < D; ++d) along[d] = dot[d + 1] - dot[d];
             simplex::restore<Lanes, D>(along, place.swaps);
             simplex::from_lattice<D>(g.form, along);
             for (int d = 0; d < D; ++d) sums[d] = sums[d] + along[d] * slopes[d];
@@ -131,21 +153,19 @@ template <int D, int F>
 void backward_backward(const Grid& g, const float* table, Rows grad, Rows direction, float* grad_table,
                        RowsOut grad_grad, int n_threads) {
     if (grad_table)
-        by_owners<D, F>(g, grad_table, nullptr, D + 1, n_threads, [&](int l, const Span& span, float* base, Marks&) {
+        by_owners<D, F>(g, grad_table, nullptr, D + 1, n_threads, [&](int l, const Span& span, float* base, Marks& marks) {
             const auto level = g.level<D>(span.table, l);
             for (i64 n = span.first; n < span.last; n += kWidth) {
                 const int count = lanes(n, span.last);
-                vfloat scale, slopes[D], up[F], v[D];
+                vfloat scale, slopes[D], up[F], v[D], w[D + 1];
+                vuint index[D + 1];
                 const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
+                entries<D>(place, level, index);
                 turn<D>(g, place, direction, n, count, slopes, v);
+                weights<D>(v, 0.0f, w);
                 scale = scale * g.weight(l);
                 for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale;
-                walk<D>(place, level, [&](int k, vuint index) NEURAL_INLINE {
-                    const vfloat w = simplex::weight<D>(v, k, 0.0f);
-                    vfloat add[F];
-                    for (int f = 0; f < F; ++f) add[f] = w * up[f];
-                    scatter_add_entries<F>(base, index, add);
-                });
+                add<D, F>(base, index, w, up, marks, level.offset, count);
             }
         });
     if (!grad_grad.data) return;
@@ -153,15 +173,13 @@ void backward_backward(const Grid& g, const float* table, Rows grad, Rows direct
         const auto level = g.level<D>(span.table, l);
         for (i64 n = span.first; n < span.last; n += kWidth) {
             const int count = lanes(n, span.last);
-            vfloat scale, slopes[D], v[D], sum[F] = {};
+            vfloat scale, slopes[D], v[D], w[D + 1], sum[F];
+            vuint index[D + 1];
             const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
+            entries<D>(place, level, index);
             turn<D>(g, place, direction, n, count, slopes, v);
-            walk<D>(place, level, [&](int k, vuint index) NEURAL_INLINE {
-                vfloat entry[F];
-                gather_entries<F>(base, 0, index, entry);
-                const vfloat w = simplex::weight<D>(v, k, 0.0f);
-                for (int f = 0; f < F; ++f) sum[f] = sum[f] + w * entry[f];
-            });
+            weights<D>(v, 0.0f, w);
+            interpolate<D, F>(base, 0, index, w, sum);
             scale = scale * g.weight(l);
             for (int f = 0; f < F; ++f) grad_grad.store_lanes(n, l * F + f, sum[f] * scale, count);
         }

@@ -1,7 +1,5 @@
 """Simplex encoding: positions to features over the simplices of a lattice, differentiable twice, one pooled table."""
 
-from typing import Literal
-
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -9,9 +7,8 @@ from neural.cuda import lattice as shared
 from neural.cuda.gradients import GradientBuffer
 from neural.cuda.lattice import OUTSIDES, Outside
 from neural.cuda.reference import simplex as reference
+from neural.cuda.simplex_levels import LATTICES, Lattice
 
-Lattice = Literal["skewed", "kuhn", "permutohedral"]
-LATTICES: tuple[Lattice, ...] = ("skewed", "kuhn", "permutohedral")
 _OP = shared.Op("simplex", "lattice", reference, curved=False)
 
 

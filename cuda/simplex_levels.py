@@ -55,7 +55,7 @@ def describe(
     Raises:
         ValueError: A value out of range.
     """
-    layout._check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size, "hash")
+    layout.check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size)
     if lattice not in LATTICES:
         raise ValueError(f"lattice must be one of {', '.join(LATTICES)}, got {lattice!r}")
     to_lattice = matrix(n_dims, lattice)

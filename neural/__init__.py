@@ -25,6 +25,8 @@ _NAMES = {
     "TiledGrid": "neural.encodings.dense_grid",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "Simplex": "neural.encodings.simplex",
+    "Permutohedral": "neural.encodings.simplex",
     "TriangleWave": "neural.encodings.triangle_wave",
     "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from neural.encodings.identity import Identity as Identity
     from neural.encodings.one_blob import OneBlob as OneBlob
     from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
+    from neural.encodings.simplex import Permutohedral as Permutohedral
+    from neural.encodings.simplex import Simplex as Simplex
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
     from neural.encodings.triangle_wave import TriangleWave as TriangleWave
     from neural.errors import BackendUnavailable as BackendUnavailable

@@ -8,8 +8,6 @@
 #define NEURAL_HD inline __attribute__((always_inline))
 #endif
 
-#define NEURAL_INLINE __attribute__((always_inline)) // on a lambda, before its body
-
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define NEURAL_UNROLL _Pragma("GCC unroll 16")
 #else

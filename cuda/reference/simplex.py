@@ -1,4 +1,4 @@
-"""Simplex encoding in plain torch: the oracle of the tests, in any float dtype, on any device, differentiable by autograd.
+"""Simplex encoding in plain torch: the oracle of the tests, in any float dtype, differentiable by autograd.
 
 Written from the definition: a simplex' vertices are found by sorting fractions, one by one; nothing here is shared with
 the kernels but the layout of the descriptors.

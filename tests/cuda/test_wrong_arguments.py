@@ -25,6 +25,7 @@ from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import MLPSpec
 from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
+from neural.cuda.simplex import simplex
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
 from neural.cuda.surfel_projection import Surfels
@@ -175,6 +176,7 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda **given: surfel_projection.project(**given, size=(64, 48)),
     ),
     "hash_grid": (_table, hash_grid),
+    "simplex": (_table, simplex),
     "mlp": (
         lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
         lambda inputs, params: mlp(inputs, params, SPEC),
@@ -212,7 +214,11 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
 DENSE = {
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
     ("gaussian_noise", "means"), ("mlp", "params"), ("mlp_input_gradient", "params"),
-    *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
+    *(
+        (op, name)
+        for op in ("hash_grid", "simplex")
+        for name in ("table", "levels", "working_copy", "segments", "level_weights")
+    ),
     *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
 }  # fmt: skip
 EACH = [(op, name) for op, (make, _) in OPS.items() for name in make()]
