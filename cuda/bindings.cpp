@@ -27,7 +27,10 @@
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
 #include "hash_grid.h"
+#include "level_blend.h"
+#include "metric_maps.h"
 #include "mlp.h"
+#include "modulated_sine.h"
 #include "occupancy.h"
 #include "packed.h"
 #include "philox.h"
@@ -38,6 +41,7 @@
 #include "ssim.h"
 #include "surfel_blend.h"
 #include "surfel_projection.h"
+#include "trilinear.h"
 
 namespace nb = nanobind;
 using namespace neural;
@@ -159,6 +163,14 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, level_blend_forward);
+    NEURAL_BIND(m, level_blend_spread);
+    NEURAL_BIND(m, level_blend_dot);
+    NEURAL_BIND(m, metric_maps_forward);
+    NEURAL_BIND(m, metric_maps_backward);
+    NEURAL_BIND(m, metric_maps_backward_backward);
+    NEURAL_BIND(m, modulated_sine_forward);
+    NEURAL_BIND(m, modulated_sine_backward);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);
@@ -181,4 +193,5 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, surfel_blend_backward);
     NEURAL_BIND(m, surfel_projection_forward);
     NEURAL_BIND(m, surfel_projection_backward);
+    NEURAL_BIND(m, trilinear_forward);
 }

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from neural.cuda.gradients import GradientBuffer
 from neural.encodings.base import Tabled
 from neural.errors import CheckpointError
+from neural.fields.metric import ExtrapolationDecoder
 from neural.mlp import MLP
 from neural.optim import Adam, Group
+
+NETWORKS = (MLP, ExtrapolationDecoder)  # whose only parameter takes its gradient in a buffer
 
 
 def field_groups(
@@ -33,7 +36,7 @@ def field_groups(
         is_table = isinstance(owner, Tabled) and parameter is owner.table
         buffers: dict[str, GradientBuffer] = {}
         copies: dict[str, Tensor] = {}
-        if is_table or isinstance(owner, MLP):
+        if is_table or isinstance(owner, NETWORKS):
             buffers[name] = owner.gradients = GradientBuffer.like(parameter)
         if is_table and owner.working_copy is not None:
             copies[name] = owner.working_copy
@@ -90,5 +93,5 @@ def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor])
 
 def _buffered(field: nn.Module) -> Iterator[Any]:
     for module in field.modules():
-        if isinstance(module, (Tabled, MLP)):
+        if isinstance(module, (Tabled, *NETWORKS)):
             yield module
