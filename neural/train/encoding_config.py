@@ -17,9 +17,9 @@ class EncodingConfig:
 
     encoding: Kind = "hash"
     """Multi-resolution hash grid; "dense": multi-resolution grid without hashing; "lowres": two levels of one low
-    resolution; "tiled": levels that repeat one tile; "simplex", "kuhn", "permutohedral": a hash grid of
-    simplices, skewed, cut from cubes, or turned and shifted at random; "metric": one hash grid read at three metrics, with a decoder of
-    its own where the task is no radiance field; "frequency": sines and cosines."""
+    resolution; "tiled": levels that repeat one tile; "simplex", "kuhn", "permutohedral": a hash grid of simplices,
+    skewed, cut from cubes, or turned and shifted at random; "metric": one hash grid read at three metrics, with a
+    decoder of its own where the task is no radiance field; "frequency": sines and cosines."""
     n_levels: int | None = None
     """Levels of the grid; of "frequency" the number of octaves."""
     n_features_per_level: int | None = None
