@@ -89,7 +89,7 @@ def _level(x: Tensor, table: Tensor, row: list[int], lattice: int, outside: int)
     f = torch.where(f.isnan(), torch.zeros_like(f), f)
     vertex = cell.nan_to_num(FARTHEST_CELL, FARTHEST_CELL, -FARTHEST_CELL)
     vertex = vertex.clamp(-FARTHEST_CELL, FARTHEST_CELL).to(torch.int64)
-    f, order = f.sort(1, descending=True, stable=True)
+    f, order = f.sort(dim=1, descending=True, stable=True)
     bounds = torch.cat([torch.ones_like(f[:, :1]), f, torch.zeros_like(f[:, :1])], 1)
     weights = bounds[:, :-1] - bounds[:, 1:]
     total = torch.zeros(x.shape[0], table.shape[1], dtype=x.dtype, device=x.device)

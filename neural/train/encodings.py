@@ -14,7 +14,7 @@ from neural.encodings.simplex import Permutohedral, Simplex
 from neural.fields.field import Field
 from neural.fields.metric import MetricField
 from neural.train.encoding_config import EncodingConfig
-from neural.train.field_config import FieldConfig
+from neural.train.field_config import FieldConfig, resolve_network
 
 SIMPLICES = ("simplex", "kuhn", "permutohedral")
 TRAINED_BYTES = 16  # per value of a table: itself, its gradient, two moments
@@ -42,14 +42,16 @@ def build_field(
         TooLarge: Its table does not fit into memory; nothing has been taken then.
         ValueError: It has no such sizes.
     """
+    network = resolve_network(config)
+    width, hidden_layers = _known(network.width), _known(network.hidden_layers)
     if config.encoding == "metric":
         require_memory(config, n_dims)
         return MetricField(
-            MetricGrids(n_dims, **grid_arguments(config, seed)), n_out, width=config.width,
-            n_hidden_layers=config.hidden_layers, output_activation=output_activation, seed=seed,
+            MetricGrids(n_dims, **grid_arguments(config, seed)), n_out, width=width,
+            n_hidden_layers=hidden_layers, output_activation=output_activation, seed=seed,
         )  # fmt: skip
     return Field(
-        build_encoding(config, n_dims, seed), n_out, width=config.width, n_hidden_layers=config.hidden_layers,
+        build_encoding(config, n_dims, seed), n_out, width=width, n_hidden_layers=hidden_layers,
         output_activation=output_activation, seed=seed,
     )  # fmt: skip
 

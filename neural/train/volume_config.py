@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from neural.train.config import BaseRunConfig, Device, check_base_run, check_between, check_positive
 from neural.train.encoding_config import resolve_encoding
-from neural.train.field_config import FieldConfig, FieldOptimConfig, check_field
+from neural.train.field_config import FieldConfig, FieldOptimConfig, check_field, resolve_network
 
 FINEST = 612  # cells, as 16 x 1.275^15; Mubarik et al. 2023, arXiv:2303.05735, table 1
 OCCUPANCY_RESOLUTIONS = (16, 32, 64, 128, 256)
@@ -107,7 +107,10 @@ def resolve(config: VolumeConfig, device: Device, longest: int) -> VolumeConfig:
     return dataclasses.replace(
         config,
         model=resolve_encoding(
-            config.model, 3, log2_hashmap_size=17 if cpu else 19, finest_resolution=min(FINEST, longest)
+            resolve_network(config.model),
+            3,
+            log2_hashmap_size=17 if cpu else 19,
+            finest_resolution=min(FINEST, longest),
         ),
         sampling=dataclasses.replace(config.sampling, points=config.sampling.points or 1 << (15 if cpu else 18)),
         run=dataclasses.replace(config.run, steps=steps, device=device),

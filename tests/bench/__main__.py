@@ -23,6 +23,7 @@ SUITES = {
     "hash_grid": "tests.bench.hash_grid",
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",
+    "image": "tests.bench.image",
     "radiance": "tests.bench.radiance",
     "splats_recipe": "tests.bench.splats_recipe",
     "splats_strategies": "tests.bench.splats_strategies",
