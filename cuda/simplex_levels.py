@@ -74,10 +74,10 @@ def describe(
         levels.append((vertices, scales.tolist(), shifts.tolist()))
     rows, offset = [], 0
     for _ in range(n_tables):
-        for vertices, scales, shifts in levels:
+        for vertices, factors, offsets in levels:
             box = -(-math.prod(vertices) // 8) * 8
             size = min(box, 2**log2_hashmap_size)
-            rows.append(layout.row(offset, size, size < box, vertices, scales, shifts=shifts))
+            rows.append(layout.row(offset, size, size < box, vertices, factors, shifts=offsets))
             offset += size
     return torch.tensor(rows, dtype=torch.int64).reshape(n_tables, n_levels, layout.row_length(n_dims)), offset
 

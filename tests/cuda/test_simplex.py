@@ -152,7 +152,7 @@ def test_features_are_continuous_across_simplices(lattice: Lattice, n_dims: int,
     out = simplex(x, table, rows, lattice=lattice).reshape(n, 40, -1)
     steepest = 2 * levels.scales(rows).max() * n_dims * math.sqrt(n_dims + 1)
     assert (out[1:] - out[:-1]).abs().max() < steepest / (n - 1)
-    assert (out.amax(0) - out.amin(0)).min() > 0.05
+    assert (out.amax(0) - out.amin(0)).mean() > 0.3
 
 
 @pytest.mark.parametrize("lattice", ["skewed", "permutohedral"])
