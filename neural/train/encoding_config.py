@@ -42,8 +42,6 @@ class Defaults:
     n_features_per_level: int = 2
     base_resolution: int | None = 16
     finest_resolution: int | None = None
-    lr_scale: float = 1.0
-    """Times the task's learning rate."""
 
 
 # Sizes of dense grids: Mubarik et al. 2023, arXiv:2303.05735, table 1; of the hash grid: Mueller et al. 2022,
@@ -57,7 +55,7 @@ DEFAULTS: dict[str, Defaults] = {
     "simplex": Defaults(),
     "kuhn": Defaults(),
     "permutohedral": Defaults(),
-    "metric": Defaults(lr_scale=0.1),  # of its published code, beside the hash grid's
+    "metric": Defaults(),
     "frequency": Defaults(n_levels=10),
 }
 

@@ -27,9 +27,9 @@ class FieldOptimConfig:
     """Adam and its schedule."""
 
     lr: float = 1e-2
-    """Adam's step size after the warm-up, times the encoding's own factor: a tenth for "metric"."""
+    """Adam's step size after the warm-up; a tenth of it for the decoder of "metric"."""
     table_lr: float | None = None
-    """Adam's step size of the encoding's table, if it is another; times the same factor."""
+    """Adam's step size of the encoding's table, if it is another."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Adam's decay of the first and second moments."""
     eps: float = 1e-15

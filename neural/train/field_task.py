@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from neural.cuda.native import retain_heap
 from neural.errors import DivergenceError
 from neural.optim import Adam
-from neural.train.encoding_config import DEFAULTS
 from neural.train.field_groups import averaged, field_groups, load_values, nonfinite_names, release_buffers
 from neural.train.loop import StepResult
 from neural.train.schedules import learning_rate
@@ -55,11 +54,10 @@ class FieldTask(ABC):
             retain_heap()
         self.config, self.device = config, device
         self.field = field.to(device)
-        optim, scale = config.optim, DEFAULTS[config.model.encoding].lr_scale
-        table_lr = None if optim.table_lr is None else optim.table_lr * scale
+        optim = config.optim
         self.optimiser = Adam(
             field_groups(
-                self.field, lr=optim.lr * scale, table_lr=table_lr, l2=optim.l2, ema=optim.ema or None,
+                self.field, lr=optim.lr, table_lr=optim.table_lr, l2=optim.l2, ema=optim.ema or None,
                 betas=optim.betas, eps=optim.eps,
             )
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from neural import atomic
 from neural.evaluate import Evaluation
 
 
@@ -12,12 +13,15 @@ class VolumeScores:
 
     Attributes:
         pictures: Of rendered pictures beside those of the grid.
+        covered_psnr: Mean over the pictures of the PSNR of those pixels that show the volume, dB: the sky is equal in
+            both and counts for `pictures`.
         density_mae: Mean absolute error in density over the box, 1 / edge.
         mean_density: Of the grid, 1 / edge.
         size: Pixels along each side of a picture.
     """
 
     pictures: Evaluation
+    covered_psnr: float
     density_mae: float
     mean_density: float
     size: int
@@ -28,6 +32,7 @@ class VolumeScores:
         views = f"{n} picture{'s' if n != 1 else ''} of {self.size} x {self.size}"
         return (
             f"mean PSNR {shown.psnr:.2f} dB{similar} ({views} of the grid and of the field)\n"
+            f"mean PSNR {self.covered_psnr:.2f} dB over the pixels that show it, "
             f"density MAE {self.density_mae:.4g} of a mean of {self.mean_density:.4g} / edge"
         )
 
@@ -41,6 +46,7 @@ class VolumeScores:
         return {
             **self.pictures.as_dict(),
             "summary": str(self).partition("\n")[0],
+            "covered_psnr": atomic.finite(self.covered_psnr),
             "density_mae": self.density_mae,
             "mean_density": self.mean_density,
             "size": self.size,

@@ -11,6 +11,7 @@ import torch
 from neural import memory
 from neural.errors import SceneFormatError, TooLarge
 from neural.scenes.volumes import survey as survey_module
+from neural.scenes.volumes.header import is_grid
 from neural.scenes.volumes.survey import FAINT, survey
 from neural.scenes.volumes.voxels import ALBEDO, from_arrays, load_voxels
 
@@ -102,7 +103,21 @@ def test_a_grid_larger_than_memory_opens(tmp_path: Path) -> None:
         file.truncate(len(header.getvalue()) + 4000 * 4000 * 1000 * 16)
     voxels = load_voxels(path)
     assert voxels.n_bytes == 256_000_000_000
-    assert voxels.sample(points(64)).shape == (64, 4)
+    assert voxels.sample(points(4)).shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid"),
+    [((5, 6, 7), True), ((5, 6, 4, 4), True), ((5, 6, 3), False), ((5, 6), False), ((5, 6, 4), False)],
+)
+def test_a_picture_is_told_from_a_grid(shape: tuple[int, ...], grid: bool, tmp_path: Path) -> None:
+    np.save(tmp_path / "array.npy", np.zeros(shape, np.float32))
+    assert is_grid(tmp_path / "array.npy") == grid
+    np.savez(tmp_path / "array.npz", np.zeros(shape, np.float32))
+    assert is_grid(tmp_path / "array.npz")
+    (tmp_path / "text.npy").write_text("no array")
+    assert not is_grid(tmp_path / "text.npy")
+    assert not is_grid(tmp_path / "none.npy")
 
 
 def test_the_survey_finds_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

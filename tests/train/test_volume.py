@@ -61,6 +61,10 @@ def train(grid: Path, out: Path, *flags: str) -> int:
     return cli.main(["train", "volume", str(grid), "--out", str(out), *FLAGS, *flags])
 
 
+def kept_scene(run: Path) -> str:
+    return json.loads((run / "config.json").read_text())["scene"]
+
+
 def task_of(voxels: Voxels, config: VolumeConfig) -> VolumeTask:
     config = resolve(config, "cpu", max(voxels.sizes))
     field = build_field(config.model, 3, 4, seed=config.run.seed)
@@ -80,6 +84,7 @@ def trained(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_cloud_is_learnt_and_reported(trained: Path) -> None:
     scores = json.loads((trained / "eval.json").read_text())
     assert scores["mean"]["psnr"] > 30
+    assert scores["mean"]["psnr"] - 15 < scores["covered_psnr"] < scores["mean"]["psnr"]
     assert scores["density_mae"] < 0.15 * scores["mean_density"]
     assert scores["summary"].startswith("mean PSNR")
     assert len(scores["images"]) == 2
@@ -99,6 +104,10 @@ def test_commands_on_a_run(trained: Path, tmp_path: Path, capsys: pytest.Capture
     assert json.loads((trained / "eval.json").read_text()) == kept
     assert cli.main(["info", str(trained)]) == 0
     assert kept["summary"] in capsys.readouterr().out
+    assert cli.main(["info", kept_scene(trained)]) == 0
+    printed = capsys.readouterr().out
+    assert "32 x 32 x 16 voxels, 0.1 MB" in printed
+    assert "float16, density and albedo" in printed
     frames = tmp_path / "frames"
     assert cli.main(["render", str(trained), "--frames", "2", "--downscale", "2", "--out", str(frames)]) == 0
     assert len(list(frames.glob("*.png"))) == 2
@@ -133,7 +142,18 @@ def test_a_run_that_went_on_is_the_run_that_was_never_stopped(grid: Path, tmp_pa
     def end(out: Path) -> dict[str, torch.Tensor]:
         return checkpoint.load_latest(out).tensors
 
-    flags = ["--optim.decay", "none", "--seed", "5", "--model.table-precision", "float16", "--view.views", "1"]
+    flags = [
+        "--optim.decay",
+        "none",
+        "--seed",
+        "5",
+        "--model.table-precision",
+        "float16",
+        "--view.views",
+        "1",
+        "--eval-every",
+        "99",
+    ]
     assert train(grid, tmp_path / "straight", "--steps", "14", *flags) == 0
     for steps in ("5", "14"):
         assert train(grid, tmp_path / "twice", "--steps", steps, *flags) == 0
