@@ -28,17 +28,21 @@
 #include "gaussian_tiles.h"
 #include "hash_grid.h"
 #include "level_blend.h"
+#include "metric_maps.h"
 #include "mlp.h"
+#include "modulated_sine.h"
 #include "occupancy.h"
 #include "packed.h"
 #include "philox.h"
 #include "probed_grid.h"
 #include "ray_march.h"
 #include "ray_points.h"
+#include "simplex.h"
 #include "spherical_harmonics.h"
 #include "ssim.h"
 #include "surfel_blend.h"
 #include "surfel_projection.h"
+#include "trilinear.h"
 
 namespace nb = nanobind;
 using namespace neural;
@@ -130,6 +134,10 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, hash_grid_backward_table);
     NEURAL_BIND(m, hash_grid_backward_positions);
     NEURAL_BIND(m, hash_grid_backward_backward);
+    NEURAL_BIND(m, simplex_forward);
+    NEURAL_BIND(m, simplex_backward_table);
+    NEURAL_BIND(m, simplex_backward_positions);
+    NEURAL_BIND(m, simplex_backward_backward);
 
     NEURAL_BIND(m, adam_step);
     NEURAL_BIND(m, axis_encoding_forward);
@@ -159,6 +167,11 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, level_blend_forward);
     NEURAL_BIND(m, level_blend_spread);
     NEURAL_BIND(m, level_blend_dot);
+    NEURAL_BIND(m, metric_maps_forward);
+    NEURAL_BIND(m, metric_maps_backward);
+    NEURAL_BIND(m, metric_maps_backward_backward);
+    NEURAL_BIND(m, modulated_sine_forward);
+    NEURAL_BIND(m, modulated_sine_backward);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);
@@ -185,4 +198,5 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, surfel_blend_backward);
     NEURAL_BIND(m, surfel_projection_forward);
     NEURAL_BIND(m, surfel_projection_backward);
+    NEURAL_BIND(m, trilinear_forward);
 }

@@ -1,9 +1,8 @@
 // Hash grid with learned probing on the GPU. Buffers as in probed_grid.h, kernels' shape as in hash_grid.cu. Specialised
-// on DIMS, FEATURES, INTERPOLATION, OUTSIDE, LOG2_CODES and LOG2_PROBES; 1-D blocks, x over points. Gradients of table
-// and probabilities are summed by atomics in the order of arrival.
+// on DIMS, FEATURES, INTERPOLATION, OUTSIDE, TABLE_DTYPE (0), LOG2_CODES and LOG2_PROBES; 1-D blocks, x over points.
+// Gradients of table and probabilities are summed by atomics in the order of arrival.
+#include "common/entries.cuh"
 #include "probed_grid.cuh"
-
-using namespace neural;
 
 namespace {
 
@@ -11,9 +10,6 @@ constexpr int kCorners = INTERPOLATION == grid::kNearest ? 1 : 1 << DIMS;
 constexpr int kProbes = 1 << LOG2_PROBES;
 constexpr probe::Book kBook = {LOG2_CODES, LOG2_PROBES};
 typedef grid::Axis<float, u32> Axis;
-typedef grid::Level<DIMS> Level;
-
-__device__ i64 point_index() { return i64(blockIdx.x) * blockDim.x + threadIdx.x; }
 
 __device__ Level level_at(const i64* levels, int l) {
     return grid::read_level<DIMS>(levels + l * grid::kRowLength<DIMS>);
@@ -23,60 +19,19 @@ __device__ Level level_at(const i64* levels, int l) {
 __device__ float locate(const float* position, i64 stride, const Level& level, Axis* axes) {
     float valid = 1.0f;
     for (int d = 0; d < DIMS; ++d) {
-        float x = position[d * stride], inside = 1.0f;
-        if (OUTSIDE != grid::kWrap) {
-            const bool in = x >= 0.0f && x <= 1.0f;
-            inside = in ? 1.0f : 0.0f;
-            if (OUTSIDE == grid::kZero) {
-                valid *= inside;
-                x = in ? x : 0.0f;
-            } else {
-                x = x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); // NaN stays
-            }
-        }
-        axes[d] = grid::locate<INTERPOLATION, float, u32>(
-            x, level.scale[d], level.shift[d], inside, [](float p, u32& cell) {
-                const float f = floorf(p);
-                cell = u32(int(fmaxf(fminf(f, grid::kFarthestCell), -grid::kFarthestCell)));
-                return f;
-            });
+        float inside;
+        const float x = read_axis(position[d * stride], inside, valid);
+        axes[d] = grid::locate<INTERPOLATION, float, u32>(x, level.scale[d], level.shift[d], inside,
+                                                          [](float p, u32& cell) { return whole(p, cell); });
     }
     return valid;
 }
 
-__device__ u32 dense_index(const Axis* axes, const Level& level, int corner) {
-    const u32 key = grid::corner_key<DIMS>(axes, level, corner);
-    return key < level.size ? key : key % level.size;
-}
-
 // Entry of the whole table that a corner uses; book -1: the level is dense.
-__device__ i64 entry_index(const Axis* axes, const Level& level, const u8* codes, i64 book, int corner) {
-    if (book < 0) return level.offset + dense_index(axes, level, corner);
+__device__ i64 probed_index(const Axis* axes, const Level& level, const u8* codes, i64 book, int corner) {
+    if (book < 0) return entry_index(grid::corner_key<DIMS>(axes, level, corner), level);
     const u8 code = codes[(book << LOG2_CODES) + probe::code_place<DIMS, float, u32>(axes, kBook, corner)];
     return level.offset + probe::block_start<DIMS>(axes, level, kBook, corner) + code;
-}
-
-// A level's upstream gradients of point n, times scale; false if all are zero.
-__device__ bool read_grad(const float* grad, i64 grad_n, i64 grad_k, i64 n, int l, float scale, float* up) {
-    bool any = false;
-    for (int f = 0; f < FEATURES; ++f) {
-        up[f] = grad[n * grad_n + (l * FEATURES + f) * grad_k] * scale;
-        any = any || up[f] != 0.0f;
-    }
-    return any;
-}
-
-__device__ float dot(const float* a, const float* b) {
-    float sum = a[0] * b[0];
-    for (int f = 1; f < FEATURES; ++f) sum += a[f] * b[f];
-    return sum;
-}
-
-// One bit per 64 entries. Most bits are set already, so they are read first; a stale read costs an atomic, no more.
-__device__ void mark(u64* touched, i64 index) {
-    u32* word = (u32*)touched + (index >> 11); // little-endian halves of the 64-bit words
-    const u32 bit = 1u << ((index >> 6) & 31);
-    if (!(*word & bit)) atomicOr(word, bit);
 }
 
 } // namespace
@@ -97,7 +52,7 @@ extern "C" __global__ void probed_grid_forward(const float* __restrict__ positio
         Axis axes[DIMS];
         scale = weight * locate(positions + n * pos_n, pos_k, level, axes);
         for (int c = 0; c < kCorners; ++c) {
-            const float* entry = table + entry_index(axes, level, codes, l - (n_levels - n_books), c) * FEATURES;
+            const float* entry = table + probed_index(axes, level, codes, l - (n_levels - n_books), c) * FEATURES;
             const float w = grid::corner_weight<DIMS, float, u32>(axes, c);
             for (int f = 0; f < FEATURES; ++f) sum[f] += w * entry[f];
         }
@@ -127,8 +82,8 @@ extern "C" __global__ void probed_grid_backward_table(
         const float w = direction ? grid::directional<DIMS, float, u32>(axes, c, along)
                                   : grid::corner_weight<DIMS, float, u32>(axes, c);
         if (book < 0) {
-            const i64 index = level.offset + dense_index(axes, level, c);
-            for (int f = 0; f < FEATURES; ++f) atomicAdd(grad_table + index * FEATURES + f, w * up[f]);
+            const i64 index = entry_index(grid::corner_key<DIMS>(axes, level, c), level);
+            add_entry(grad_table + index * FEATURES, w, up);
             if (touched) mark(touched, index);
             continue;
         }
@@ -136,8 +91,7 @@ extern "C" __global__ void probed_grid_backward_table(
         const i64 row = ((book << LOG2_CODES) + probe::code_place<DIMS, float, u32>(axes, kBook, c)) << LOG2_PROBES;
         for (int i = 0; i < kProbes; ++i) {
             const i64 at = (start + i) * FEATURES;
-            const float share = w * probabilities[row + i];
-            for (int f = 0; f < FEATURES; ++f) atomicAdd(grad_table + at + f, share * up[f]);
+            add_entry(grad_table + at, w * probabilities[row + i], up);
             atomicAdd(grad_probabilities + row + i, w * dot(up, table + at));
         }
         if (touched) { // a block may lie across two runs of 64
@@ -165,7 +119,7 @@ extern "C" __global__ void probed_grid_backward_positions(
         float up[FEATURES];
         if (!read_grad(grad, grad_n, grad_k, n, l, scale, up)) continue;
         for (int c = 0; c < kCorners; ++c) {
-            const float* entry = table + entry_index(axes, level, codes, l - (n_levels - n_books), c) * FEATURES;
+            const float* entry = table + probed_index(axes, level, codes, l - (n_levels - n_books), c) * FEATURES;
             grid::add_weight_gradient<DIMS, float, u32>(axes, c, dot(up, entry), sums);
         }
     }
@@ -193,7 +147,7 @@ extern "C" __global__ void probed_grid_backward_backward(
             float up[FEATURES];
             read_grad(grad, grad_n, grad_k, n, l, scale, up);
             for (int c = 0; c < kCorners; ++c) {
-                const float* entry = table + entry_index(axes, level, codes, l - (n_levels - n_books), c) * FEATURES;
+                const float* entry = table + probed_index(axes, level, codes, l - (n_levels - n_books), c) * FEATURES;
                 const float s = grid::directional<DIMS, float, u32>(axes, c, along);
                 for (int f = 0; f < FEATURES; ++f) gg[f] += s * entry[f];
                 grid::add_directional_gradient<DIMS, float, u32>(axes, c, along, dot(up, entry), sums);

@@ -212,7 +212,7 @@ def _run(
         return
     defines = {
         "DIMS": n_dims, "FEATURES": n_features, "INTERPOLATION": interpolation, "OUTSIDE": outside,
-        "LOG2_CODES": log2_codes, "LOG2_PROBES": log2_probes,
+        "TABLE_DTYPE": 0, "LOG2_CODES": log2_codes, "LOG2_PROBES": log2_probes,
     }  # fmt: skip
     device = positions.device
     weights = None if weights is None else lattice.on_device(weights, device)

@@ -19,12 +19,17 @@ _NAMES = {
     "Rays": "neural.rays",
     "Scene": "neural.scenes.scene",
     "load": "neural.scenes.load",
+    "Picture": "neural.scenes.pictures.picture",
+    "open_picture": "neural.scenes.pictures.picture",
     "HashGrid": "neural.encodings.hash_grid",
     "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
     "DenseGrid": "neural.encodings.dense_grid",
     "TiledGrid": "neural.encodings.dense_grid",
+    "MetricGrids": "neural.encodings.metric_grids",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "Simplex": "neural.encodings.simplex",
+    "Permutohedral": "neural.encodings.simplex",
     "AntiAliased": "neural.encodings.anti_aliasing",
     "ProbedHashGrid": "neural.encodings.probed_grid",
     "TriangleWave": "neural.encodings.triangle_wave",
@@ -34,11 +39,17 @@ _NAMES = {
     "MLP": "neural.mlp",
     "Gaussians": "neural.gaussians.model",
     "RadianceField": "neural.fields.radiance",
+    "MetricField": "neural.fields.metric",
     "OccupancyGrid": "neural.render.occupancy",
+    "Field": "neural.fields.field",
+    "ImageConfig": "neural.train.image_config",
+    "ImageRun": "neural.train.image_run",
     "RadianceConfig": "neural.train.config",
     "RadianceRun": "neural.train.radiance_run",
     "SplatsConfig": "neural.train.splats_config",
     "SplatRun": "neural.train.splats_run",
+    "VolumeConfig": "neural.train.volume_config",
+    "VolumeRun": "neural.train.volume_run",
     "load_run": "neural.train.load",
 }
 # public submodules, reached as attributes
@@ -55,9 +66,12 @@ if TYPE_CHECKING:
     from neural.encodings.frequency import Frequency as Frequency
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
+    from neural.encodings.metric_grids import MetricGrids as MetricGrids
     from neural.encodings.one_blob import OneBlob as OneBlob
     from neural.encodings.probed_grid import ProbedHashGrid as ProbedHashGrid
     from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
+    from neural.encodings.simplex import Permutohedral as Permutohedral
+    from neural.encodings.simplex import Simplex as Simplex
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
     from neural.encodings.triangle_wave import TriangleWave as TriangleWave
     from neural.errors import BackendUnavailable as BackendUnavailable
@@ -65,18 +79,26 @@ if TYPE_CHECKING:
     from neural.errors import DivergenceError as DivergenceError
     from neural.errors import NeuralError as NeuralError
     from neural.errors import SceneFormatError as SceneFormatError
+    from neural.fields.field import Field as Field
+    from neural.fields.metric import MetricField as MetricField
     from neural.fields.radiance import RadianceField as RadianceField
     from neural.gaussians.model import Gaussians as Gaussians
     from neural.mlp import MLP as MLP
     from neural.rays import Rays as Rays
     from neural.render.occupancy import OccupancyGrid as OccupancyGrid
     from neural.scenes.load import load as load
+    from neural.scenes.pictures.picture import Picture as Picture
+    from neural.scenes.pictures.picture import open_picture as open_picture
     from neural.scenes.scene import Scene as Scene
     from neural.train.config import RadianceConfig as RadianceConfig
+    from neural.train.image_config import ImageConfig as ImageConfig
+    from neural.train.image_run import ImageRun as ImageRun
     from neural.train.load import load_run as load_run
     from neural.train.radiance_run import RadianceRun as RadianceRun
     from neural.train.splats_config import SplatsConfig as SplatsConfig
     from neural.train.splats_run import SplatRun as SplatRun
+    from neural.train.volume_config import VolumeConfig as VolumeConfig
+    from neural.train.volume_run import VolumeRun as VolumeRun
 
 
 def __getattr__(name: str) -> Any:

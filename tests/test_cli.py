@@ -40,7 +40,15 @@ def training(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", "train --help", "train radiance --help", "train splats --help", "render --help", "--version"],
+    [
+        "--help",
+        "train --help",
+        "train radiance --help",
+        "train splats --help",
+        "train volume --help",
+        "render --help",
+        "--version",
+    ],
 )
 def test_help_is_quick_and_does_not_import_torch(arguments: str) -> None:
     script = (
@@ -210,7 +218,7 @@ def test_the_flags_are_frozen() -> None:
         return [field.name for field in dataclasses.fields(kind)]
 
     assert names(eval_command.Eval) == ["run", "split", "background", "lpips", "device"]
-    assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "device"]
+    assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "size", "crop", "device"]
     assert names(Radiance) == ["scene", "out", "overwrite", "config", "model", "sampling", "optim", "run"]
     assert names(RunConfig) == [
         "steps", "minutes", "seed", "device", "checkpoint_minutes", "eval_every", "log_every",

@@ -4,7 +4,7 @@
 // goes by chunks of points, levels in order.
 #pragma once
 #include "features.h"
-#include "../hash_grid.cuh"
+#include "level.cuh"
 #include "threads.h"
 
 namespace neural {

@@ -30,6 +30,10 @@ class Render:
     """Frames per second of the video; 30 by default."""
     downscale: int | None = None
     """Render smaller by this whole factor."""
+    size: int | None = None
+    """Images: pixels along the longer side of the picture; as many as the part has by default."""
+    crop: tuple[int, int, int, int] | None = None
+    """Images: left, top, width and height of the part to show, in pixels of the picture it was trained on."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
 
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Render, prog="neural render", args=list(arguments))
     _check(given)
     run = neural.load_run(given.run, device=given.device)
-    options = {name: getattr(given, name) for name in ("path", "out", "frames", "fps", "downscale")}
+    options = {name: getattr(given, name) for name in ("path", "out", "frames", "fps", "downscale", "size", "crop")}
     call(run.render, options, run.kind)
     return EXIT_DONE
 

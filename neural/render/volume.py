@@ -16,7 +16,7 @@ from neural.cuda.ray_points import ray_points
 from neural.fields.radiance import RadianceField
 from neural.rays import Rays, pixel_rays
 from neural.render.occupancy import OccupancyGrid
-from neural.render.rendering import Rendering
+from neural.render.rendering import Radiant, Rendering
 from neural.render.waves import densities_along, next_wave
 
 
@@ -138,7 +138,7 @@ def _visible(
 
 @torch.no_grad()
 def render_rays(
-    field: RadianceField,
+    field: Radiant,
     rays: Rays,
     occupancy: OccupancyGrid,
     marching: Marching,
@@ -176,7 +176,7 @@ def render_rays(
 
 
 def render_image(
-    field: RadianceField,
+    field: Radiant,
     cameras: Cameras,
     index: int,
     occupancy: OccupancyGrid,

@@ -77,7 +77,15 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ("philox", {}, ["philox_uniform"]),
     (
         "probed_grid",
-        {"DIMS": 4, "FEATURES": 8, "INTERPOLATION": 2, "OUTSIDE": 2, "LOG2_CODES": 12, "LOG2_PROBES": 4},
+        {
+            "DIMS": 4,
+            "FEATURES": 8,
+            "INTERPOLATION": 2,
+            "OUTSIDE": 2,
+            "TABLE_DTYPE": 0,
+            "LOG2_CODES": 12,
+            "LOG2_PROBES": 4,
+        },
         [
             "probed_grid_forward",
             "probed_grid_backward_table",
@@ -97,10 +105,21 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
             "hash_grid_backward_backward",
         ],
     ),
+    ("metric_maps", {"KIND": 0}, ["metric_maps_forward", "metric_maps_backward", "metric_maps_backward_backward"]),
+    (
+        "modulated_sine",
+        {"N_COORDINATES": 3, "N_FEATURES": 32, "N_GRIDS": 3, "N_OUT": 4, "WIDTH": 128, "N_HIDDEN": 8},
+        ["modulated_sine_forward", "modulated_sine_backward", "modulated_sine_reduce"],
+    ),
     (
         "level_blend",
         {"FEATURES": 8, "ORDER": 2},
         ["level_blend_forward", "level_blend_spread", "level_blend_dot"],
+    ),
+    (
+        "simplex",
+        {"DIMS": 7, "FEATURES": 4, "LATTICE": 2, "OUTSIDE": 1, "TABLE_DTYPE": 1},
+        ["simplex_forward", "simplex_backward_table", "simplex_backward_positions", "simplex_backward_backward"],
     ),
     (
         "mlp",
@@ -130,4 +149,5 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ],
     ),
     ("surfel_projection", {}, ["surfel_projection_forward", "surfel_projection_backward"]),
+    ("trilinear", {"CHANNELS": 4, "DTYPE": 2}, ["trilinear_forward"]),
 ]
