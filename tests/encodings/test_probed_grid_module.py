@@ -10,6 +10,7 @@ import neural
 from neural.cuda.gradients import GradientBuffer
 from neural.encodings.hash_grid import HashGrid
 from neural.encodings.probed_grid import ProbedHashGrid
+from neural.optim import Adam, Group
 
 SHAPE = {"n_levels": 6, "base_resolution": 8, "finest_resolution": 96, "log2_hashmap_size": 8}
 
@@ -38,6 +39,18 @@ def test_codes_follow_every_write_of_the_logits() -> None:
     other(points())
     other.load_state_dict(grid.state_dict())
     assert torch.equal(other(points()), grid(points()))
+
+
+def test_codes_follow_the_steps_of_our_optimiser() -> None:
+    grid = probed()
+    optimiser = Adam([Group({"table": grid.table}, 1e-2), Group({"logits": grid.logits}, 1.0)])
+    before = grid.codes
+    for _ in range(8):
+        (grid(points()).sum(1) - points()[:, 0]).square().mean().backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        assert torch.equal(grid.codes.long(), grid.logits.argmax(-1))
+    assert not torch.equal(grid.codes, before)
 
 
 def test_features_need_no_probabilities_where_nothing_is_learned() -> None:
