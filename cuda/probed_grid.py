@@ -13,6 +13,7 @@ from neural.cuda.hash_grid import INTERPOLATIONS, Interpolation
 from neural.cuda.lattice import OUTSIDES, Outside
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import probed_grid as reference
+from neural.cuda.tensor_cache import TensorCache
 
 MAX_DIMS = 4
 MAX_PROBES = 16
@@ -221,6 +222,9 @@ def _run(
 
 
 def _check_books(levels: Tensor, n_books: int, n_probes: int) -> None:
+    """Refuses codebooks that do not fit the levels; looked at once per tensor and version."""
+    if _checked.get(levels) == (n_books, n_probes):
+        return
     hashed = levels[0, :, 2]
     probed = torch.arange(len(hashed)) >= len(hashed) - n_books
     if levels.shape[0] != 1 or not torch.equal(hashed != 0, probed):
@@ -232,6 +236,10 @@ def _check_books(levels: Tensor, n_books: int, n_probes: int) -> None:
         raise ValueError(
             f"probed_grid: a hashed level must hold {n_probes} entries at least; enlarge log2_hashmap_size"
         )
+    _checked.put(levels, (n_books, n_probes))
+
+
+_checked: TensorCache[tuple[int, int]] = TensorCache()
 
 
 # --- torch.library: the same implementations behind torch.ops.neural
