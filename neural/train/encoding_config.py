@@ -55,7 +55,7 @@ DEFAULTS: dict[str, Defaults] = {
     "simplex": Defaults(),
     "kuhn": Defaults(),
     "permutohedral": Defaults(),
-    "metric": Defaults(lr_scale=0.1),  # of its published code, beside the hash grid's
+    "metric": Defaults(),
     "frequency": Defaults(n_levels=10),
 }
 
