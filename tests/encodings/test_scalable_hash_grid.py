@@ -235,6 +235,20 @@ def test_state_goes_into_a_fresh_grid() -> None:
         _grid().load_state_dict({**state, "cells": torch.zeros(1, 3, dtype=torch.int64)})
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's own, where it goes on after a break of its graph
+def test_it_compiles() -> None:
+    grid, x = _grid(overlap=0.2), _points(60).requires_grad_()
+    grid.grow(x)
+    _fill(grid)
+    compiled = torch.compile(grid, backend="aot_eager")
+    results = []
+    for call in (compiled, grid):
+        out = call(x)
+        results.append((out, *torch.autograd.grad(out.square().sum(), (x, grid.table))))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
 def test_growth_is_bounded_and_says_what_it_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = _grid(max_cells=4)
     grid.grow(torch.zeros(1, 3))
