@@ -25,6 +25,7 @@ from tests.bench.plain_image import PlainImage
 
 CROP = (4900, 400, 5400, 3700)  # 20 megapixels: Europe, Africa and Asia
 LARGE = {"n_levels": 8, "log2_hashmap_size": 22, "base_resolution": 64}  # a table that holds 35 dB of the crop
+LESS_TIME = round(1 / (1 - 0.086), 3)  # 8.6 % less time, the paper's own pair of times
 TARGET = 35.0  # dB
 TARGET_STEPS = 1500  # of the schedule: the rate falls towards the end
 QUALITY_STEPS = 1000
@@ -36,7 +37,7 @@ def run(size: Size) -> list[Row]:
     folder = os.environ.get("NEURAL_DATA")
     if size == "full" and not folder:
         return [
-            Row("simplex: time of a step below hash", None, "%", at_least=8.6, note="needs NEURAL_DATA"),
+            Row("step: hash over simplex", None, "x", at_least=LESS_TIME, note="needs NEURAL_DATA"),
             Row("to 35 dB: over plain torch", None, "x", at_least=8.0, note="needs NEURAL_DATA"),
         ]
     picture = _picture(size, folder)
@@ -95,8 +96,10 @@ def _simplex(size: Size, picture: Picture) -> list[Row]:
             Row(f"{kind}: encoding's share of the step", share.scaled(100), "%", note="forward and backward"),
         ]
     if "simplex" in kinds:
-        saved = [100 * (1 - s / h) for h, s in zip(times.seconds["hash"], times.seconds["simplex"], strict=True)]
-        rows.append(Row("simplex: time of a step below hash", Spread.of(saved), "%", at_least=8.6))
+        rows.append(
+            Row("step: hash over simplex", times.ratio("hash", "simplex"), "x", at_least=LESS_TIME,
+                note="1.094 is 8.6 % less time")
+        )  # fmt: skip
     scores = {kind: _score(take, steps) for kind, take in takes.items()}
     for kind, score in scores.items():
         rows.append(Row(f"{kind}: PSNR after {steps} steps", Spread.of([score]), "dB"))
