@@ -31,7 +31,7 @@ from neural.train.encodings import table_values
 from tests.bench import machine, matrix_plot
 from tests.bench.application_tasks import Application
 from tests.bench.harness import Row, Size, Spread, threads
-from tests.bench.stages import Stages, bytes_moved, counted, watched
+from tests.bench.stages import Stages, bytes_moved, counted, points, watched
 
 # name -> module and class, loaded when it is asked for
 APPLICATIONS = {
@@ -62,6 +62,7 @@ class Cell:
         kernels: Calls into the native library for a frame.
         megabytes: That a frame moves, as `stages.bytes_moved` models it.
         quality, unit: Of the trained field.
+        samples: Points whose features a frame looks up.
     """
 
     application: str
@@ -80,6 +81,7 @@ class Cell:
     megabytes: float
     quality: float
     unit: str
+    samples: int = 0
 
     @property
     def fps(self) -> float:
@@ -189,7 +191,7 @@ def measure(application: Application, setting: str, model: Mapping[str, Any], st
         encoding=describe_encoding(application.resolved(model).model), table=table, network=everything - table,
         steps=steps, train_seconds=trained.seconds, ms=1e3 * total, encoding_share=middle.share("encoding"),
         network_share=middle.share("network"), rest_share=middle.share("rest"), kernels=middle.kernels,
-        megabytes=bytes_moved(rows) / 1e6, quality=trained.quality(), unit=application.unit,
+        megabytes=bytes_moved(rows) / 1e6, quality=trained.quality(), unit=application.unit, samples=points(rows),
     )  # fmt: skip
 
 
