@@ -29,6 +29,7 @@ from neural.train.field_run import FieldRun, look_up, restore
 from neural.train.trained import Shown
 from neural.train.trained_capture import FILM_PATIENCE, FILM_PIXELS, MAX_SHOWN, to_bytes
 from neural.train.volume_config import VolumeConfig, resolve
+from neural.train.volume_export import write_grid
 from neural.train.volume_points import VolumePoints
 from neural.train.volume_scores import VolumeScores
 from neural.train.volume_task import Picture, VolumeTask, medium_of
@@ -50,6 +51,7 @@ class VolumeRun(FieldRun):
 
     task: ClassVar[str] = "volume"
     kind: ClassVar[str] = "volume"
+    exports: ClassVar[tuple[str, ...]] = (".npy",)
 
     def __init__(self, folder: Path, voxels: Voxels, seen: Survey, config: VolumeConfig, field: nn.Module) -> None:
         self.folder, self.voxels, self.survey, self.config, self.field = folder, voxels, seen, config, field
@@ -131,6 +133,10 @@ class VolumeRun(FieldRun):
         written, sentence = video.write(target, self._frames(cameras, progress), fps=fps)
         print(sentence)
         return written
+
+    def export(self, path: Path) -> Path:
+        """Writes a voxel grid of the field, as large as the one it was trained on; see `volume_export`."""
+        return write_grid(self.medium, self.occupancy, self.voxels.sizes, Path(path))
 
     def show(self, scores: VolumeScores | None, *, progress: bool = True) -> Shown:
         """See `TrainedRun`: pictures of grid and field, the cameras, a short orbit."""
