@@ -23,7 +23,7 @@ class Sdf:
     """
 
     scene: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MESH")]
-    """Triangle mesh: .obj, .ply, .stl or .off."""
+    """Triangle mesh: .obj, or .ply with faces."""
     out: Path | None = None
     """Folder of the run; runs/<mesh>-sdf by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -1,7 +1,6 @@
 """Pictures of a distance field and of the mesh it stands for, from the same cameras, in the same light."""
 
 import math
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,28 +19,26 @@ from neural.scenes.solid import Solid
 
 FIELD_OF_VIEW = math.radians(35)
 ELEVATION = math.radians(18)
-UP = {".stl": 2}  # the axis that points up: z in files of engineering, y elsewhere
+UP = np.array([0.0, 1.0, 0.0])  # as models are mostly made
 
 
-def turntable(solid: Solid, n: int, size: int, source: str | Path = "") -> Cameras:
+def turntable(solid: Solid, n: int, size: int) -> Cameras:
     """Cameras around a mesh, in the frame of its unit cube; all of it is in each picture.
 
     Args:
         solid: The mesh.
         n: How many, evenly.
         size: Pixels along each side.
-        source: Its file, whose ending says which axis points up.
     """
-    up = np.eye(3)[UP.get(Path(source).suffix.lower(), 1)]
     corners = solid.to_unit(solid.vertices)
     radius = float(np.linalg.norm(corners - 0.5, axis=1).max())
     away = 1.02 * radius / math.sin(FIELD_OF_VIEW / 2)
-    side, front = np.roll(up, -1), np.roll(up, 1)
+    side, front = np.roll(UP, -1), np.roll(UP, 1)
     poses = []
     for turn in 2 * math.pi * np.arange(n) / n:
         around = math.cos(turn) * side + math.sin(turn) * front
-        place = 0.5 + away * (math.cos(ELEVATION) * around + math.sin(ELEVATION) * up)
-        poses.append(look_at(place, np.full(3, 0.5), up))
+        place = 0.5 + away * (math.cos(ELEVATION) * around + math.sin(ELEVATION) * UP)
+        poses.append(look_at(place, np.full(3, 0.5), UP))
     focal = size / 2 / math.tan(FIELD_OF_VIEW / 2)
     lens = torch.tensor([[focal, focal, size / 2, size / 2]], dtype=torch.float64).repeat(n, 1)
     return Cameras.pinhole(torch.from_numpy(np.stack(poses)), lens, torch.full((n, 2), size))

@@ -58,8 +58,8 @@ class SdfRun(FieldRun):
     kind = "signed distance field"
     exports = (".ply", ".obj")
 
-    def __init__(self, folder: Path, solid: Solid, config: SdfConfig, field: nn.Module, source: str) -> None:
-        self.folder, self.solid, self.config, self.field, self.source = folder, solid, config, field, source
+    def __init__(self, folder: Path, solid: Solid, config: SdfConfig, field: nn.Module) -> None:
+        self.folder, self.solid, self.config, self.field = folder, solid, config, field
 
     def __call__(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
         """Signed distances, negative inside. The field ends at its cube: points beyond have their nearest point's
@@ -127,7 +127,7 @@ class SdfRun(FieldRun):
         if path == "orbit":
             if SIZE // downscale < 2:
                 raise BadOption(f"nothing is left of the pictures at --downscale {downscale}")
-            cameras = sdf_pictures.turntable(self.solid, frames, SIZE // downscale, self.source)
+            cameras = sdf_pictures.turntable(self.solid, frames, SIZE // downscale)
         else:
             cameras = self._into_unit(paths.load(Path(path)))
             cameras = cameras.scaled(1 / downscale) if downscale > 1 else cameras
@@ -188,7 +188,7 @@ class SdfRun(FieldRun):
 
     def _views(self) -> list[View]:
         view = self.config.view
-        cameras = sdf_pictures.turntable(self.solid, view.views, view.size, self.source)
+        cameras = sdf_pictures.turntable(self.solid, view.views, view.size)
         views = []
         for index in range(view.views):
             image = self.picture(cameras, index)
@@ -202,9 +202,9 @@ class SdfRun(FieldRun):
     def _film(self, progress: bool) -> Path:
         """A round of three seconds; fewer frames where each is slow, as those of a field that is still rough are."""
         size, began = min(FILM_SIZE, self.config.view.size), time.perf_counter()
-        self.picture(sdf_pictures.turntable(self.solid, 1, size, self.source))
+        self.picture(sdf_pictures.turntable(self.solid, 1, size))
         frames = round(min(36, max(12, FILM_PATIENCE / (time.perf_counter() - began))))
-        cameras = sdf_pictures.turntable(self.solid, frames, size, self.source)
+        cameras = sdf_pictures.turntable(self.solid, frames, size)
         written, sentence = video.write(self.folder / "orbit.mp4", self._frames(cameras, progress), fps=frames / 3)
         print(sentence)
         return written
@@ -236,7 +236,7 @@ def sdf(
     """Trains a signed distance field on a mesh, or goes on with the run in `out`; then scores it and writes a report.
 
     Args:
-        mesh: File (.obj, .ply, .stl, .off), or a mesh made in Python.
+        mesh: File (.obj, or .ply with faces), or a mesh made in Python.
         config: The defaults suit the device.
         steps: In place of the configuration's.
         minutes: In place of the configuration's.
@@ -279,7 +279,7 @@ def sdf(
         return f"{session.headline(line + border, resolved, folder)}{mended}\n{_chosen(resolved)}"
 
     def finish(task: SdfTask) -> SdfRun:
-        return SdfRun(folder, solid, resolved, task.averaged_field(), source)
+        return SdfRun(folder, solid, resolved, task.averaged_field())
 
     return session.train(
         resolved, folder, {"task": SdfRun.task, "scene": source, "digest": _digest(triangles)}, check=check,
@@ -299,7 +299,7 @@ def load_sdf(folder: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", s
         )
     solid = solids.build(triangles, source if scene is not None else Path(source))
     field = restore(build_field(config.model, 3, 1, seed=config.run.seed), folder, config.optim.ema)
-    return SdfRun(folder, solid, config, field.to(torch.device(session.choose_device(device))), source)
+    return SdfRun(folder, solid, config, field.to(torch.device(session.choose_device(device))))
 
 
 def _read_again(folder: Path, source: str) -> Mesh:
