@@ -75,7 +75,7 @@ def encoding_calls() -> dict[str, Work]:
         "frequency": lambda: frequency(positions, 2),
         "cell_sort": lambda: cell_sort(positions.detach(), cells, frame, split=(0, 1)),
         "cell_blend": lambda: cell_blend(features, pairs.places, pairs.order),
-        "triangle_wave": lambda: triangle_wave(positions, 2),
+        "axis_encoding": lambda: triangle_wave(positions, 2),
         "one_blob": lambda: one_blob(positions, 4),
         "level_blend": lambda: level_blend(features, widths, reach, 4),
         "metric_maps": lambda: metric_maps(positions),
