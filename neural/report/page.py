@@ -31,7 +31,7 @@ def render(report: Report) -> str:
         if report.views
         else "",
         _section("Video", _video(report.video)) if _fits(report.video) else "",
-        _section("Scores", _scores(report.views)) if report.views else "",
+        _section("Scores", _scores(report.views, report.truth)) if report.views else "",
         _section("Training", f'<div class="charts">{"".join(map(chart, report.curves))}</div>')
         if report.curves
         else "",
@@ -117,7 +117,7 @@ def _view(view: View, truth: str) -> str:
     )
 
 
-def _scores(views: Sequence[View]) -> str:
+def _scores(views: Sequence[View], truth: str) -> str:
     high = max(view.psnr for view in views)
     with_lpips = any(view.lpips is not None for view in views)
     rows = []
@@ -137,7 +137,7 @@ def _scores(views: Sequence[View]) -> str:
     )
     note = (
         ""
-        if with_lpips
+        if with_lpips or truth != "photograph"
         else "<p class=note>LPIPS: none (its weights are not installed, or the images are too small).</p>"
     )
     head = "<th>image</th><th>PSNR / dB</th><th>SSIM</th>" + ("<th>LPIPS</th>" if with_lpips else "")
