@@ -25,8 +25,11 @@ struct Grid {
 
     i64 n_points() const { return segments[n_tables]; }
     float weight(int level) const { return level_weights ? level_weights[level] : 1.0f; }
+    template <int D> const i64* row(i64 table, int l) const {
+        return levels + (table * n_levels + l) * grid::kRowLength<D>;
+    }
     template <int D> grid::Level<D> level(i64 table, int l) const {
-        return grid::read_level<D>(levels + (table * n_levels + l) * (3 + 2 * D));
+        return grid::read_level<D>(row<D>(table, l));
     }
 };
 
@@ -116,10 +119,10 @@ template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& le
                 x = x < 0.0f ? splat(0.0f) : (x > 1.0f ? splat(1.0f) : x); // NaN stays
             }
         }
-        if (g.interpolation == grid::kLinear) axes[d] = grid::locate<grid::kLinear, vfloat, vuint>(x, level.scale[d], inside, whole);
+        if (g.interpolation == grid::kLinear) axes[d] = grid::locate<grid::kLinear, vfloat, vuint>(x, level.scale[d], level.shift[d], inside, whole);
         else if (g.interpolation == grid::kSmoothstep)
-            axes[d] = grid::locate<grid::kSmoothstep, vfloat, vuint>(x, level.scale[d], inside, whole);
-        else axes[d] = grid::locate<grid::kNearest, vfloat, vuint>(x, level.scale[d], inside, whole);
+            axes[d] = grid::locate<grid::kSmoothstep, vfloat, vuint>(x, level.scale[d], level.shift[d], inside, whole);
+        else axes[d] = grid::locate<grid::kNearest, vfloat, vuint>(x, level.scale[d], level.shift[d], inside, whole);
     }
     return valid;
 }
@@ -193,37 +196,52 @@ struct Marks {
     }
 };
 
-// Adds sum over corners of coefficient(axes, corner, lanes) * grad to the table, one task per (sub-table, level).
+// The points of one sub-table in one level.
+template <int D, int F, class Coefficient>
+void add_points(const Grid& g, i64 table, int l, Rows grad, float* base, Marks& marks, const Coefficient& coefficient) {
+    const auto level = g.level<D>(table, l);
+    const float weight = g.weight(l);
+    const int corners = g.interpolation == grid::kNearest ? 1 : kCorners<D>;
+    const i64 last = g.segments[table + 1];
+    for (i64 n = g.segments[table]; n < last; n += kWidth) {
+        const int count = last - n < kWidth ? int(last - n) : kWidth;
+        Axis axes[D];
+        const vfloat scale = locate<D>(g, level, n, count, axes) * weight;
+        vfloat up[F];
+        for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale; // 0 past the end
+        NEURAL_UNROLL
+        for (int c = 0; c < corners; ++c) {
+            const vuint index = wrap(grid::corner_key<D>(axes, level, c), level);
+            const vfloat w = coefficient(axes, c, n, count);
+            vfloat add[F];
+            for (int f = 0; f < F; ++f) add[f] = w * up[f];
+            scatter_add_entries<F>(base, index, add);
+            if (marks.blocks) marks.add(index, level.offset, count);
+        }
+    }
+}
+
+// Adds sum over corners of coefficient(axes, corner, lanes) * grad to the table, one task per level and sub-table;
+// where neighbouring sub-tables share a level's entries, the first one's task adds for all of them.
 template <int D, int F, class Coefficient>
 void add_to_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int n_threads, const Coefficient& coefficient) {
+    const auto shares = [&](i64 t, int l) { return g.row<D>(t, l)[0] == g.row<D>(t - 1, l)[0]; };
     parallel_for(g.n_tables * g.n_levels, n_threads, [&](i64 task) {
         const int l = g.n_levels - 1 - int(task / g.n_tables);
         const i64 t = task % g.n_tables;
+        if (t > 0 && shares(t, l)) return;
+        i64 end = t + 1;
+        while (end < g.n_tables && shares(end, l)) ++end;
         const float weight = g.weight(l);
-        const i64 first = g.segments[t], last = g.segments[t + 1];
-        if (weight == 0.0f || first == last) return;
-        const auto level = g.level<D>(t, l);
-        float* base = grad_table + level.offset * F;
-        stream_in<1>((const char*)base, i64(level.size) * F * 4, (last - first) << D);
+        const i64 n_points = g.segments[end] - g.segments[t];
+        if (weight == 0.0f || n_points == 0) return;
+        const i64 offset = g.row<D>(t, l)[0], size = g.row<D>(t, l)[1];
+        float* base = grad_table + offset * F;
+        stream_in<1>((const char*)base, size * F * 4, n_points << D);
         Marks marks;
-        marks.begin(touched, level.offset, level.size);
-        const int corners = g.interpolation == grid::kNearest ? 1 : kCorners<D>;
-        for (i64 n = first; n < last; n += kWidth) {
-            const int count = last - n < kWidth ? int(last - n) : kWidth;
-            Axis axes[D];
-            const vfloat scale = locate<D>(g, level, n, count, axes) * weight;
-            vfloat up[F];
-            for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale; // 0 past the end
-            NEURAL_UNROLL
-            for (int c = 0; c < corners; ++c) {
-                const vuint index = wrap(grid::corner_key<D>(axes, level, c), level);
-                const vfloat w = coefficient(axes, c, n, count);
-                vfloat add[F];
-                for (int f = 0; f < F; ++f) add[f] = w * up[f];
-                scatter_add_entries<F>(base, index, add);
-                if (marks.blocks) marks.add(index, level.offset, count);
-            }
-        }
+        marks.begin(touched, offset, u32(size));
+        for (i64 table = t; table < end; ++table)
+            add_points<D, F>(g, table, l, grad, base, marks, coefficient);
         marks.end(touched);
     });
 }

@@ -30,7 +30,7 @@ __device__ Level level_of(i64 n, int l, const i64* levels, const i64* segments, 
         if (segments[middle] <= n) table = middle;
         else end = middle;
     }
-    return grid::read_level<DIMS>(levels + (table * n_levels + l) * (3 + 2 * DIMS));
+    return grid::read_level<DIMS>(levels + (table * n_levels + l) * grid::kRowLength<DIMS>);
 }
 
 // Axes of a point in a level; gives 0 where the point counts as outside (mode zero), else 1.
@@ -48,7 +48,7 @@ __device__ float locate(const float* position, i64 stride, const Level& level, A
                 x = x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); // NaN stays
             }
         }
-        axes[d] = grid::locate<INTERPOLATION, float, u32>(x, level.scale[d], inside, [](float p, u32& cell) {
+        axes[d] = grid::locate<INTERPOLATION, float, u32>(x, level.scale[d], level.shift[d], inside, [](float p, u32& cell) {
             const float f = floorf(p);
             cell = u32(int(fmaxf(fminf(f, grid::kFarthestCell), -grid::kFarthestCell)));
             return f;

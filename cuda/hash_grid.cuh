@@ -2,9 +2,9 @@
 // Source: Mueller et al. 2022, arXiv:2201.05989, section 3; indexing as in tiny-cuda-nn: levels staggered by half a
 // cell, dense indices where they fit, otherwise the XOR of the cell's coordinates times primes (eq. 4), modulo size.
 //
-// A level's descriptor is a row of int64: offset and size (in entries), 1 if hashed, resolution of each axis, scale of
-// each axis (fp32 bits). A position x in [0, 1]^D has cell = floor(x scale + 1/2); its 2^D corners are weighted by
-// products of u(bit): 1 - s(f) and s(f), f the fraction, s the interpolation.
+// A level's descriptor is a row of int64: offset and size (in entries), 1 if hashed, key, then resolution, scale and
+// shift of each axis (the latter two as fp32 bits). A position x in [0, 1]^D has cell = floor(x scale + shift); its 2^D
+// corners are weighted by products of u(bit): 1 - s(f) and s(f), f the fraction, s the interpolation.
 // V is float and U is u32 on a GPU; on a CPU they are vectors of lanes.
 #pragma once
 #include "common/platform.cuh"
@@ -20,13 +20,16 @@ enum Outside { kWrap = 0, kClamp = 1, kZero = 2 };
 // features: both under wrap, NaN under clamp; under zero they are outside like any other.
 constexpr float kFarthestCell = 1073741824.0f; // 2^30
 
+template <int D> constexpr int kRowLength = 4 + 3 * D;
+
 template <int D> struct Level {
     i64 offset;
     u32 size;
     bool hashed;
+    u32 key;       // XORed into a hashed corner's key; 0 if dense
     u32 factor[D]; // key of a corner: XOR (hashed) or sum (dense) over axes of coordinate * factor
     u32 magic;     // floor(2^32 / size)
-    float scale[D];
+    float scale[D], shift[D];
 };
 
 template <int D> NEURAL_HD Level<D> read_level(const i64* row) {
@@ -35,15 +38,18 @@ template <int D> NEURAL_HD Level<D> read_level(const i64* row) {
     level.offset = row[0];
     level.size = u32(row[1]);
     level.hashed = row[2] != 0;
+    level.key = u32(row[3]);
     level.magic = u32((u64(1) << 32) / level.size);
     u64 stride = 1;
     for (int d = 0; d < D; ++d) {
         if (level.hashed) level.factor[d] = primes[d];
         else level.factor[d] = stride <= level.size ? u32(stride) : 0u; // a tiled level repeats along later axes
-        if (stride <= level.size) stride *= u64(row[3 + d]);
-        FloatBits scale;
-        scale.bits = u32(row[3 + D + d]);
+        if (stride <= level.size) stride *= u64(row[4 + d]);
+        FloatBits scale, shift;
+        scale.bits = u32(row[4 + D + d]);
+        shift.bits = u32(row[4 + 2 * D + d]);
         level.scale[d] = scale.value;
+        level.shift[d] = shift.value;
     }
     return level;
 }
@@ -56,9 +62,9 @@ template <class V, class U> struct Axis {
 
 // `whole(p, cell)` gives floor(p) and stores it as an integer, at most kFarthestCell from 0.
 template <int Interp, class V, class U, class Whole>
-NEURAL_HD Axis<V, U> locate(V x, float scale, V inside, const Whole& whole) {
+NEURAL_HD Axis<V, U> locate(V x, float scale, float shift, V inside, const Whole& whole) {
     Axis<V, U> axis;
-    const V p = x * scale + 0.5f;
+    const V p = x * scale + shift;
     const V f = p - whole(p, axis.cell);
     const V zero = inside - inside;
     if (Interp == kNearest) {
@@ -80,7 +86,7 @@ NEURAL_HD Axis<V, U> locate(V x, float scale, V inside, const Whole& whole) {
 
 // Key of a corner before the modulo; bit d of `corner` chooses the upper neighbour on axis d.
 template <int D, class V, class U> NEURAL_HD U corner_key(const Axis<V, U>* axes, const Level<D>& level, int corner) {
-    U key = (axes[0].cell + u32(corner & 1)) * level.factor[0];
+    U key = ((axes[0].cell + u32(corner & 1)) * level.factor[0]) ^ level.key;
     for (int d = 1; d < D; ++d) {
         const U term = (axes[d].cell + u32((corner >> d) & 1)) * level.factor[d];
         key = level.hashed ? key ^ term : key + term;

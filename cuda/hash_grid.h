@@ -1,7 +1,7 @@
 // CPU kernels of the multi-resolution hash grid. Maths: hash_grid.cuh; Python face: hash_grid.py.
 //
 // positions [N, D], D = 1..7, and features [N, L*F], F = 1, 2, 4 or 8, are fp32 matrices given by pointer, stride of n,
-// stride of k. table [entries, F] holds all levels of all sub-tables; `levels` int64 [n_tables, L, 3 + 2 D] describes
+// stride of k. table [entries, F] holds all levels of all sub-tables; `levels` int64 [n_tables, L, 4 + 3 D] describes
 // them (rows as in hash_grid.cuh). `segments` int64 [n_tables + 1]: points segments[t] .. segments[t+1]-1 use
 // sub-table t. `level_weights` fp32 [L] or null; a level of weight 0 gives zeros and costs nothing.
 // interpolation: 0 nearest, 1 linear, 2 smoothstep. outside: 0 wrap, 1 clamp, 2 zero.

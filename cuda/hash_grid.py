@@ -8,9 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.cuda import checks, jit, library
+from neural.cuda import levels as layout
 from neural.cuda.autograd import Function
 from neural.cuda.gradients import WORD_ROWS, GradientBuffer
-from neural.cuda.levels import MAX_DIMS, MAX_LEVEL_SIZE, row_length
+from neural.cuda.levels import MAX_DIMS, row_length
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import hash_grid as reference
 from neural.cuda.tensor_cache import TensorCache
@@ -254,12 +255,9 @@ def _extent(levels: Tensor, n_dims: int) -> int:
     if kept is not None and kept[0] == n_dims:
         return kept[1]
     checks.require("hash_grid", "levels", levels, ("T", "L", row_length(n_dims)), torch.int64, _CPU)
-    rows = levels.reshape(-1, levels.shape[-1])
-    offsets, sizes, hashed = rows[:, 0], rows[:, 1], rows[:, 2] != 0
-    sound = (offsets >= 0) & (sizes >= 8) & (sizes < MAX_LEVEL_SIZE) & (~hashed | ((sizes & (sizes - 1)) == 0))
-    if not levels.is_contiguous() or not bool(sound.all()):
+    if not levels.is_contiguous() or not layout.sound(levels):
         raise ValueError("hash_grid: levels must be contiguous descriptors; make them with levels.describe")
-    return _extents.put(levels, (n_dims, int((offsets + sizes).max())))[1]
+    return _extents.put(levels, (n_dims, int((levels[..., 0] + levels[..., 1]).max())))[1]
 
 
 _copies: TensorCache[Tensor] = TensorCache()

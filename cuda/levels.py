@@ -1,7 +1,10 @@
 """Level descriptors of a grid: where each level lies in the pooled table, how large and how fine it is.
 
-One row of int64 per (sub-table, level): offset and size in entries, 1 if hashed, resolution of each axis, scale of each
-axis (the bits of a float32). Sizes and indexing are tiny-cuda-nn's, so that its parameters can be read.
+One row of int64 per (sub-table, level): offset and size in entries, 1 if hashed, key, then for each axis its
+resolution, its scale and its shift (these two as bits of a float32). A position x in [0, 1]^D lies at x scale + shift
+among the level's vertices. The key is XORed into hashed ones, so that several sub-tables can share the entries of a
+level (rows of neighbouring sub-tables with equal offsets) and still not meet there. Sizes and indexing are
+tiny-cuda-nn's, so that its parameters can be read.
 """
 
 import math
@@ -10,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 MAX_DIMS = 7
@@ -21,7 +24,32 @@ KINDS: tuple[Kind, ...] = ("hash", "dense", "tiled")
 
 def row_length(n_dims: int) -> int:
     """Columns of a descriptor row."""
-    return 3 + 2 * n_dims
+    return 4 + 3 * n_dims
+
+
+def row(
+    offset: int,
+    size: int,
+    hashed: bool,
+    resolutions: Sequence[int],
+    scales: Sequence[float],
+    *,
+    shifts: Sequence[float] | None = None,
+    key: int = 0,
+) -> list[int]:
+    """One descriptor row.
+
+    Args:
+        offset: First entry of the level in the pooled table.
+        size: Its entries; a power of two if hashed.
+        hashed: Whether vertices share entries by hashing.
+        resolutions: Vertices along each axis.
+        scales: From [0, 1] to units of vertices, per axis.
+        shifts: Added to the scaled position, per axis; half a cell without it, as in tiny-cuda-nn.
+        key: XORed into a hashed vertex' key, 0 to 2^32 - 1.
+    """
+    shifts = [0.5] * len(scales) if shifts is None else shifts
+    return [offset, size, int(hashed), key, *resolutions, *map(_bits, scales), *map(_bits, shifts)]
 
 
 def describe(
@@ -59,9 +87,10 @@ def describe(
     rows, offset = [], 0
     for _ in range(n_tables):
         for level in range(n_levels):
-            scales = [_float32(b * s**level - 1.0) for b, s in zip(base_resolution, per_level_scale, strict=True)]
-            resolutions = [math.ceil(scale) + 1 for scale in scales]
-            corners = math.prod(resolutions)
+            axes = zip(base_resolution, per_level_scale, strict=True)
+            factors = [_float32(base * growth**level - 1.0) for base, growth in axes]
+            vertices = [math.ceil(factor) + 1 for factor in factors]
+            corners = math.prod(vertices)
             size = -(-corners // 8) * 8
             if kind == "hash":
                 size = min(size, 2**log2_hashmap_size)
@@ -69,14 +98,46 @@ def describe(
                 size = min(size, -(-math.prod(base_resolution) // 8) * 8)
             if size >= MAX_LEVEL_SIZE:
                 raise ValueError(
-                    f"level {level} of a {kind} grid would hold {size} entries (resolution {resolutions}); keep it "
+                    f"level {level} of a {kind} grid would hold {size} entries (resolution {vertices}); keep it "
                     "below 2^29 with fewer levels, a smaller per_level_scale, or kind='hash'"
                 )
             hashed = kind == "hash" and corners > size
-            bits = [struct.unpack("<I", struct.pack("<f", scale))[0] for scale in scales]
-            rows.append([offset, size, int(hashed), *resolutions, *bits])
+            rows.append(row(offset, size, hashed, vertices, factors))
             offset += size
     return torch.tensor(rows, dtype=torch.int64).reshape(n_tables, n_levels, row_length(n_dims)), offset
+
+
+def sound(levels: Int[Tensor, "T L W"]) -> bool:
+    """Whether kernels may follow these descriptors: levels overlap nowhere, but that neighbouring sub-tables may share
+    the entries of a level."""
+    offsets, sizes, hashed, keys = levels[..., :4].unbind(-1)
+    dense = hashed == 0
+    fit = (offsets >= 0) & (sizes >= 8) & (sizes < MAX_LEVEL_SIZE) & (dense | ((sizes & (sizes - 1)) == 0))
+    fit &= (keys >= 0) & (keys < 2**32) & (~dense | (keys == 0))
+    if not bool(fit.all()):
+        return False
+    shared = torch.zeros_like(dense)
+    shared[1:] = offsets[1:] == offsets[:-1]
+    if not bool((sizes[1:] == sizes[:-1])[shared[1:]].all()):
+        return False
+    starts, order = offsets[~shared].sort()
+    ends = starts + sizes[~shared][order]
+    return bool((ends[:-1] <= starts[1:]).all())
+
+
+def scales(levels: Int[Tensor, "T L W"]) -> Float[Tensor, "T L D"]:
+    """The scale of every axis, float32."""
+    n_dims = (levels.shape[-1] - 4) // 3
+    return levels[..., 4 + n_dims : 4 + 2 * n_dims].to(torch.int32).view(torch.float32)
+
+
+def resolutions(levels: Int[Tensor, "T L W"]) -> Int[Tensor, "T L D"]:
+    """The vertices along every axis."""
+    return levels[..., 4 : 4 + (levels.shape[-1] - 4) // 3]
+
+
+def _bits(value: float) -> int:
+    return struct.unpack("<I", struct.pack("<f", value))[0]
 
 
 def _float32(value: float) -> float:

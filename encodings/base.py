@@ -1,9 +1,12 @@
 """What every encoding is: a module from points [N, D] to features [N, K]."""
 
 from abc import abstractmethod
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from neural.cuda.gradients import GradientBuffer
 
 
 class Encoding(nn.Module):
@@ -28,3 +31,18 @@ class Encoding(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.n_dims} -> {self.n_output_dims}"
+
+
+@runtime_checkable
+class Tabled(Protocol):
+    """An encoding that looks its features up in one table, as all grids do: what a trainer knows of it.
+
+    Attributes:
+        table: All features, float32 [entries, F].
+        gradients: None, or a buffer that backward passes add into instead of `table.grad`.
+        working_copy: None, or the copy of half its size that lookups read.
+    """
+
+    table: nn.Parameter
+    gradients: GradientBuffer | None
+    working_copy: Tensor | None

@@ -38,7 +38,7 @@ class HashGrid(nn.Module):
 
     Attributes:
         table: All features, float32 [entries, F], one parameter.
-        levels: Descriptors, int64 [n_tables, n_levels, 3 + 2 D] (see `neural.cuda.levels`).
+        levels: Descriptors, int64 [n_tables, n_levels, 4 + 3 D] (see `neural.cuda.levels`).
         level_weights: None, or a factor per level; a level of weight 0 costs nothing.
         gradients: None, or a buffer that backward passes add into instead of `table.grad`.
         working_copy: None, or the copy that lookups read. It follows the table by itself, by a pass over all of it
@@ -158,7 +158,7 @@ class HashGrid(nn.Module):
 
     def extra_repr(self) -> str:
         rows = self.levels[0]
-        first, last = rows[0, 3 : 3 + self.n_dims].tolist(), rows[-1, 3 : 3 + self.n_dims].tolist()
+        first, last = (layout.resolutions(rows)[i].tolist() for i in (0, -1))
         return (
             f"{self.n_dims}, levels={self.n_levels}, features={self.n_features_per_level}, "
             f"resolution {first} to {last}, {int(rows[:, 2].sum())} hashed, "

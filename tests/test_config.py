@@ -78,10 +78,10 @@ def test_a_toml_file_sets_what_it_names(tmp_path: Path) -> None:
     [
         ("[model]\nlog2_hashmapsize = 16", r"a\.toml: unknown key 'model\.log2_hashmapsize'; did"),
         ("[modle]\nx = 1", r"unknown key 'modle'; did you mean 'model'"),
-        ("[model]\nzzz = 1", r"unknown key 'model\.zzz'; there are: n_levels, "),
+        ("[model]\nzzz = 1", r"unknown key 'model\.zzz'; there are: encoding, "),
         ("model = 3", r"model is a group of keys, got 3"),
-        ('[model]\nn_levels = "many"', r"model\.n_levels must be an integer, got 'many'"),
-        ("[model]\nn_levels = true", r"model\.n_levels must be an integer, got True"),
+        ('[model]\nn_levels = "many"', r"model\.n_levels must be an integer or none, got 'many'"),
+        ("[model]\nn_levels = true", r"model\.n_levels must be an integer or none, got True"),
         ("[optim]\nbetas = [0.9]", r"optim\.betas must be a list of a number, got \[0\.9\]"),
         ('[optim]\nloss = "l3"', r"optim\.loss must be 'huber' or 'l2', got 'l3'"),
         ("[optim]\nrandom_background = 1", r"random_background must be true or false, got 1"),

@@ -57,22 +57,24 @@ def backward_backward(direction, grad, positions, table, *grid) -> tuple[Tensor,
 
 def _level(x: Tensor, table: Tensor, row: list[int], interpolation: int, outside: int) -> Tensor:
     n_dims = x.shape[1]
-    offset, size, hashed = row[:3]
-    resolution = row[3 : 3 + n_dims]
-    scale = torch.tensor([struct.unpack("<f", struct.pack("<I", b))[0] for b in row[3 + n_dims :]]).to(x)
+    offset, size, hashed, key = row[:4]
+    resolution = row[4 : 4 + n_dims]
+    scale, shift = (
+        torch.tensor([struct.unpack("<f", struct.pack("<I", b))[0] for b in row[4 + n_dims :]]).to(x).chunk(2)
+    )
     inside = (x >= 0) & (x <= 1)
     if outside == 1:
         x = _Clamp.apply(x)
     elif outside == 2:
         x = torch.where(inside, x, 0.0)
-    p = x * scale + 0.5
+    p = x * scale + shift
     cell = p.detach().floor()
     f = p - cell
     whole = cell.nan_to_num(FARTHEST_CELL).clamp(-FARTHEST_CELL, FARTHEST_CELL).to(torch.int64)
     s = f if interpolation == 1 else f * f * (3 - 2 * f)
     total = torch.zeros(x.shape[0], table.shape[1], dtype=x.dtype, device=x.device)
     for corner in itertools.product((0, 1), repeat=n_dims) if interpolation else [(0,) * n_dims]:
-        index = _index(whole + torch.tensor(corner, device=x.device), size, hashed, resolution)
+        index = _index(whole + torch.tensor(corner, device=x.device), size, hashed, key, resolution)
         weight = torch.ones_like(x[:, :1])
         for d, bit in enumerate(corner):
             u = s[:, d : d + 1]
@@ -94,18 +96,18 @@ class _Clamp(torch.autograd.Function):
         return grad * ctx.saved_tensors[0]
 
 
-def _index(corner: Tensor, size: int, hashed: int, resolution: list[int]) -> Tensor:
-    """uint32 arithmetic in int64: dense strides while they fit, or the XOR of coordinates times primes."""
+def _index(corner: Tensor, size: int, hashed: int, key: int, resolution: list[int]) -> Tensor:
+    """uint32 arithmetic in int64: dense strides while they fit, or the XOR of the key and coordinates times primes."""
     mask = 0xFFFFFFFF
-    key = torch.zeros_like(corner[:, 0])
+    index = torch.full_like(corner[:, 0], key)
     if hashed:
         for d, prime in enumerate(PRIMES[: corner.shape[1]]):
-            key = key ^ (((corner[:, d] & mask) * prime) & mask)
+            index = index ^ (((corner[:, d] & mask) * prime) & mask)
     else:
         stride = 1
         for d, length in enumerate(resolution):
             if stride > size:
                 break
-            key = (key + (corner[:, d] & mask) * stride) & mask
+            index = (index + (corner[:, d] & mask) * stride) & mask
             stride *= length
-    return key % size
+    return index % size

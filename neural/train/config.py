@@ -12,26 +12,16 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+from neural.train.encoding_config import EncodingConfig, check_encoding, resolve_encoding
+
 Device = Literal["cpu", "cuda"]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """The field: hash grid, density network, colour network."""
+class ModelConfig(EncodingConfig):
+    """The field: encoding, density network, colour network."""
 
-    n_levels: int = 16
-    """Levels of the hash grid."""
-    n_features_per_level: int = 2
-    """Features per grid entry: 1, 2, 4 or 8."""
-    log2_hashmap_size: int | None = None
-    """Entries per level at most, as a power of two; 17 on a CPU (stays near the caches), 19 on a GPU."""
-    table_precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """What lookups read; half precision is faster once tables outgrow the caches. Training keeps float32 values."""
-    base_resolution: int = 16
-    """Cells along the box in the coarsest level."""
-    finest_resolution: int | None = None
-    """Cells along the box in the finest level; 2048 for an object, 4096 for an unbounded scene."""
     density_width: int = 64
     """Neurons in the hidden layer of the density network."""
     density_layers: int = 1
@@ -198,13 +188,11 @@ def resolve(
         steps = DEFAULT_STEPS[device]
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(
-            config.model,
-            log2_hashmap_size=_or(config.model.log2_hashmap_size, 17 if cpu else 19),
-            finest_resolution=_or(
-                config.model.finest_resolution, max(config.model.base_resolution, 4096 if wide else 2048)
-            ),
-            contraction=contraction,
+        model=resolve_encoding(
+            dataclasses.replace(config.model, contraction=contraction),
+            3,
+            log2_hashmap_size=17 if cpu else 19,
+            finest_resolution=4096 if wide else 2048,
         ),
         sampling=dataclasses.replace(
             config.sampling,
@@ -234,11 +222,7 @@ def _or(value: T | None, default: T) -> T:
 def _check(config: RadianceConfig) -> None:
     """Refuse values that no training can use, naming the flag."""
     model, sampling, optim, run = config.model, config.sampling, config.optim, config.run
-    _in("model.n_features_per_level", model.n_features_per_level, (1, 2, 4, 8))
-    check_between("model.n_levels", model.n_levels, 1, 32)
-    check_between("model.log2_hashmap_size", model.log2_hashmap_size, 8, 28)
-    check_between("model.base_resolution", model.base_resolution, 2, 1 << 16)
-    check_between("model.finest_resolution", model.finest_resolution, model.base_resolution, 1 << 20)
+    check_encoding(model)
     for name in ("density_width", "color_width"):
         _in(f"model.{name}", getattr(model, name), (16, 32, 64, 128))
     for name in ("density_layers", "color_layers", "sh_degree"):

@@ -18,13 +18,14 @@ from neural.scenes.load import load
 from neural.scenes.scene import Scene
 from neural.train import session
 from neural.train.config import RadianceConfig, resolve
+from neural.train.encoding_config import describe_encoding
+from neural.train.field_groups import load_values
 from neural.train.radiance_task import (
     RadianceTask,
     build_field,
     build_marching,
     build_occupancy,
     load_occupancy,
-    load_values,
 )
 from neural.train.trained import BACKGROUNDS, TrainedRun
 
@@ -191,7 +192,7 @@ def _chosen(config: RadianceConfig) -> str:
     model, sampling = config.model, config.sampling
     plural = "" if sampling.cascades == 1 else "s"
     return (
-        f"chosen: table 2^{model.log2_hashmap_size} x {model.n_levels} levels to {model.finest_resolution}, "
+        f"chosen: {describe_encoding(model)}, "
         f"contraction {model.contraction}, {sampling.target_samples} samples a step, {sampling.cascades} occupancy "
         f"cascade{plural} of {sampling.occupancy_resolution}^3, background {config.run.background}"
     )

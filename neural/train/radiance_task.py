@@ -1,6 +1,5 @@
 """One training step of a radiance field, and the state that it changes."""
 
-import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,14 +9,11 @@ from torch import Tensor, nn
 
 from neural import metrics
 from neural.cameras import Cameras
-from neural.cuda.gradients import GradientBuffer
 from neural.cuda.native import retain_heap
-from neural.encodings.hash_grid import HashGrid
 from neural.errors import CheckpointError, DivergenceError
 from neural.fields.contraction import Contraction
 from neural.fields.radiance import RadianceField
 from neural.losses import huber, l2, steady_mean
-from neural.mlp import MLP
 from neural.optim import Adam, Group
 from neural.rays import generate
 from neural.render.occupancy import OccupancyConfig, OccupancyGrid
@@ -25,6 +21,8 @@ from neural.render.rendering import Rendering
 from neural.render.volume import Marching, render_image, trace
 from neural.scenes.scene import Scene
 from neural.train.config import RadianceConfig
+from neural.train.encodings import build_encoding
+from neural.train.field_groups import averaged, field_groups, load_values, nonfinite_names, release_buffers
 from neural.train.loop import StepResult
 from neural.train.pixels import Pixels, PixelSampler, step_generator
 from neural.train.pose_refinement import PoseRefinement
@@ -38,13 +36,8 @@ def build_field(config: RadianceConfig, scene: Scene) -> RadianceField:
     """The field that a resolved configuration describes, for a scene's box and training images."""
     model, seed = config.model, config.run.seed
     contraction: Contraction = "ball" if model.contraction == "ball" else "none"
-    grid = HashGrid(
-        3, n_levels=model.n_levels, n_features_per_level=model.n_features_per_level,
-        log2_hashmap_size=_known(model.log2_hashmap_size), base_resolution=model.base_resolution,
-        finest_resolution=_known(model.finest_resolution), precision=model.table_precision, seed=seed,
-    )  # fmt: skip
     return RadianceField(
-        grid, aabb=scene.aabb, contraction=contraction, density_width=model.density_width,
+        build_encoding(model, 3, seed), aabb=scene.aabb, contraction=contraction, density_width=model.density_width,
         density_layers=model.density_layers, geo_features=model.geo_features, color_width=model.color_width,
         color_layers=model.color_layers, sh_degree=model.sh_degree,
         n_images=len(scene.splits["train"]) if model.appearance_dims else 0, appearance_dims=model.appearance_dims,
@@ -106,20 +99,7 @@ class RadianceTask:
     def _build_optimiser(self) -> Adam:
         optim = self.config.optim
         shared: dict[str, Any] = {"betas": optim.betas, "eps": optim.eps}
-        ema = optim.ema or None
-        groups = []
-        for name, parameter in self.field.named_parameters():
-            owner = self.field.get_submodule(name.rpartition(".")[0])
-            buffers, copies = {}, {}
-            if isinstance(owner, (HashGrid, MLP)):
-                buffers[name] = owner.gradients = GradientBuffer.like(parameter)
-            if isinstance(owner, HashGrid) and owner.working_copy is not None:
-                copies[name] = owner.working_copy
-            lazy = isinstance(owner, HashGrid)
-            groups.append(Group(
-                {name: parameter}, lr=optim.lr, l2=0.0 if lazy else optim.l2, ema=ema, lazy=lazy, buffers=buffers,
-                working_copies=copies, **shared,
-            ))  # fmt: skip
+        groups = field_groups(self.field, lr=optim.lr, l2=optim.l2, ema=optim.ema or None, **shared)
         if self._poses is not None:
             groups.append(Group({"poses": self._poses.tangent}, lr=optim.pose_lr, **shared))
         if self._exposure is not None:
@@ -191,8 +171,7 @@ class RadianceTask:
 
     def release(self) -> None:
         """Gives the field back as it came: gradients go to `.grad` again."""
-        for module in self._buffered():
-            module.gradients = None
+        release_buffers(self.field)
 
     def validate(self, step: int) -> Mapping[str, float]:
         """PSNR of one held-out image, drawn by the step, rendered small."""
@@ -212,23 +191,11 @@ class RadianceTask:
 
     def averaged_field(self) -> RadianceField:
         """A copy of the field with the averaged weights; the field itself where nothing is averaged."""
-        averages = self.optimiser.averages()
-        if not averages:
-            return self.field
-        buffers = {id(module.gradients): None for module in self._buffered()}
-        shown = copy.deepcopy(self.field, buffers)  # without the buffers of gradients
-        with torch.no_grad():
-            for name, parameter in shown.named_parameters():
-                if name in averages:
-                    parameter.copy_(averages[name])
-        return shown
+        return averaged(self.field, self.optimiser)
 
     def background_color(self) -> Tensor:
         """What the field is shown on outside training."""
         return torch.full((3,), BACKGROUNDS[self.config.run.background], device=self.device)
-
-    def _buffered(self) -> list[HashGrid | MLP]:
-        return [module for module in self.field.modules() if isinstance(module, (HashGrid, MLP))]
 
     def _own_parameters(self) -> dict[str, Tensor]:
         parameters: dict[str, Tensor] = {}
@@ -281,27 +248,8 @@ class RadianceTask:
 
     def _diverged(self, step: int, what: str) -> DivergenceError:
         """The error, with the tensors at fault where parameters themselves are."""
-        names = [name for name, p in self.field.named_parameters() if not bool(torch.isfinite(p).all())]
+        names = nonfinite_names(self.field)
         return DivergenceError(step, what + (f" (not finite: {', '.join(names)})" if names else ""))
-
-
-def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Copies a checkpoint's `model/<name>` into parameters.
-
-    Raises:
-        CheckpointError: One is missing or of another shape; nothing has changed then.
-    """
-    for name, parameter in parameters.items():
-        saved = tensors.get(f"model/{name}")
-        if saved is None or saved.shape != parameter.shape:
-            found = "none" if saved is None else str(list(saved.shape))
-            raise CheckpointError(
-                f"the checkpoint is of another field: {name} must be {list(parameter.shape)}, it has {found}; "
-                "pass the field that was trained, or start anew with --overwrite"
-            )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"model/{name}"])
 
 
 def load_occupancy(occupancy: OccupancyGrid, tensors: Mapping[str, Tensor]) -> None:

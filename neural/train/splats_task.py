@@ -25,10 +25,11 @@ from neural.render.splats import Splatted, View, render_camera, splat
 from neural.scenes.scene import Scene
 from neural.train import rehearsal
 from neural.train.exposure import Exposure
+from neural.train.field_groups import load_values
 from neural.train.loop import StepResult
 from neural.train.pixels import step_generator
 from neural.train.pose_refinement import PoseRefinement
-from neural.train.radiance_task import VALIDATION_STREAM, load_values
+from neural.train.radiance_task import VALIDATION_STREAM
 from neural.train.schedules import exponential
 from neural.train.sparse_depth import SparseDepth
 from neural.train.splats_build import NEAR, build_strategy, reach

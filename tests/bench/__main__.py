@@ -28,6 +28,7 @@ SUITES = {
     "splats_strategies": "tests.bench.splats_strategies",
     "memory": "tests.bench.memory",
     "import": "tests.bench.import_time",
+    "emulator": "tests.bench.emulator",
 }
 RESULTS = Path(__file__).with_name("results")
 

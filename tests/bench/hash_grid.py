@@ -128,8 +128,8 @@ def plain_torch(problem: Problem) -> tuple[Contender, Contender]:
     """The vectorised-corner and the per-corner form."""
     rows = problem.rows[0]
     tables = [problem.table[offset : offset + size] for offset, size in rows[:, :2].tolist()]
-    scales = rows[:, 6].to(torch.int32).view(torch.float32).tolist()
-    grid = TorchHashGrid(tables, scales, rows[:, 3].tolist())
+    scales = levels.scales(rows)[:, 0].tolist()
+    grid = TorchHashGrid(tables, scales, levels.resolutions(rows)[:, 0].tolist())
 
     def contender(form: Callable[[Tensor], Tensor]) -> Contender:
         def forward() -> Tensor:

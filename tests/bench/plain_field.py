@@ -21,8 +21,8 @@ class PlainField:
     def __init__(self, field: RadianceField) -> None:
         rows = field.encoding.levels[0]
         entries = [field.encoding.table.detach()[o : o + n] for o, n in rows[:, :2].tolist()]
-        scales = rows[:, layout.row_length(3) - 3].to(torch.int32).view(torch.float32).tolist()
-        self.grid = TorchHashGrid(entries, scales, rows[:, 3].tolist())
+        scales = layout.scales(rows)[:, 0].tolist()
+        self.grid = TorchHashGrid(entries, scales, layout.resolutions(rows)[:, 0].tolist())
         self.density_net, self.color_net = _copy(field.density_mlp), _copy(field.color_mlp)
         self.low = -field.half_side
         self.half_side, self.bias = field.half_side, field.density_bias

@@ -31,7 +31,7 @@ def _positions(n: int, n_dims: int, rows: Tensor, seed: int = 1, margin: float =
     """Random points at least `margin` of a cell from every cell face, so that fp32 and fp64 agree on the cell."""
     generator = torch.Generator().manual_seed(seed)
     points = torch.empty(0, n_dims)
-    scales = (rows[0, :, -n_dims:].to(torch.int32)).view(torch.float32).double()
+    scales = layout.scales(rows)[0].double()
     while len(points) < n:
         x = torch.rand(4 * n, n_dims, generator=generator) * (high - low) + low
         p = x[:, None].double().clamp(low, high) * scales + 0.5
@@ -323,7 +323,7 @@ def test_empty_batch() -> None:
         ({"positions": torch.zeros(5, 8)}, ValueError, r"1 to 7 columns, got 8"),
         ({"table": torch.zeros(100, 3)}, ValueError, r"1, 2, 4 or 8 features, got 3"),
         ({"table": torch.zeros(2, 2000).T}, ValueError, r"must be contiguous"),
-        ({"positions": torch.zeros(5, 2)}, ValueError, r"levels must be \[T, L, 7\]"),
+        ({"positions": torch.zeros(5, 2)}, ValueError, r"levels must be \[T, L, 10\]"),
         ({"interpolation": "cubic"}, ValueError, r"one of nearest, linear, smoothstep, got 'cubic'"),
         ({"outside": "mirror"}, ValueError, r"one of wrap, clamp, zero, got 'mirror'"),
         ({"segments": torch.tensor([0, 3])}, ValueError, r"segments must rise from 0 to 5 points, got \[0, 3\]"),
@@ -331,7 +331,7 @@ def test_empty_batch() -> None:
         ({"working_copy": torch.zeros(1, 2).half()}, ValueError, r"working_copy must be"),
         ({"level_weights": torch.ones(8)[::2]}, ValueError, r"level_weights must be contiguous"),
         ({"table": torch.zeros(16, 2)}, ValueError, r"levels describe \d+ entries, the table has 16"),
-        ({"levels": torch.zeros(1, 4, 9, dtype=torch.int64)}, ValueError, r"make them with levels.describe"),
+        ({"levels": torch.zeros(1, 4, 13, dtype=torch.int64)}, ValueError, r"make them with levels.describe"),
         ({"accumulate": GradientBuffer.like(torch.zeros(64, 2))}, ValueError, r"accumulate.grad must be"),
     ],
 )
@@ -359,6 +359,57 @@ def test_wrong_layouts_say_what_to_do(change: dict, message: str) -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         layout.describe(**(arguments | change))
+
+
+def _row(offset: int, size: int, hashed: bool, key: int = 0, shift: float = 0.5) -> list[int]:
+    return layout.row(offset, size, hashed, [9, 9], [8.0, 8.0], shifts=[shift] * 2, key=key)
+
+
+def test_sub_tables_share_a_level_under_keys_of_their_own(isa: str) -> None:
+    """The same point meets other entries under another key; the gradient of shared entries is the sum of both."""
+    rows = torch.tensor([[_row(0, 88, False), _row(88, 64, True)], [_row(152, 88, False), _row(88, 64, True, key=37)]])
+    table = torch.rand(240, 2, generator=torch.Generator().manual_seed(0))
+    x = _positions(20, 2, rows).repeat(2, 1)
+    upstream = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    segments = torch.tensor([0, 20, 40])
+    weights = table.clone().requires_grad_()
+    buffer = GradientBuffer.like(table)
+    out = hash_grid(x, weights, rows, segments=segments)
+    expected = reference.forward(x.double(), table.double(), rows, segments, None, 1, 1)
+    torch.testing.assert_close(out.double(), expected, atol=TOLERANCE["value"], rtol=0)
+    assert not torch.isclose(out[:20], out[20:]).any()
+    out.backward(upstream)
+    _, gt = reference.backward(upstream.double(), x.double(), table.double(), rows, segments, None, 1, 1)
+    assert weights.grad is not None
+    torch.testing.assert_close(weights.grad.double(), gt, atol=TOLERANCE["table"], rtol=1e-5)
+    hash_grid(x, weights, rows, segments=segments, accumulate=buffer).backward(upstream)
+    torch.testing.assert_close(buffer.grad, weights.grad)
+
+
+def test_a_level_can_be_shifted(isa: str) -> None:
+    """A shift of 0 puts vertices on the faces of the box, as nerfstudio has them."""
+    rows = torch.tensor([[_row(0, 88, False, shift=0.0)]])
+    table = torch.rand(88, 2, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.25]])
+    assert torch.equal(hash_grid(corners, table, rows), table[[0, 8, 18]])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[_row(0, 88, False)], [_row(8, 88, False)]],  # half over each other
+        [[_row(0, 64, True)], [_row(0, 128, True)]],  # shared, of two sizes
+        [[_row(0, 64, True)], [_row(64, 64, True)], [_row(0, 64, True)]],  # shared by tables apart
+        [[_row(0, 64, True), _row(0, 64, True)]],  # two levels in one place
+        [[_row(0, 88, False, key=1)]],  # a dense level has no key
+        [[_row(0, 88, True)]],  # hashed, no power of two
+    ],
+)
+def test_levels_that_meet_by_mistake_are_refused(rows: list) -> None:
+    with pytest.raises(ValueError, match=r"make them with levels.describe"):
+        hash_grid(
+            torch.zeros(5, 2), torch.zeros(400, 2), torch.tensor(rows), segments=torch.tensor([0] * len(rows) + [5])
+        )
 
 
 def test_parameter_count_is_the_published_one() -> None:

@@ -36,7 +36,7 @@ def _grid(n_dims: int, n_features: int, kind: str = "hash", n_tables: int = 1) -
 def _positions(n_dims: int, rows: Tensor, low: float = -0.3, high: float = 1.3) -> Tensor:
     """Points in and around the box, away from cell faces, where fp32 and fp64 could take different cells."""
     x = torch.rand(50 * N, n_dims, generator=torch.Generator().manual_seed(1)) * (high - low) + low
-    scales = rows[0, :, -n_dims:].to(torch.int32).view(torch.float32).double()
+    scales = layout.scales(rows)[0].double()
     p = x[:, None].double() * scales + 0.5
     return x[((p - p.round()).abs() > 1e-3).all(-1).all(-1)][:N]
 
@@ -110,6 +110,23 @@ def test_segments_and_level_weights(kind: str, cuda_device: torch.device) -> Non
     gx, gt = reference.backward(upstream.double(), x.double(), table.double(), rows, *codes)
     _close(leaf.grad, gx, 2e-3)
     _close(weights.grad, gt, 2e-5)
+
+
+def test_a_shared_level_under_two_keys_and_a_shift(cuda_device: torch.device) -> None:
+    rows = torch.tensor([
+        [layout.row(0, 64, True, [9, 9], [8.0, 8.0], shifts=[0.25, 0.5], key=key)] for key in (0, 37)
+    ])  # fmt: skip
+    table = torch.rand(64, 2, generator=torch.Generator().manual_seed(0))
+    x, upstream, segments = _positions(2, rows, 0.0, 1.0), _normal(N, 2), torch.tensor([0, 15, N])
+    leaf, weights = _leaf(x, cuda_device), _leaf(table, cuda_device)
+    out = hash_grid(leaf, weights, rows, segments=segments)
+    codes = (segments, None, 1, 1)
+    _close(out, reference.forward(x.double(), table.double(), rows, *codes), 4e-6)
+    out.backward(upstream.to(cuda_device))
+    gx, gt = reference.backward(upstream.double(), x.double(), table.double(), rows, *codes)
+    _close(weights.grad, gt, 2e-5)
+    far = ((x * 8 + torch.tensor([0.25, 0.5])).frac() - 0.5).abs().max(-1).values < 0.499
+    _close(leaf.grad[far], gx[far], 2e-3)
 
 
 def test_accumulates_and_marks(cuda_device: torch.device) -> None:

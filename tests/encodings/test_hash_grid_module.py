@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import neural
+from neural.cuda import levels as layout
 from neural.cuda.gradients import GradientBuffer
 from neural.encodings.hash_grid import INIT_RANGE, HashGrid
 
@@ -13,7 +14,7 @@ def small(**options: object) -> HashGrid:
 
 
 def resolutions(grid: HashGrid) -> list[list[int]]:
-    return grid.levels[0, :, 3 : 3 + grid.n_dims].tolist()
+    return layout.resolutions(grid.levels)[0].tolist()
 
 
 def points(n: int = 60, n_dims: int = 3) -> torch.Tensor:

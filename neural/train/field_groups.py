@@ -1,0 +1,94 @@
+"""How the parameters of a field are stepped: tables lazily, both tables and networks through gradient buffers."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neural.cuda.gradients import GradientBuffer
+from neural.encodings.base import Tabled
+from neural.errors import CheckpointError
+from neural.mlp import MLP
+from neural.optim import Adam, Group
+
+
+def field_groups(
+    field: nn.Module, *, lr: float, l2: float, ema: float | None, table_lr: float | None = None, **shared: Any
+) -> list[Group]:
+    """A group per parameter; tables and networks get a gradient buffer, which `release_buffers` takes back.
+
+    Args:
+        field: Of encodings and networks.
+        lr: Learning rate.
+        l2: Penalty on everything but tables.
+        ema: Decay of the averages, None for none.
+        table_lr: Learning rate of tables, if it is another.
+        shared: Further values for every group.
+    """
+    groups = []
+    for name, parameter in field.named_parameters():
+        owner: Any = field.get_submodule(name.rpartition(".")[0])
+        is_table = isinstance(owner, Tabled) and parameter is owner.table
+        buffers: dict[str, GradientBuffer] = {}
+        copies: dict[str, Tensor] = {}
+        if is_table or isinstance(owner, MLP):
+            buffers[name] = owner.gradients = GradientBuffer.like(parameter)
+        if is_table and owner.working_copy is not None:
+            copies[name] = owner.working_copy
+        groups.append(Group(
+            {name: parameter}, lr=table_lr if is_table and table_lr is not None else lr, l2=0.0 if is_table else l2,
+            ema=ema, lazy=is_table, buffers=buffers, working_copies=copies, **shared,
+        ))  # fmt: skip
+    return groups
+
+
+def release_buffers(field: nn.Module) -> None:
+    """Gives the field back as it came: gradients go to `.grad` again."""
+    for module in _buffered(field):
+        module.gradients = None
+
+
+def averaged(field: nn.Module, optimiser: Adam) -> Any:
+    """A copy of the field with the averaged weights; the field itself where nothing is averaged."""
+    averages = optimiser.averages()
+    if not averages:
+        return field
+    buffers: dict[int, Any] = {id(module.gradients): None for module in _buffered(field)}
+    shown = copy.deepcopy(field, buffers)  # without the buffers of gradients
+    with torch.no_grad():
+        for name, parameter in shown.named_parameters():
+            if name in averages:
+                parameter.copy_(averages[name])
+    return shown
+
+
+def nonfinite_names(field: nn.Module) -> list[str]:
+    """Parameters that hold NaN or Inf."""
+    return [name for name, p in field.named_parameters() if not bool(torch.isfinite(p).all())]
+
+
+def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Copies a checkpoint's `model/<name>` into parameters.
+
+    Raises:
+        CheckpointError: One is missing or of another shape; nothing has changed then.
+    """
+    for name, parameter in parameters.items():
+        saved = tensors.get(f"model/{name}")
+        if saved is None or saved.shape != parameter.shape:
+            found = "none" if saved is None else str(list(saved.shape))
+            raise CheckpointError(
+                f"the checkpoint is of another field: {name} must be {list(parameter.shape)}, it has {found}; "
+                "pass the field that was trained, or start anew with --overwrite"
+            )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[f"model/{name}"])
+
+
+def _buffered(field: nn.Module) -> Iterator[Any]:
+    for module in field.modules():
+        if isinstance(module, (Tabled, MLP)):
+            yield module
