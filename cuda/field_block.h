@@ -66,16 +66,19 @@ struct Block {
 
 // Positions about the middle of the field's cube to [0, 1]^3; see fields/contraction.py.
 inline void unit_cube(const Stage& s, const Block& b) {
-    const float scale = s.number(0); // 1 / half of the cube's side
+    const float scale = s.number(0); // 1 / side of the cube
+    const bool ball = s.integer(1) != 0;
     for (i64 c = 0; c < b.n; c += kWidth) {
-        vfloat p[3], factor = splat(0.5f);
-        for (int i = 0; i < 3; ++i) p[i] = load(b.row(s.in() + i) + c) * scale;
-        if (s.integer(1)) {
-            const vfloat square = p[0] * p[0] + p[1] * p[1] + p[2] * p[2];
-            const vfloat norm = sqrt(square), inverse = 1.0f / (norm > 1e-12f ? norm : splat(1e-12f));
+        vfloat p[3];
+        for (int i = 0; i < 3; ++i) p[i] = load(b.row(s.in() + i) + c);
+        vfloat factor = splat(scale);
+        if (ball) {
+            for (int i = 0; i < 3; ++i) p[i] = p[i] * (2.0f * scale);
+            const vfloat norm = sqrt(p[0] * p[0] + p[1] * p[1] + p[2] * p[2]);
+            const vfloat inverse = 1.0f / (norm > 1e-12f ? norm : splat(1e-12f));
             factor = norm <= 1.0f ? splat(0.25f) : 0.25f * (2.0f - inverse) * inverse;
         }
-        for (int i = 0; i < 3; ++i) store(b.row(s.out() + i) + c, p[i] * factor + 0.5f);
+        for (int i = 0; i < 3; ++i) store(b.row(s.out() + i) + c, 0.5f + p[i] * factor);
     }
 }
 

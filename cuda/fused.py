@@ -1,0 +1,167 @@
+"""A radiance field rendered in one pass: rays marched, looked up, shaded and composited block by block.
+
+What a sample needs stays in blocks of a thread's own; only results per ray leave them. The backward pass marches and
+evaluates again what could be seen, so nothing per sample is kept for it either.
+"""
+
+from array import array
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neural.cuda import checks
+from neural.cuda.autograd import Function
+from neural.cuda.native import lib, threads
+from neural.cuda.ray_march import Prepared
+from neural.cuda.stages import Operand, Program, Table, bound
+
+GROUP = 128  # rays that a thread takes at a time
+PART, N_PARTS = 256, 64  # samples of a part of the backward pass, and parts of a round; fixed, so that sums are
+
+
+class Fused(NamedTuple):
+    """What `fused` gives.
+
+    Attributes:
+        rgb: Sum of weight times colour, without background.
+        alpha: Sum of the weights, 0 to 1.
+        depth: Sum of weight times distance, not divided by alpha.
+        counts: Samples that were looked up, and those of them in front of the early stop.
+        n_broken: Rays that met a density that is NaN.
+    """
+
+    rgb: Float[Tensor, "R 3"]
+    alpha: Float[Tensor, "R"]
+    depth: Float[Tensor, "R"]
+    counts: Int[Tensor, "R 2"]
+    n_broken: int
+
+
+def fused(
+    marched: Prepared,
+    program: Program,
+    operands: tuple[Operand, ...],
+    *,
+    early_stop: float,
+    spans: Float[Tensor, "2 R"] | None = None,
+    n_rays: int | None = None,
+) -> Fused:
+    """Renders rays through a field.
+
+    Args:
+        marched: Rays and occupancy, as `ray_march.prepare` checked them; on the CPU.
+        program: The field's stages.
+        operands: Their tensors, in order.
+        early_stop: A ray ends where less than this share of the light gets through.
+        spans: Where the samples of each ray lie, as `ray_march.count` gave it: skips the way to the first one.
+        n_rays: Rays from this one on are left out: all zero. None renders all.
+
+    Returns:
+        A `Fused`; rgb, alpha and depth are differentiable once with respect to the operands' parameters, not to rays.
+
+    Raises:
+        TypeError, ValueError: An operand of a wrong dtype, shape or device.
+    """
+    for operand in operands:
+        _check(operand, marched.origins.device)
+    run = _Run(marched, spans, marched.origins.shape[0] if n_rays is None else n_rays, program, operands, early_stop)
+    parameters = [operand.parameter for operand in operands]
+    if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
+        return Fused(*_Fused.apply(run, *parameters))
+    return Fused(*_forward(run))
+
+
+class _Run(NamedTuple):
+    """All that both passes need."""
+
+    marched: Prepared
+    spans: Tensor | None
+    n_rays: int
+    program: Program
+    operands: tuple[Operand, ...]
+    early_stop: float
+
+
+class _Fused(Function):
+    @staticmethod
+    def forward(ctx: Any, run: _Run, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        result = _forward(run)
+        # what the backward pass reads again must be what it was
+        ctx.save_for_backward(run.marched.bitfield, result[3], *[o.source for o in run.operands if type(o) is Table],
+                              *parameters)  # fmt: skip
+        ctx.run = run
+        ctx.mark_non_differentiable(result[3])
+        ctx.set_materialize_grads(False)
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
+        counts = ctx.saved_tensors[1]
+        return None, *_backward(ctx.run, counts, upstream[:3], ctx.needs_input_grad[1:])
+
+
+def _forward(run: _Run) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    n, like = run.marched.origins.shape[0], run.marched.origins
+    make = like.new_empty if run.n_rays == n else like.new_zeros
+    rgb, alpha, depth = make((n, 3)), make((n,)), make((n,))
+    counts = make((n, 2), dtype=torch.int64)
+    broken = array("q", (0,))
+    words = array("q", bound(run.program, run.operands, None))
+    rays = _rays(run)
+    lib.fused_forward(
+        *_addresses(run, rays), words.buffer_info()[0], *run.program.code, run.early_stop, GROUP, rgb.data_ptr(),
+        alpha.data_ptr(), depth.data_ptr(), counts.data_ptr(), broken.buffer_info()[0], threads(),
+    )  # fmt: skip
+    return rgb, alpha, depth, counts, broken[0]
+
+
+def _backward(
+    run: _Run, counts: Tensor, upstream: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """The parameters' gradients; None for those that are not wanted or went into a buffer."""
+    result: list[Tensor | None] = []
+    addresses: list[tuple[int, int]] = []
+    for operand, want in zip(run.operands, wanted, strict=True):
+        fresh = torch.zeros_like(operand.parameter) if want and operand.accumulate is None else None
+        into = operand.accumulate if want else None
+        if into is not None and not isinstance(operand, Table):
+            into.touched.fill_(-1)
+        result.append(fresh)
+        if into is not None:
+            addresses.append((into.grad.data_ptr(), into.touched.data_ptr()))
+        else:
+            addresses.append((checks.pointer(fresh), 0))
+    words = array("q", bound(run.program, run.operands, tuple(addresses)))
+    given = [None if g is None else g.contiguous() for g in upstream]
+    rays = _rays(run)
+    lib.fused_backward(
+        *_addresses(run, rays), words.buffer_info()[0], *run.program.code, counts.data_ptr(),
+        *[checks.pointer(g) for g in given], PART, N_PARTS, threads(),
+    )  # fmt: skip
+    return result
+
+
+def _rays(run: _Run) -> tuple:
+    """Rays as kernels take them: tensors to keep alive, with strides."""
+    m = run.marched
+    jitter = None if m.jitter is None else m.jitter.contiguous()
+    return (*checks.rows(m.origins), *checks.rows(m.directions), m.t_min.contiguous(), m.t_max.contiguous(), jitter)
+
+
+def _addresses(run: _Run, rays: tuple) -> list[int]:
+    m = run.marched
+    args = (*rays, run.n_rays, m.settings, m.bitfield.shape[0], m.resolution, int(m.cone), m.bitfield, run.spans)
+    return [a if type(a) is int else 0 if a is None else a.data_ptr() for a in args]
+
+
+def _check(operand: Operand, device: torch.device) -> None:
+    parameter = operand.parameter
+    shape = ("E", "F") if isinstance(operand, Table) else ("P",)
+    checks.require("fused", "parameter", parameter, shape, device=device)
+    if not parameter.is_contiguous():
+        raise ValueError("fused: parameters must be contiguous; call .contiguous()")
+    if operand.accumulate is not None:
+        checks.require("fused", "accumulate.grad", operand.accumulate.grad, tuple(parameter.shape), device=device)
