@@ -82,12 +82,21 @@ inline void unit_cube(const Stage& s, const Block& b) {
     }
 }
 
-// Features of one level after the other: their order within a block is that of the whole-batch op.
-inline void hash_grid(const Stage& s, const Block& b) {
+// Features [out ..] of the positions [in ..], a level after the other.
+inline void hash_grid(const Stage& s, const Block& b, i64 in, i64 out, int n_threads) {
     const i64 all[2] = {0, b.n};
-    hash_grid_forward(b.row(s.in()), 1, b.stride, s.pointer<const void>(0), s.integer(1), s.pointer<const i64>(2), all,
-                      1, s.integer(3), s.n_in(), s.integer(4), s.pointer<const float>(5), s.integer(6), s.integer(7),
-                      b.row(s.out()), 1, b.stride, 1);
+    hash_grid_forward(b.row(in), 1, b.stride, s.pointer<const void>(0), s.integer(1), s.pointer<const i64>(2), all, 1,
+                      s.integer(3), s.n_in(), s.integer(4), s.pointer<const float>(5), s.integer(6), s.integer(7),
+                      b.row(out), 1, b.stride, n_threads);
+}
+
+// Adds the features' gradient [out ..] to the table's, unless none is wanted.
+inline void hash_grid_backward(const Stage& s, const Block& b, i64 in, i64 out, int n_threads) {
+    const i64 all[2] = {0, b.n};
+    if (!s.pointer<float>(8)) return;
+    hash_grid_backward_table(b.row(in), 1, b.stride, b.row(out), 1, b.stride, s.pointer<const i64>(2), all, 1,
+                             s.integer(3), s.n_in(), s.integer(4), s.pointer<const float>(5), s.integer(6),
+                             s.integer(7), s.pointer<float>(8), s.pointer<u64>(9), n_threads);
 }
 
 inline vfloat raw_density(const Stage& s, const Block& b, i64 c) { return load(b.row(s.in()) + c) + s.number(1); }
@@ -156,7 +165,7 @@ inline void forward(const Program& program, int first, int last, const Block& b,
         const Stage s = program.stage(i);
         switch (s.kind()) {
         case kUnitCube: unit_cube(s, b); break;
-        case kHashGrid: hash_grid(s, b); break;
+        case kHashGrid: hash_grid(s, b, s.in(), s.out(), 1); break;
         case kNetwork: network(s, b, nullptr, scratch); break;
         case kDensity: density(s, b); break;
         default: directions(s, b);

@@ -1,6 +1,8 @@
-// The backward pass of the fused renderer on the CPU. Rays are cut into parts of about equal numbers of samples; a round
-// takes as many parts as it may, in parallel: each marches and evaluates its samples again and leaves the gradient of
-// their features. Then the round's features go to the tables, level by level. Nothing of a round outlives it but sums.
+// The backward pass of the fused renderer on the CPU. Rays are cut into parts of about equal numbers of samples, and a
+// round takes as many parts as it may. What is small goes part by part, what is large level by level:
+//   the parts march their samples again; the round's features are looked up, a level of the table after the other;
+//   the parts evaluate the rest forward and backward, and leave the gradient of their features in the features' place;
+//   which goes to the table, a level after the other. Nothing of a round outlives it but sums.
 #include "composite.h"
 #include "field_block.h"
 #include "fused.h"
@@ -16,7 +18,7 @@ using field::Program;
 using field::Stage;
 using mlp::kBlock;
 
-struct Rows3 { // which rows hold what
+struct Outputs { // rows
     int density, rgb;
 };
 
@@ -87,63 +89,88 @@ struct Room {
     }
 };
 
-// What a round keeps of each sample for the tables: rows of positions and feature gradients, `columns` apart.
-struct Kept {
+// What a round holds of each sample: where it begins and ends, its position in the unit cube, its features (in the end
+// their gradient). Rows of `columns`.
+struct Round {
     float* rows;
     i64 columns;
+    int n_dims, n_features;
+
+    int n_rows() const { return 2 + n_dims + n_features; }
+    float* at(int row, i64 column) const { return rows + row * columns + column; }
 };
 
-// The rays' samples, in front of the early stop, at rows 0-5; gives the number of rays that have any.
-int march_part(const Marched& rays, const Part& part, const i64* counts, const float* spans, const Upstream& up,
-               Room& room) {
+void copy(const float* from, float* to, i64 n) { __builtin_memcpy(to, from, size_t(n) * sizeof(float)); }
+
+// The part's rays that have samples in front of the stop; gives their number.
+int rays_of(const Part& part, const i64* counts, const float* spans, Wave* waves) {
     int n = 0;
     i64 at = 0;
     for (i64 r = part.first; r < part.last; ++r) {
         const i64 count = counts[2 * r + 1];
         if (count == 0) continue;
-        room.waves[n] = {r, spans ? spans[r] : -1.0f, int(count), 0, at};
-        room.packed[2 * n] = at;
-        room.packed[2 * n + 1] = count;
-        for (int k = 0; k < 3; ++k) room.grad_rgb[3 * n + k] = up.rgb ? up.rgb[3 * r + k] : 0.0f;
-        room.grad_alpha[n] = up.alpha ? up.alpha[r] : 0.0f;
-        room.grad_depth[n] = up.depth ? up.depth[r] : 0.0f;
+        waves[n++] = {r, spans ? spans[r] : -1.0f, int(count), 0, at};
         at += count;
-        ++n;
     }
+    return n;
+}
+
+// What is looked up: the samples' places, after the stages in front of the encoding.
+void march_part(const Marched& rays, const Program& program, int encode, const Part& part, const i64* counts,
+                const float* spans, Room& room, const Round& round) {
+    const int n = rays_of(part, counts, spans, room.waves);
+    const Block& b = room.block;
     march_wave(rays, room.waves, n, room.starts, room.ends);
     for (int i = 0; i < n; ++i) {
         const Wave& wave = room.waves[i];
         for (int k = 0; k < 3; ++k) {
             const float o = rays.origins.data[wave.ray * rays.origins.stride_n + k * rays.origins.stride_k];
             const float d = rays.directions.data[wave.ray * rays.directions.stride_n + k * rays.directions.stride_k];
-            for (i64 c = wave.at; c < wave.at + wave.room; c += kWidth) {
-                const vfloat t = ray_points::middle(load(room.starts + c), load(room.ends + c));
-                store(room.block.row(k) + c, o + t * d);
-                store(room.block.row(3 + k) + c, splat(d));
-            }
+            for (i64 c = wave.at; c < wave.at + wave.room; c += kWidth)
+                store(b.row(k) + c, o + ray_points::middle(load(room.starts + c), load(room.ends + c)) * d);
         }
     }
-    return n;
+    room.block.n = part.samples;
+    field::forward(program, 0, encode, b, room.scratch);
+    copy(room.starts, round.at(0, part.at), part.samples);
+    copy(room.ends, round.at(1, part.at), part.samples);
+    for (int k = 0; k < round.n_dims; ++k)
+        copy(b.row(program.stage(encode).in() + k), round.at(2 + k, part.at), part.samples);
 }
 
-void run_part(const Marched& rays, const Program& program, const Layout& layout, const Rows3& rows, const Part& part,
-              const i64* counts, const float* spans, const Upstream& up, Room& room, float* partials,
-              const Kept& tables) {
+// From the features on, forward and back to their gradient.
+void run_part(const Marched& rays, const Program& program, int encode, const Layout& layout, const Outputs& outputs,
+              const Part& part, const i64* counts, const Upstream& up, Room& room, float* partials, const Round& round) {
+    const int n = rays_of(part, counts, nullptr, room.waves);
     room.block.n = room.grad.n = part.samples;
-    const int n = march_part(rays, part, counts, spans, up, room);
     const Block &b = room.block, &g = room.grad;
-    for (int i = 0; i < program.n_stages; ++i) {
+    const float *starts = round.at(0, part.at), *ends = round.at(1, part.at);
+    const i64 features = program.stage(encode).out();
+    for (int k = 0; k < round.n_features; ++k) copy(round.at(2 + round.n_dims + k, part.at), b.row(features + k), part.samples);
+    for (int i = 0; i < n; ++i) {
+        const Wave& wave = room.waves[i];
+        const i64 r = wave.ray;
+        room.packed[2 * i] = wave.at;
+        room.packed[2 * i + 1] = wave.room;
+        for (int k = 0; k < 3; ++k) {
+            const float d = rays.directions.data[r * rays.directions.stride_n + k * rays.directions.stride_k];
+            for (i64 c = wave.at; c < wave.at + wave.room; c += kWidth) store(b.row(3 + k) + c, splat(d));
+            room.grad_rgb[3 * i + k] = up.rgb ? up.rgb[3 * r + k] : 0.0f;
+        }
+        room.grad_alpha[i] = up.alpha ? up.alpha[r] : 0.0f;
+        room.grad_depth[i] = up.depth ? up.depth[r] : 0.0f;
+    }
+    for (int i = encode + 1; i < program.n_stages; ++i) {
         if (program.stage(i).kind() == field::kNetwork)
             field::network(program.stage(i), b, room.kept + layout.kept[i], room.scratch);
         else field::forward(program, i, i + 1, b, room.scratch);
     }
-    composite_forward(b.row(rows.density), b.row(rows.rgb), 1, b.stride, room.starts, room.ends, room.packed, n, 3, 0.0f,
+    composite_forward(b.row(outputs.density), b.row(outputs.rgb), 1, b.stride, starts, ends, room.packed, n, 3, 0.0f,
                       room.rgb, room.alpha, room.depth, room.weights, 1);
-    composite_backward(b.row(rows.density), b.row(rows.rgb), 1, b.stride, room.starts, room.ends, room.packed, n, 3,
-                       0.0f, room.weights, room.grad_rgb, room.grad_alpha, room.grad_depth, nullptr,
-                       g.row(rows.density), g.row(rows.rgb), 1, g.stride, 1);
-    float* kept_rows = tables.rows;
-    for (int i = program.n_stages - 1; i >= 0; --i) {
+    composite_backward(b.row(outputs.density), b.row(outputs.rgb), 1, b.stride, starts, ends, room.packed, n, 3, 0.0f,
+                       room.weights, room.grad_rgb, room.grad_alpha, room.grad_depth, nullptr, g.row(outputs.density),
+                       g.row(outputs.rgb), 1, g.stride, 1);
+    for (int i = program.n_stages - 1; i > encode; --i) {
         const Stage s = program.stage(i);
         if (s.kind() == field::kNetwork) {
             const int skip = s.integer(8);
@@ -151,31 +178,9 @@ void run_part(const Marched& rays, const Program& program, const Layout& layout,
                                     s.pointer<float>(7) ? partials + layout.partial[i] : nullptr, room.scratch);
         } else if (s.kind() == field::kDensity) {
             field::density_backward(s, b, g);
-        } else if (s.kind() == field::kHashGrid) {
-            const auto keep = [&](const float* row) {
-                __builtin_memcpy(kept_rows + part.at, row, size_t(part.samples) * sizeof(float));
-                kept_rows += tables.columns;
-            };
-            for (int k = 0; k < s.n_in(); ++k) keep(b.row(s.in() + k));
-            for (int k = 0; k < s.n_out(); ++k) keep(g.row(s.out() + k));
         }
     }
-}
-
-// A round's gradients to the tables, each level by one thread.
-void add_to_tables(const Program& program, const Kept& tables, i64 n, int n_threads) {
-    const i64 all[2] = {0, n};
-    const float* rows = tables.rows;
-    for (int i = program.n_stages - 1; i >= 0; --i) {
-        const Stage s = program.stage(i);
-        if (s.kind() != field::kHashGrid) continue;
-        const float* grad = rows + s.n_in() * tables.columns;
-        if (s.pointer<float>(8))
-            hash_grid_backward_table(rows, 1, tables.columns, grad, 1, tables.columns, s.pointer<const i64>(2), all, 1,
-                                     s.integer(3), s.n_in(), s.integer(4), s.pointer<const float>(5), s.integer(6),
-                                     s.integer(7), s.pointer<float>(8), s.pointer<u64>(9), n_threads);
-        rows = grad + s.n_out() * tables.columns;
-    }
+    for (int k = 0; k < round.n_features; ++k) copy(g.row(features + k), round.at(2 + round.n_dims + k, part.at), part.samples);
 }
 
 // The parts of the next round, from ray `first` on: at most n_parts and `columns` samples. Gives the first ray behind.
@@ -214,25 +219,37 @@ void fused_backward(const float* origins, i64 origin_stride_n, i64 origin_stride
     const Layout layout(program, (capacity + kBlock - 1) / kBlock);
     const i64 length = (Room::size(program, layout, capacity, capacity) + 15) / 16 * 16;
     const int team = team_size(n_parts, n_threads);
-    int kept_rows = 0;
-    for (int i = 0; i < n_stages; ++i)
-        if (program.stage(i).kind() == field::kHashGrid) kept_rows += program.stage(i).n_in() + program.stage(i).n_out();
-    const Scratch<float> memory(length * team), tables((columns + kWidth) * kept_rows);
+    int encode = 0;
+    while (program.stage(encode).kind() != field::kHashGrid) ++encode;
+    const Stage grid = program.stage(encode);
+    Round round{nullptr, columns + kWidth, grid.n_in(), grid.n_out()};
+    const Scratch<float> memory(length * team), columns_of(round.columns * round.n_rows());
     const Scratch<float> partials(layout.partial_size * n_parts);
     const Scratch<Part> parts(n_parts);
-    const Kept kept{tables.data, columns + kWidth};
+    round.rows = columns_of.data;
     for (i64 i = 0; i < layout.partial_size * n_parts; ++i) partials.data[i] = 0.0f;
     for (i64 first = 0; first < n;) {
         int n_planned;
         first = plan(counts, first, n, part, n_parts, columns, parts.data, n_planned);
-        parallel_for_threads(n_planned, n_threads, [&](i64 i, int thread) {
-            if (parts.data[i].samples == 0) return;
-            Room room(memory.data + thread * length, program, layout, capacity, capacity);
-            run_part(rays, program, layout, {density, rgb_row}, parts.data[i], counts, spans,
-                     {grad_rgb, grad_alpha, grad_depth}, room, partials.data + i * layout.partial_size, kept);
+        const auto each_part = [&](const auto& run) {
+            parallel_for_threads(n_planned, n_threads, [&](i64 i, int thread) {
+                if (parts.data[i].samples == 0) return;
+                Room room(memory.data + thread * length, program, layout, capacity, capacity);
+                run(i, room);
+            });
+        };
+        each_part([&](i64 i, Room& room) {
+            march_part(rays, program, encode, parts.data[i], counts, spans, room, round);
         });
-        const Part& last = parts.data[n_planned - 1];
-        if (last.at + last.samples > 0) add_to_tables(program, kept, last.at + last.samples, n_threads);
+        const i64 total = parts.data[n_planned - 1].at + parts.data[n_planned - 1].samples;
+        if (total == 0) continue;
+        const Block looked_up{round.at(2, 0), round.columns, total};
+        field::hash_grid(grid, looked_up, 0, round.n_dims, n_threads);
+        each_part([&](i64 i, Room& room) {
+            run_part(rays, program, encode, layout, {density, rgb_row}, parts.data[i], counts,
+                     {grad_rgb, grad_alpha, grad_depth}, room, partials.data + i * layout.partial_size, round);
+        });
+        field::hash_grid_backward(grid, looked_up, 0, round.n_dims, n_threads);
     }
     for (int i = 0; i < n_stages; ++i) {
         const Stage s = program.stage(i);
