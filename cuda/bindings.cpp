@@ -141,6 +141,7 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, fma_peak);
     NEURAL_BIND(m, fused_forward);
     NEURAL_BIND(m, fused_backward);
+    NEURAL_BIND(m, fused_step);
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);

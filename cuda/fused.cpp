@@ -2,8 +2,7 @@
 #include "fused.h"
 #include "common/transmittance.h"
 #include "field_block.h"
-#include "ray_points.cuh"
-#include "ray_wave.h"
+#include "ray_place.h"
 
 namespace neural {
 namespace NEURAL_ISA {
@@ -11,8 +10,6 @@ namespace {
 
 using field::Block;
 using field::Program;
-
-constexpr int kFirst = 8, kLongest = 32; // samples of a ray's first wave and of its longest; each doubles what is behind it
 
 struct Shape { // which rows hold what
     int n_density, density, rgb, keep, n_keep;
@@ -46,23 +43,6 @@ struct Room {
         scratch = weights + stride;
     }
 };
-
-// out[.., at .. at + n) = f(lanes of i): whole vectors; what lies past is written over by the next ray.
-template <class F> NEURAL_HD void each_vector(i64 at, i64 n, const F& f) {
-    for (i64 i = 0; i < n; i += kWidth) f(at + i);
-}
-
-void place(const Marched& rays, const Wave& wave, const Room& room) {
-    float o[3], d[3];
-    for (int i = 0; i < 3; ++i) {
-        o[i] = rays.origins.data[wave.ray * rays.origins.stride_n + i * rays.origins.stride_k];
-        d[i] = rays.directions.data[wave.ray * rays.directions.stride_n + i * rays.directions.stride_k];
-    }
-    each_vector(wave.at, wave.count, [&](i64 at) {
-        const vfloat t = ray_points::middle(load(room.starts + at), load(room.ends + at));
-        for (int i = 0; i < 3; ++i) store(room.block.row(i) + at, o[i] + t * d[i]);
-    });
-}
 
 // Light along a ray's wave: moves what can be seen to `seen` on and gives the weights there.
 void composite_wave(const Shape& shape, const Wave& wave, const Room& room, float early_stop, i64 seen, Ray& ray) {
@@ -111,7 +91,7 @@ void run_group(const Marched& rays, const Program& program, const Shape& shape, 
     }
     int alive = n;
     for (int rank = 0; alive > 0;) {
-        const int length = rank < kFirst ? kFirst : rank < kLongest ? rank : kLongest;
+        const int length = wave_length(rank);
         rank += length;
         for (int i = 0; i < alive; ++i) {
             waves[i].room = length;
@@ -127,7 +107,7 @@ void run_group(const Marched& rays, const Program& program, const Shape& shape, 
             }
             wave.at = n_samples;
             n_samples += wave.count;
-            place(rays, wave, room);
+            place(rays, wave, room.starts, room.ends, room.block);
         }
         room.block.n = n_samples;
         field::forward(program, 0, shape.n_density, room.block, room.scratch);
@@ -139,12 +119,8 @@ void run_group(const Marched& rays, const Program& program, const Shape& shape, 
         }
         i64 at = 0;
         for (int i = 0; i < alive; ++i) {
-            const i64 r = waves[i].ray;
-            const int seen = state[r - first].n_seen;
-            for (int k = 0; k < 3; ++k) {
-                const vfloat d = splat(rays.directions.data[r * rays.directions.stride_n + k * rays.directions.stride_k]);
-                each_vector(at, seen, [&](i64 to) { store(room.block.row(3 + k) + to, d); });
-            }
+            const int seen = state[waves[i].ray - first].n_seen;
+            point(rays, waves[i].ray, room.block, at, seen);
             at += seen;
         }
         room.block.n = n_seen;
@@ -193,7 +169,7 @@ void fused_forward(const float* origins, i64 origin_stride_n, i64 origin_stride_
     const Program program{stages, n_stages, n_rows};
     const Shape shape{n_density, density, rgb_row, keep, n_keep};
     const Target target{rgb, alpha, depth, counts, broken};
-    const i64 n_groups = (n + group - 1) / group, capacity = i64(group) * kLongest;
+    const i64 n_groups = (n + group - 1) / group, capacity = i64(group) * kLongestWave;
     const int team = team_size(n_groups, n_threads);
     const i64 length = (Room::size(program, capacity) + 15) / 16 * 16;
     const Scratch<float> memory(length * team);

@@ -22,7 +22,7 @@ NEURAL_KERNEL(void, fused_forward,
                float* depth, i64* counts, i64* broken, int n_threads))
 // Adds to the gradients that the stages name (of tables, and partial sums of networks to theirs), from those of rgb
 // [R, 3], alpha [R] and depth [R] (null: zero). The samples are marched and evaluated again: the first counts[r, 1] of
-// each ray. Sums over samples are taken over parts of `part` samples (or one ray, if that is more) and added in order;
+// each ray. Sums over samples are taken over parts of `part_size` samples (or one ray, if that is more) and added in order;
 // the table's over `n_parts` parts at a time, level by level: results do not depend on n_threads.
 NEURAL_KERNEL(void, fused_backward,
               (const float* origins, i64 origin_stride_n, i64 origin_stride_k, const float* directions,
@@ -30,4 +30,18 @@ NEURAL_KERNEL(void, fused_backward,
                const float* jitter, i64 n, const float* settings, int n_cascades, int resolution, int cone,
                const u8* bitfield, const float* spans, const i64* stages, int n_stages, int n_rows, int n_density,
                int density, int rgb_row, int keep, int n_keep, const i64* counts, const float* grad_rgb,
-               const float* grad_alpha, const float* grad_depth, int part, int n_parts, int n_threads))
+               const float* grad_alpha, const float* grad_depth, int part_size, int n_parts, int n_threads))
+// A training step: writes what fused_forward does (rgb, alpha and depth only of rays that have visible samples), and adds
+// the gradients of the sum over rays and channels of scale * weights[r] * loss(rgb + (1 - alpha) background - target) to
+// those that the stages name. loss_kind 0: d^2; 1: d^2 / 2, beyond +-delta straight. target, background [R, 3], weights
+// [R] or null. packed_info, spans: ray_march_count's, with the starts. Rays are taken in groups of `group_size` samples of
+// the grid (or one ray), `n_groups` at a time, and their visible samples in parts of `part_size`.
+NEURAL_KERNEL(void, fused_step,
+              (const float* origins, i64 origin_stride_n, i64 origin_stride_k, const float* directions,
+               i64 direction_stride_n, i64 direction_stride_k, const float* t_min, const float* t_max,
+               const float* jitter, i64 n, const float* settings, int n_cascades, int resolution, int cone,
+               const u8* bitfield, const float* spans, const i64* stages, int n_stages, int n_rows, int n_density,
+               int density, int rgb_row, int keep, int n_keep, float early_stop, const i64* packed_info, int loss_kind,
+               float delta, float scale, const float* target, const float* background, const float* weights,
+               int group_size, int n_groups, int part_size, float* rgb, float* alpha, float* depth, i64* counts,
+               i64* broken, int n_threads))

@@ -4,8 +4,10 @@ What a sample needs stays in blocks of a thread's own; only results per ray leav
 evaluates again what could be seen, so nothing per sample is kept for it either.
 """
 
+import math
 from array import array
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +21,8 @@ from neural.cuda.stages import Operand, Program, Table, bound
 
 GROUP = 128  # rays that a thread takes at a time
 PART, N_PARTS = 256, 64  # samples of a part of the backward pass, and parts of a round; fixed, so that sums are
+GROUP_SAMPLES, N_GROUPS = 8192, 8  # of a training step: samples in the grid that a thread takes, and groups of a round
+KINDS = ("square", "huber")  # position = code
 
 
 class Fused(NamedTuple):
@@ -71,6 +75,90 @@ def fused(
     if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
         return Fused(*_Fused.apply(run, *parameters))
     return Fused(*_forward(run))
+
+
+@dataclass(frozen=True)
+class PixelLoss:
+    """A loss on the colour of rays: the sum over rays and channels of `scale` times `kind` of the error.
+
+    Attributes:
+        kind: `square`: d^2. `huber`: d^2 / 2, beyond `delta` delta (|d| - delta / 2).
+        scale: Factor; 1 over the number of values gives the mean.
+        delta: Where Huber's square ends.
+    """
+
+    kind: Literal["square", "huber"]
+    scale: float
+    delta: float = math.inf
+
+
+@torch.no_grad()
+def fused_step(
+    marched: Prepared,
+    program: Program,
+    operands: tuple[Operand, ...],
+    *,
+    early_stop: float,
+    packed_info: Int[Tensor, "R 2"],
+    spans: Float[Tensor, "2 R"],
+    loss: PixelLoss,
+    target: Float[Tensor, "R 3"],
+    background: Float[Tensor, "R 3"],
+    weights: Float[Tensor, " R"] | None = None,
+) -> Fused:
+    """Renders rays, compares them and follows the loss back, in one pass: no sample is marched or looked up twice.
+
+    Adds the gradient of the loss of rgb + (1 - alpha) background against the target into the operands' buffers.
+
+    Args:
+        marched: As for `fused`.
+        program: The field's stages.
+        operands: Their tensors; all with `accumulate`.
+        early_stop: A ray ends where less than this share of the light gets through.
+        packed_info: As `ray_march.count` gave it for these rays; rays that it cuts are left out.
+        spans: As `ray_march.count` gave it.
+        loss: What is followed.
+        target: Colours.
+        background: Behind the field.
+        weights: Factor of each ray's loss; None: 1.
+
+    Raises:
+        TypeError, ValueError: An argument of a wrong dtype, shape or device, or an operand without a buffer.
+    """
+    n, like = marched.origins.shape[0], marched.origins
+    for operand in operands:
+        _check(operand, like.device)
+        if operand.accumulate is None:
+            raise ValueError("fused_step: every operand needs a buffer for its gradient; set `accumulate`")
+    checks.require("fused_step", "target", target, (n, 3), device=like.device)
+    checks.require("fused_step", "background", background, (n, 3), device=like.device)
+    if weights is not None:
+        checks.require("fused_step", "weights", weights, (n,), device=like.device)
+    run = _Run(marched, spans, n, program, operands, early_stop)
+    rgb, alpha, depth = like.new_zeros(n, 3), like.new_zeros(n), like.new_zeros(n)
+    counts = like.new_empty((n, 2), dtype=torch.int64)
+    broken = array("q", (0,))
+    words = array("q", bound(program, operands, _into(operands)))
+    rays = _rays(run)
+    given = [target.contiguous(), background.contiguous(), None if weights is None else weights.contiguous()]
+    lib.fused_step(
+        *_addresses(run, rays), words.buffer_info()[0], *program.code, early_stop, packed_info.data_ptr(),
+        KINDS.index(loss.kind), loss.delta, loss.scale, *[checks.pointer(t) for t in given], GROUP_SAMPLES, N_GROUPS,
+        PART, rgb.data_ptr(), alpha.data_ptr(), depth.data_ptr(), counts.data_ptr(), broken.buffer_info()[0], threads(),
+    )  # fmt: skip
+    return Fused(rgb, alpha, depth, counts, broken[0])
+
+
+def _into(operands: tuple[Operand, ...]) -> tuple[tuple[int, int], ...]:
+    """Addresses of the operands' buffers; a network's counts as touched whole."""
+    addresses = []
+    for operand in operands:
+        buffer = operand.accumulate
+        assert buffer is not None
+        if not isinstance(operand, Table):
+            buffer.touched.fill_(-1)
+        addresses.append((buffer.grad.data_ptr(), buffer.touched.data_ptr()))
+    return tuple(addresses)
 
 
 class _Run(NamedTuple):

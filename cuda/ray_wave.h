@@ -23,6 +23,13 @@ struct Wave {
     i64 at;          // they go to t_starts[at ..], t_ends[at ..]
 };
 
+// Length of the wave that begins at a ray's `rank`-th sample: as long as what is behind it, within bounds. It depends on
+// nothing else, so that a ray renders the same in any company.
+constexpr int kFirstWave = 8, kLongestWave = 32;
+NEURAL_HD int wave_length(int rank) {
+    return rank < kFirstWave ? kFirstWave : rank < kLongestWave ? rank : kLongestWave;
+}
+
 void march_wave(const Marched& rays, Wave* waves, i64 n, float* t_starts, float* t_ends);
 
 } // namespace NEURAL_ISA
