@@ -13,6 +13,9 @@
 #include <malloc.h>
 #endif
 #include "adam.h"
+#include "axis_encoding.h"
+#include "cell_blend.h"
+#include "cell_sort.h"
 #include "compact.h"
 #include "composite.h"
 #include "distortion.h"
@@ -25,6 +28,7 @@
 #include "gaussian_projection.h"
 #include "gaussian_tiles.h"
 #include "hash_grid.h"
+#include "level_blend.h"
 #include "mlp.h"
 #include "occupancy.h"
 #include "packed.h"
@@ -128,6 +132,16 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, hash_grid_backward_backward);
 
     NEURAL_BIND(m, adam_step);
+    NEURAL_BIND(m, axis_encoding_forward);
+    NEURAL_BIND(m, axis_encoding_backward);
+    NEURAL_BIND(m, axis_encoding_backward_backward);
+    NEURAL_BIND(m, cell_blend_check);
+    NEURAL_BIND(m, cell_blend_forward);
+    NEURAL_BIND(m, cell_blend_backward_features);
+    NEURAL_BIND(m, cell_blend_backward_weights);
+    NEURAL_BIND(m, cell_sort_chunk);
+    NEURAL_BIND(m, cell_sort_find);
+    NEURAL_BIND(m, cell_sort_place);
     NEURAL_BIND(m, visible_mark);
     NEURAL_BIND(m, visible_fill);
     NEURAL_BIND(m, compact_check);
@@ -145,6 +159,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);
+    NEURAL_BIND(m, level_blend_forward);
+    NEURAL_BIND(m, level_blend_spread);
+    NEURAL_BIND(m, level_blend_dot);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);

@@ -10,6 +10,14 @@ BLOCK_ROWS = 64  # rows (entries of a table) per touched bit
 WORD_ROWS = 64 * BLOCK_ROWS  # rows per int64 word
 
 
+def resized(rows: Tensor, n_rows: int) -> Tensor:
+    """A copy of `rows` with `n_rows` rows (axis 0): cut off, or with zeros appended."""
+    result = rows.new_zeros((n_rows, *rows.shape[1:]))
+    kept = min(n_rows, rows.shape[0])
+    result[:kept] = rows[:kept]
+    return result
+
+
 @dataclass(frozen=True)
 class GradientBuffer:
     """The preallocated gradient of one parameter [N, F].
@@ -43,6 +51,11 @@ class GradientBuffer:
         padded[: len(rows)] = rows
         bits = padded.reshape(-1, 64, BLOCK_ROWS).any(2).long()
         self.touched.bitwise_or_((bits << torch.arange(64, device=rows.device)).sum(1))
+
+    def resize(self, n_rows: int) -> None:
+        """Follows a parameter that has another number of rows now; what was added stays, to rows that exist."""
+        self.grad.data = resized(self.grad.data, n_rows)
+        self.touched.data = resized(self.touched.data, -(-n_rows // WORD_ROWS))
 
     def clear(self) -> None:
         """Forgets everything that was added."""

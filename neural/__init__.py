@@ -19,15 +19,26 @@ _NAMES = {
     "Rays": "neural.rays",
     "Scene": "neural.scenes.scene",
     "load": "neural.scenes.load",
+    "Picture": "neural.scenes.pictures.picture",
+    "open_picture": "neural.scenes.pictures.picture",
     "HashGrid": "neural.encodings.hash_grid",
+    "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
+    "DenseGrid": "neural.encodings.dense_grid",
+    "TiledGrid": "neural.encodings.dense_grid",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "AntiAliased": "neural.encodings.anti_aliasing",
+    "TriangleWave": "neural.encodings.triangle_wave",
+    "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
     "Identity": "neural.encodings.identity",
     "MLP": "neural.mlp",
     "Gaussians": "neural.gaussians.model",
     "RadianceField": "neural.fields.radiance",
     "OccupancyGrid": "neural.render.occupancy",
+    "Field": "neural.fields.field",
+    "ImageConfig": "neural.train.image_config",
+    "ImageRun": "neural.train.image_run",
     "RadianceConfig": "neural.train.config",
     "RadianceRun": "neural.train.radiance_run",
     "SplatsConfig": "neural.train.splats_config",
@@ -41,24 +52,35 @@ if TYPE_CHECKING:
     from neural import emulator as emulator
     from neural import train as train
     from neural.cameras import Cameras as Cameras
+    from neural.encodings.anti_aliasing import AntiAliased as AntiAliased
     from neural.encodings.composite import Composite as Composite
+    from neural.encodings.dense_grid import DenseGrid as DenseGrid
+    from neural.encodings.dense_grid import TiledGrid as TiledGrid
     from neural.encodings.frequency import Frequency as Frequency
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
+    from neural.encodings.one_blob import OneBlob as OneBlob
+    from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
+    from neural.encodings.triangle_wave import TriangleWave as TriangleWave
     from neural.errors import BackendUnavailable as BackendUnavailable
     from neural.errors import CheckpointError as CheckpointError
     from neural.errors import DivergenceError as DivergenceError
     from neural.errors import NeuralError as NeuralError
     from neural.errors import SceneFormatError as SceneFormatError
+    from neural.fields.field import Field as Field
     from neural.fields.radiance import RadianceField as RadianceField
     from neural.gaussians.model import Gaussians as Gaussians
     from neural.mlp import MLP as MLP
     from neural.rays import Rays as Rays
     from neural.render.occupancy import OccupancyGrid as OccupancyGrid
     from neural.scenes.load import load as load
+    from neural.scenes.pictures.picture import Picture as Picture
+    from neural.scenes.pictures.picture import open_picture as open_picture
     from neural.scenes.scene import Scene as Scene
     from neural.train.config import RadianceConfig as RadianceConfig
+    from neural.train.image_config import ImageConfig as ImageConfig
+    from neural.train.image_run import ImageRun as ImageRun
     from neural.train.load import load_run as load_run
     from neural.train.radiance_run import RadianceRun as RadianceRun
     from neural.train.splats_config import SplatsConfig as SplatsConfig

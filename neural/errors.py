@@ -57,3 +57,7 @@ class DivergenceError(NeuralError):
 
     def __reduce__(self) -> tuple[type, tuple[int, str]]:
         return type(self), (self.step, self.what)
+
+
+class BadOption(NeuralError, ValueError):
+    """An option of `evaluate`, `render` or `export` that this run cannot serve; says what it takes."""

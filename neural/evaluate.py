@@ -65,12 +65,22 @@ class Evaluation:
             f"mean LPIPS {perceptual}"
         )
 
+    def tiles(self) -> dict[str, str]:
+        """The numbers that lead a report: label -> value."""
+        found = {"PSNR": f"{self.psnr:.2f} dB"}
+        if self.ssim is not None:
+            found["SSIM"] = f"{self.ssim:.4f}"
+        if self.lpips is not None:
+            found["LPIPS"] = f"{self.lpips:.4f}"
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """As in `eval.json`; an infinite PSNR (equal images) is null."""
         scores = [
             {"name": i.name, "psnr": atomic.finite(i.psnr), "ssim": i.ssim, "lpips": i.lpips} for i in self.images
         ]
         return {
+            "summary": str(self).partition("\n")[0],
             "mean": {"psnr": atomic.finite(self.psnr), "ssim": self.ssim, "lpips": self.lpips},
             "n_images": len(self.images),
             "background": self.background,

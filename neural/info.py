@@ -1,4 +1,4 @@
-"""`neural info PATH`: what a capture or a run holds, as a few aligned lines."""
+"""`neural info PATH`: what a capture, a picture or a run holds, as a few aligned lines."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from typing import Any
 
 from neural import checkpoint, runs
 from neural.errors import SceneFormatError
+from neural.scenes.pictures.picture import SUFFIXES as PICTURES
 
 
 def describe(path: str | Path) -> str:
@@ -18,7 +19,10 @@ def describe(path: str | Path) -> str:
     path = Path(path)
     if not path.exists():
         raise SceneFormatError(path, "there is no such file or folder")
-    rows = _run(path) if (path / runs.CONFIG).is_file() else _scene(path)
+    if (path / runs.CONFIG).is_file():
+        rows = _run(path)
+    else:
+        rows = _picture(path) if path.is_file() and path.suffix.lower() in PICTURES else _scene(path)
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
@@ -33,14 +37,25 @@ def _run(path: Path) -> list[tuple[str, str]]:
         ("trained", f"{step}{of} steps" if step is not None else "no checkpoint yet"),
     ]
     try:
-        mean = json.loads((path / "eval.json").read_text("utf-8"))["mean"]
-        similarity = "" if mean["ssim"] is None else f" SSIM {mean['ssim']:.4f}"
-        rows.append(("scores", f"PSNR {mean['psnr']:.2f} dB{similarity}"))
+        rows.append(("scores", str(json.loads((path / "eval.json").read_text("utf-8"))["summary"])))
     except FileNotFoundError:
         rows.append(("scores", f"none yet; neural eval {path}"))
     except (OSError, ValueError, KeyError, TypeError):
         rows.append(("scores", f"eval.json cannot be read; neural eval {path} writes it anew"))
     return rows + [(name, str(value)) for name, value in config.items() if name != "scene"]
+
+
+def _picture(path: Path) -> list[tuple[str, str]]:
+    from neural.scenes.pictures.picture import probe
+
+    header = probe(path)
+    return [
+        ("picture", str(path)),
+        ("size", f"{header.width} x {header.height}, {header.width * header.height / 1e6:.1f} megapixels"),
+        ("values", f"{header.dtype}, {'linear light' if header.linear else 'sRGB'}"),
+        ("channels", f"{header.channels}{', the last one alpha' if header.alpha else ''}"),
+        ("decoded", f"{header.n_bytes / 1e6:.1f} MB"),
+    ] + [("warning", warning) for warning in header.warnings]
 
 
 def _scene(path: Path) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from torch.autograd.graph import increment_version
 from neural.cuda import checks
 from neural.cuda.adam import AdamRule, AdamState, adam, settle
 from neural.cuda.adam_in_backward import BackwardSteps, ParameterStep
-from neural.cuda.gradients import Blocks, GradientBuffer
+from neural.cuda.gradients import Blocks, GradientBuffer, resized
 from neural.errors import CheckpointError
 
 
@@ -98,9 +98,10 @@ class Adam:
 
         Raises:
             ValueError: A parameter has been moved by its backward pass (`in_backward`), but also has a gradient from
-                elsewhere, or should have been moved otherwise; nothing has been stepped then.
+                elsewhere, or should have been moved otherwise, or a parameter has grown; nothing has been stepped then.
         """
         rules = {name: _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0)) for group, name, _, _ in self._each()}
+        self._require_rows()
         made = self._made_in_backward(rules, grad_scale, parts or {})
         self.steps += 1
         with torch.no_grad():
@@ -221,6 +222,35 @@ class Adam:
                 empty = GradientBuffer.like(state.exp_avg)
                 buffer.grad.data, buffer.touched.data = empty.grad, empty.touched
 
+    @torch.no_grad()
+    def extend(self) -> None:
+        """Lets the state follow parameters that have grown rows at their end (`ScalableHashGrid.grow`).
+
+        Of rows that were there moments, step counts and averages stay as they are, bit for bit; new rows begin as if
+        never stepped, their average at their value. Every tensor stays the same object, longer. Gradient buffers and
+        working copies are the parameter's owner's to extend.
+
+        Raises:
+            ValueError: A parameter has fewer rows than its state; nothing has changed then.
+        """
+        for _, name, param, state in self._each():
+            if param.ndim and param.shape[0] < state.exp_avg.shape[0]:
+                raise ValueError(
+                    f"Adam.extend: {name!r} has {param.shape[0]} rows, its state {state.exp_avg.shape[0]}; rows can "
+                    "only be appended (see reindex), so build the optimiser anew"
+                )
+        for _, _, param, state in self._each():
+            before = state.exp_avg.shape[0] if param.ndim else 0
+            if not param.ndim or param.shape[0] == before:
+                continue
+            for tensor in (state.exp_avg, state.exp_avg_sq, state.row_steps, state.ema, state.ema_steps):
+                if tensor is not None:
+                    tensor.data = resized(tensor.data, param.shape[0])
+            if state.ema is not None:
+                state.ema[before:] = param[before:]
+            if state.ema_steps is not None:
+                state.ema_steps[before:] = self.steps
+
     def averages(self) -> dict[str, Tensor]:
         """Name -> average over the steps, of the parameters whose group keeps one; copies, so that looking at them
         changes nothing of the state."""
@@ -240,11 +270,12 @@ class Adam:
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes over what `state_dict` gave, exactly; parameters themselves are not part of it.
 
-        Load the parameters first: working copies are rewritten from them.
+        Load the parameters first: state follows their lengths, working copies are rewritten from them.
 
         Raises:
             CheckpointError: Names, shapes or dtypes differ from this optimiser's; nothing has changed then.
         """
+        self.extend()  # parameters may have been loaded longer than they were
         own = self.state_dict()
         given = {name: tensor for name, tensor in tensors.items() if name.startswith(("optim/", "ema/"))}
         if own.keys() != given.keys():
@@ -266,6 +297,14 @@ class Adam:
             if name in group.working_copies:
                 group.working_copies[name].copy_(param.detach())
                 increment_version((param,))
+
+    def _require_rows(self) -> None:
+        for _, name, param, state in self._each():
+            if param.shape != state.exp_avg.shape:
+                raise ValueError(
+                    f"Adam.step: {name!r} has grown from {list(state.exp_avg.shape)} to {list(param.shape)}; call "
+                    "extend() first (reindex() where rows were moved or dropped)"
+                )
 
     def _made_in_backward(
         self, rules: Mapping[str, AdamRule], grad_scale: float, parts: Mapping[str, Tensor]
@@ -296,6 +335,26 @@ class Adam:
         for group in self.groups:
             for name, param in group.params.items():
                 yield group, name, param, self._states[name]
+
+
+@torch.no_grad()
+def extend_torch(optimiser: torch.optim.Optimizer) -> None:
+    """`Adam.extend` for an optimiser of torch: every state tensor of a parameter's shape gets the rows that the
+    parameter has grown, as zeros; old rows stay as they are. torch counts steps per parameter, so new rows have the
+    step count (and the bias correction) of old ones.
+
+    Raises:
+        ValueError: A parameter has fewer rows than its state.
+    """
+    for param, state in optimiser.state.items():
+        for name, value in state.items():
+            if not isinstance(value, Tensor) or value.ndim != param.ndim or value.shape[1:] != param.shape[1:]:
+                continue
+            if value.ndim == 0 or value.shape[0] == param.shape[0]:
+                continue
+            if value.shape[0] > param.shape[0]:
+                raise ValueError(f"extend_torch: {name} has {value.shape[0]} rows, its parameter {param.shape[0]}")
+            state[name] = resized(value, param.shape[0])
 
 
 def saved_averages(tensors: Mapping[str, Tensor], decay: float) -> dict[str, Tensor]:

@@ -5,30 +5,25 @@ file, that is one indexed read, the operating system keeps in memory what is use
 memory trains.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import re
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 from tqdm import tqdm
 
 from neural.errors import SceneFormatError
-from neural.file_lock import try_lock
-from neural.scenes import photos
+from neural.scenes import photos, pixel_cache
 from neural.scenes.photos import CHANNELS, Layout
 
-_LEFT = re.compile(r"(images|masks)-[0-9a-f]{20}\.u8\.\d+\.tmp")  # names of unfinished cache files
 _IN_MEMORY = 1 << 30  # bytes; smaller stacks without a cache folder live in plain memory
+_CURE = "free space, choose another folder, or use a larger downscale"
 _FORMAT = 1  # part of the cache key: raise it when decoding changes
 
 
@@ -219,68 +214,8 @@ def _open(files: _Files) -> UInt8[np.ndarray, "P C"]:
         files.fill(flat)
         return flat
     if target is None:
-        with tempfile.TemporaryFile(prefix="neural-images-") as file:  # nameless: cannot be left behind
-            return np.asarray(_write(files, file, shape))
-    if not (target.is_file() and target.stat().st_size == n_bytes):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-        try:
-            with _locked(temporary) as file:
-                _write(files, file, shape)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    # A plain array over the map: memmap's own indexing costs more than the read of a small batch.
-    return np.asarray(np.memmap(target, dtype=np.uint8, mode="r", shape=shape))
-
-
-def _locked(path: Path) -> IO[bytes]:
-    """Opens a file anew that others will not sweep away; begins again if one is just doing so."""
-    for _ in range(20):
-        file = path.open("w+b")
-        try:
-            mine = try_lock(file.fileno())
-        except OSError:
-            return file  # a file system without locks, where nothing is swept either
-        with contextlib.suppress(FileNotFoundError):
-            if mine and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                return file
-        file.close()
-    return path.open("w+b")
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what processes that were killed while they decoded have left in a cache."""
-    for left in folder.glob("*.u8.*.tmp"):
-        if not _LEFT.fullmatch(left.name):
-            continue
-        with contextlib.suppress(OSError):  # gone meanwhile, not ours to remove, or no locks here
-            with left.open("rb") as file:
-                dead = try_lock(file.fileno())
-            if dead:
-                left.unlink()
-
-
-def _write(files: _Files, file: IO[bytes], shape: tuple[int, int]) -> np.memmap:
-    """Decode into a file whose space is reserved first: a full disk is an error here, not a crash later."""
-    n_bytes = shape[0] * shape[1]
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, n_bytes)
-        else:
-            file.truncate(n_bytes)
-    except OSError as error:
-        folder = files.cache or tempfile.gettempdir()
-        raise OSError(
-            error.errno,
-            f"no room for {n_bytes / 1e6:.0f} MB of decoded images in {folder} ({error.strerror}); "
-            "free space, choose another folder, or use a larger downscale",
-        ) from error
-    flat = np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
-    files.fill(flat)
-    flat.flush()
-    return flat
+        return pixel_cache.passing(shape, np.uint8, files.fill, _CURE)
+    return pixel_cache.kept(target, shape, np.uint8, files.fill, _CURE)
 
 
 def _reduced(image: np.ndarray, n: int) -> np.ndarray:

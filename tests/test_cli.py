@@ -11,7 +11,8 @@ import pytest
 
 import neural
 from neural import cli
-from neural.cli.train import parse_radiance
+from neural.cli.train_radiance import Radiance
+from neural.cli.training import parse
 from neural.errors import BackendUnavailable, CheckpointError, DivergenceError, NotSaved, SceneFormatError
 from neural.interrupt import Interrupted
 from neural.train.config import RadianceConfig, RunConfig
@@ -68,7 +69,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
     path = tmp_path / "a.toml"
     path.write_text("[run]\nseed = 3\nsplit_every = 5\n[optim]\nlr = 0.5\n")
     for config in (["--config", str(path)], [f"--config={path}"]):
-        given = parse_radiance(["fox", *config, "--seed", "4"])
+        given = parse(Radiance, RadianceConfig, "radiance", ["fox", *config, "--seed", "4"])
         assert given.run == RunConfig(seed=4, split_every=5)
         assert given.optim.lr == 0.5
 
@@ -173,6 +174,7 @@ def test_eval_and_render_call_the_run(monkeypatch: pytest.MonkeyPatch, capsys) -
     calls = []
 
     class Run:
+        kind = "radiance field"
         scene = types.SimpleNamespace(
             splits={"train": (1, 2), "test": (0,)}, cameras=types.SimpleNamespace(sizes=np.array([[9, 9]]))
         )
@@ -191,9 +193,9 @@ def test_eval_and_render_call_the_run(monkeypatch: pytest.MonkeyPatch, capsys) -
     assert capsys.readouterr().out == "mean PSNR 31.00 dB\n"  # rendering itself says what it has written
     assert calls == [
         (Path("r"), "auto"),
-        {"split": "test", "background": "black", "lpips_net": "alex"},
+        {"background": "black"},  # what was not given is left to the run
         (Path("r"), "cpu"),
-        {"path": "orbit", "out": None, "frames": 9, "fps": 30.0, "downscale": 1},
+        {"frames": 9},
     ]  # fmt: skip
 
 
@@ -203,15 +205,14 @@ def test_the_flags_are_frozen() -> None:
 
     from neural.cli import eval as eval_command
     from neural.cli import render
-    from neural.cli.train import Radiance
 
     def names(kind: type) -> list[str]:
         return [field.name for field in dataclasses.fields(kind)]
 
     assert names(eval_command.Eval) == ["run", "split", "background", "lpips", "device"]
-    assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "device"]
+    assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "size", "crop", "device"]
     assert names(Radiance) == ["scene", "out", "overwrite", "config", "model", "sampling", "optim", "run"]
     assert names(RunConfig) == [
-        "steps", "minutes", "seed", "device", "downscale", "background", "split_every",
-        "checkpoint_minutes", "eval_every", "log_every",
+        "steps", "minutes", "seed", "device", "checkpoint_minutes", "eval_every", "log_every",
+        "downscale", "background", "split_every",
     ]  # fmt: skip

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+ARGUMENTS = {  # of an example -> what makes it short
+    "image.py": [],
+    "radiance.py": ["--downscale", "16"],
+    "splats.py": ["--downscale", "16"],
+}
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def test_there_is_one_per_application() -> None:
-    assert [path.name for path in EXAMPLES] == ["radiance.py", "splats.py"]
+    assert [path.name for path in EXAMPLES] == sorted(ARGUMENTS)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -20,9 +25,9 @@ def test_an_example_runs_and_fits_on_a_page(path: Path, tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 35
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(
-        [sys.executable, str(path), "--steps", "3", "--downscale", "16", "--out", str(tmp_path / "run")],
+        [sys.executable, str(path), "--steps", "3", *ARGUMENTS[path.name], "--out", str(tmp_path / "run")],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "mean PSNR" in done.stdout
+    assert "PSNR" in done.stdout
     assert (tmp_path / "run" / "report.html").exists()

@@ -10,7 +10,7 @@ LINKED = ("encodings", "cuda", "scenes", "viewer")
 # The plan's ranks; a fraction orders the modules of one rank among themselves.
 RANKS = {
     0: "errors atomic file_lock interrupt memory settings cuda",
-    1: "lenses poses emulator",
+    1: "lenses poses emulator color",
     1.1: "cameras",
     1.2: "rays arrangement",
     1.3: "paths",
@@ -19,7 +19,7 @@ RANKS = {
     4: "render",
     5: "losses metrics lpips",
     6: "optim densify",
-    7: "checkpoint runs log evaluate report video compress export",
+    7: "checkpoint runs log evaluate report video png compress export",
     8: "train config info doctor",
     9: "viewer",
     10: "cli",

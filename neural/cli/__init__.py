@@ -11,17 +11,17 @@ import sys
 from collections.abc import Sequence
 
 import neural
-from neural.errors import CheckpointError, NeuralError, NotSaved, SceneFormatError
+from neural.errors import BadOption, CheckpointError, NeuralError, NotSaved, SceneFormatError
 from neural.interrupt import EXIT_DONE, EXIT_INPUT, EXIT_PROBLEM, EXIT_USAGE, Interrupted, stoppable
 from neural.settings import nearest
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {
-    "train": ("neural.cli.train", "train a scene from photographs:  neural train splats SCENE"),
-    "eval": ("neural.cli.eval", "score a run on its held-out photographs"),
-    "render": ("neural.cli.render", "render a video of a run along a camera path"),
-    "export": ("neural.cli.export", "write the splats of a run as a .ply or .splat file"),
-    "info": ("neural.cli.info", "say what a scene or a run holds"),
+    "train": ("neural.cli.train", "train a task on data:  neural train splats SCENE"),
+    "eval": ("neural.cli.eval", "score a run"),
+    "render": ("neural.cli.render", "render a video or a picture of a run"),
+    "export": ("neural.cli.export", "write what a run has trained as a file for other programs"),
+    "info": ("neural.cli.info", "say what a scene, another input or a run holds"),
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stoppable():
             return _run(arguments)
-    except UsageError as error:
+    except (UsageError, BadOption) as error:
         return _complain(str(error), EXIT_USAGE)
     except NotSaved as error:
         return _complain(str(error), EXIT_PROBLEM)

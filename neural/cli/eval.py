@@ -8,22 +8,22 @@ from typing import Literal
 import tyro
 
 import neural
-from neural.cli import UsageError, choose
+from neural.cli.options import call
 from neural.interrupt import EXIT_DONE
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Score a run on photographs that it was not trained on; all scores go to RUN/eval.json."""
+    """Score a run, one of photographs on those that it was not trained on; all scores go to RUN/eval.json."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
-    split: str = "test"
-    """Which images of the scene."""
-    background: Literal["auto", "white", "black"] = "auto"
-    """What transparent photographs are composited on; "auto": as in the run."""
-    lpips: Literal["alex", "vgg"] = "alex"
-    """Network of the LPIPS distance, where its weights are installed."""
+    split: str | None = None
+    """Photographs: which images of the scene; "test" by default."""
+    background: Literal["auto", "white", "black"] | None = None
+    """Photographs: what transparent ones are composited on; as in the run by default."""
+    lpips: Literal["alex", "vgg"] | None = None
+    """Photographs: network of the LPIPS distance, where its weights are installed; "alex" by default."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
 
@@ -31,8 +31,6 @@ class Eval:
 def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Eval, prog="neural eval", args=list(arguments))
     run = neural.load_run(given.run, device=given.device)
-    choose("split", given.split, list(run.scene.splits))
-    if not run.scene.splits[given.split]:
-        raise UsageError(f"the split {given.split!r} of {run.scene.name} has no images; choose another")
-    print(run.evaluate(split=given.split, background=given.background, lpips_net=given.lpips))
+    options = {"split": given.split, "background": given.background, "lpips_net": given.lpips}
+    print(call(run.evaluate, options, run.kind, lpips_net="lpips"))
     return EXIT_DONE

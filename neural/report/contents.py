@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 
 @dataclass(frozen=True)
 class View:
-    """One held-out photograph beside its rendering."""
+    """One held-out photograph, or whatever is known to be true, beside its rendering."""
 
     name: str
     image: UInt8[np.ndarray, "H W 3"]
@@ -96,20 +96,25 @@ class Report:
     video: Path | None = None
     """An mp4 to put inside, up to `MAX_VIDEO_BYTES`."""
     warnings: Sequence[str] = field(default=())
+    views_title: str = "Held-out views"
+    truth: str = "photograph"
+    """What the right half of a view is."""
 
 
 # Columns of metrics.jsonl that become charts: (title, unit, log, {column: name of the line}).
 _CHARTS: tuple[tuple[str, str, bool, dict[str, str]], ...] = (
     ("Loss", "", True, {"loss": "training"}),
     ("PSNR", "dB", False, {"psnr": "training", "test_psnr": "held out"}),
-    ("Speed", "rays/s", False, {"rays_per_second": "training"}),
 )
+_PER_SECOND = "_per_second"  # ending of the column that says how fast
 
 
 def curves_from_history(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Charts of `loss`, `psnr`, `test_psnr` and `rays_per_second` in `metrics.jsonl`, as far as there."""
+    """Charts of `loss`, `psnr`, `test_psnr` and `rays_per_second`, or whatever is counted, as far as there."""
     curves = []
-    for title, unit, log, columns in _CHARTS:
+    speeds = {name for line in history for name in line if name.endswith(_PER_SECOND)} - {"steps" + _PER_SECOND}
+    charts = [("Speed", f"{name.removesuffix(_PER_SECOND)}/s", False, {name: "training"}) for name in sorted(speeds)]
+    for title, unit, log, columns in [*_CHARTS, *charts]:
         lines = {}
         for column, name in columns.items():
             values = [(line["step"], line[column]) for line in history if isinstance(line.get(column), int | float)]

@@ -27,7 +27,9 @@ def render(report: Report) -> str:
     sections = [
         _header(report),
         _warnings(report.warnings),
-        _section("Held-out views", _views(report.views), report.protocol) if report.views else "",
+        _section(_text(report.views_title), _views(report.views, report.truth), report.protocol)
+        if report.views
+        else "",
         _section("Video", _video(report.video)) if _fits(report.video) else "",
         _section("Scores", _scores(report.views)) if report.views else "",
         _section("Training", f'<div class="charts">{"".join(map(chart, report.curves))}</div>')
@@ -82,18 +84,18 @@ def _section(title: str, body: str, note: str = "") -> str:
     return f"<section><h2>{title}</h2>{f'<p class=note>{_text(note)}</p>' if note else ''}{body}</section>"
 
 
-def _views(views: Sequence[View]) -> str:
+def _views(views: Sequence[View], truth: str) -> str:
     shown = chosen(views)
     legend = (
-        '<p class="legend">Drag across a picture: <b>rendering</b> on the left, <b>photograph</b> on the '
-        'right. Error, mean of the channels: <span class="scale">'
+        '<p class="legend">Drag across a picture: <b>rendering</b> on the left, '
+        f'<b>{_text(truth)}</b> on the right. Error, mean of the channels: <span class="scale">'
         f'0<i class="ramp"></i>{pictures.ERROR_AT_FULL:g}</span></p>'
     )
     more = f"<p class=note>{len(shown)} of {len(views)} views, evenly chosen by score.</p>" * (len(shown) < len(views))
-    return legend + '<div class="views">' + "".join(map(_view, shown)) + "</div>" + more
+    return legend + '<div class="views">' + "".join(_view(view, truth) for view in shown) + "</div>" + more
 
 
-def _view(view: View) -> str:
+def _view(view: View, truth: str) -> str:
     height, width = view.image.shape[:2]
     name = _text(view.name)
     image, target = pictures.data_uri(view.image), pictures.data_uri(view.target)
@@ -104,9 +106,10 @@ def _view(view: View) -> str:
     shape = "tall" if height > width else "wide"
     return (
         f'<article class="{shape}"><div class="pair"><div class="compare" {ratio}>'
-        f'<img src="{target}" alt="photograph {name}">'
+        f'<img src="{target}" alt="{_text(truth)} {name}">'
         f'<img class="over" src="{image}" alt="rendering of {name}"><span class="bar"></span>'
-        '<span class="tag left">rendering</span><span class="tag right">photograph</span>'
+        '<span class="tag left">rendering</span>'
+        f'<span class="tag right">{_text(truth)}</span>'
         f'<input type="range" min="0" max="100" value="50" step="0.1" aria-label="compare {name}"></div>'
         f'<div class="error" {ratio}><img src="{error}" alt="error of {name}">'
         f'<span class="tag left">error</span></div></div><footer><b>{name}</b>'

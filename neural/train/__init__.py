@@ -1,23 +1,26 @@
 """Training: one module per kind of scene, each with its loop, and the configuration they share.
 
-`neural.train.splats(scene, ...)` and `neural.train.radiance(field, scene, ...)` are the calls for scripts; loaded
-at first use, so that the torch-free configuration beside them stays cheap.
+`neural.train.splats(scene, ...)`, `neural.train.radiance(field, scene, ...)` and `neural.train.image(picture, ...)` are
+the calls for scripts; loaded at first use, so that the torch-free configuration beside them stays cheap.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neural.train.image_run import image as image
     from neural.train.radiance_run import radiance as radiance
     from neural.train.splats_run import splats as splats
 
+# call -> module that defines it
+_CALLS = {
+    "image": "neural.train.image_run",
+    "radiance": "neural.train.radiance_run",
+    "splats": "neural.train.splats_run",
+}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "radiance":
-        from neural.train.radiance_run import radiance
-
-        return radiance
-    if name == "splats":
-        from neural.train.splats_run import splats
-
-        return splats
+    if name in _CALLS:
+        return getattr(importlib.import_module(_CALLS[name]), name)
     raise AttributeError(f"module 'neural.train' has no attribute {name!r}")

@@ -119,8 +119,8 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Length, place and habits of the run."""
+class BaseRunConfig:
+    """Length, place and habits of any run."""
 
     steps: int | None = None
     """Training steps in all; a finished run goes on if this grows."""
@@ -130,18 +130,24 @@ class RunConfig:
     """Of every random choice."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; "auto" takes a GPU if there is one."""
+    checkpoint_minutes: float = 1.0
+    """Minutes between two checkpoints; one is always written at the end and on Ctrl-C."""
+    eval_every: int | None = None
+    """Steps between two quick scores; None: a tenth of the run, however far it grows."""
+    log_every: int = 20
+    """Steps between two lines of metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class RunConfig(BaseRunConfig):
+    """Length, place and habits of a run on photographs."""
+
     downscale: int = 1
     """Photographs are made smaller by this whole factor."""
     background: Literal["auto", "white", "black"] = "auto"
     """What transparent photographs are composited on for scores; "auto": the scene's, else white."""
     split_every: int = 8
     """Every n-th photograph is held out, where the capture names no test images itself; 0 holds out none."""
-    checkpoint_minutes: float = 1.0
-    """Minutes between two checkpoints; one is always written at the end and on Ctrl-C."""
-    eval_every: int | None = None
-    """Steps between two scores of one held-out photograph; None: a tenth of the run, however far it grows."""
-    log_every: int = 20
-    """Steps between two lines of metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -253,15 +259,21 @@ def _check(config: RadianceConfig) -> None:
 
 
 def check_run(run: RunConfig) -> None:
-    """Refuse lengths and intervals that no run can have, naming the flag."""
+    """Refuses lengths and intervals that no run on photographs can have, naming the flag."""
+    check_base_run(run)
+    check_between("downscale", run.downscale, 1, 1 << 40)
+    if run.split_every != 0:
+        check_between("split-every", run.split_every, 2, 1 << 40)
+
+
+def check_base_run(run: BaseRunConfig) -> None:
+    """Refuses lengths and intervals that no run can have, naming the flag."""
     if run.steps is not None and run.minutes is not None:
         raise ValueError("--steps and --minutes exclude each other; give one")
-    for name in ("steps", "downscale", "eval_every", "log_every"):
+    for name in ("steps", "eval_every", "log_every"):
         check_between(name.replace("_", "-"), getattr(run, name), 1, 1 << 40)
     for name in ("minutes", "checkpoint_minutes"):
         check_positive(name.replace("_", "-"), getattr(run, name))
-    if run.split_every != 0:
-        check_between("split-every", run.split_every, 2, 1 << 40)
     check_between("seed", run.seed, 0, (1 << 63) - 1)
 
 

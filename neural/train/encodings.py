@@ -1,4 +1,4 @@
-"""From a resolved configuration to an encoding: one builder per kind."""
+"""From a resolved configuration to an encoding and a field: one builder per kind."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,12 @@ import torch
 from torch import nn
 
 from neural import memory
+from neural.cuda.mlp_spec import Activation
 from neural.encodings.frequency import Frequency
 from neural.encodings.hash_grid import HashGrid
+from neural.fields.field import Field
 from neural.train.encoding_config import EncodingConfig
+from neural.train.field_config import FieldConfig
 
 TRAINED_BYTES = 16  # per value of a table: itself, its gradient, two moments
 
@@ -24,6 +27,16 @@ def build_encoding(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     """
     require_memory(config, n_dims)
     return BUILDERS[config.encoding](config, n_dims, seed)
+
+
+def build_field(
+    config: FieldConfig, n_dims: int, n_out: int, *, output_activation: Activation = "none", seed: int
+) -> nn.Module:
+    """The field that a resolved configuration describes, from [0, 1]^n_dims to `n_out` values."""
+    return Field(
+        build_encoding(config, n_dims, seed), n_out, width=config.width, n_hidden_layers=config.hidden_layers,
+        output_activation=output_activation, seed=seed,
+    )  # fmt: skip
 
 
 def require_memory(config: EncodingConfig, n_dims: int, device: str = "cpu") -> None:

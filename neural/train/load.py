@@ -1,43 +1,65 @@
 """A finished or interrupted run of any task, taken up again."""
 
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from neural import runs
 from neural.errors import CheckpointError
-from neural.scenes.scene import Scene
+from neural.train.trained import TrainedRun
 
-if TYPE_CHECKING:
-    from neural.fields.radiance import RadianceField
+
+@dataclass(frozen=True)
+class Source:
+    """Where a task's runs are defined: imported when one is taken up."""
+
+    module: str
+    run: str
+    """Class of the run."""
+    load: str
+    """Function `(folder, *, device, ...)` that gives it."""
+
+
+SOURCES = {
+    "radiance": Source("neural.train.radiance_run", "RadianceRun", "load_radiance"),
+    "splats": Source("neural.train.splats_run", "SplatRun", "load_splats"),
+    "image": Source("neural.train.image_run", "ImageRun", "load_image"),
+}
 
 
 def load_run(
-    folder: str | Path,
-    *,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    field: "RadianceField | None" = None,
-    scene: Scene | None = None,
+    folder: str | Path, *, device: Literal["auto", "cpu", "cuda"] = "auto", field: Any = None, scene: Any = None
 ) -> Any:
-    """Takes up a trained run: a `RadianceRun` or a `SplatRun`.
+    """Takes up a trained run: a `RadianceRun`, a `SplatRun` or what else its task gives.
 
     Args:
         folder: What `--out` named.
         device: Where to render.
         field: For a radiance run that was trained on a field of your own: the same field; its values are replaced.
-        scene: For a run that was trained on a scene made or changed in Python: the same scene.
+        scene: For a run that was trained on data made or changed in Python: the same data.
 
     Raises:
-        CheckpointError: No run, no checkpoint, or one that does not fit; the scene is gone or another one.
-        SceneFormatError: The scene cannot be read any more.
+        CheckpointError: No run, no checkpoint, or one that does not fit; what it was trained on is gone or other data.
+        SceneFormatError: What it was trained on cannot be read any more.
     """
-    folder = Path(folder)
+    source = _source(folder)
+    given = {name: value for name, value in (("field", field), ("scene", scene)) if value is not None}
+    return getattr(importlib.import_module(source.module), source.load)(Path(folder), device=device, **given)
+
+
+def run_class(folder: str | Path) -> type[TrainedRun]:
+    """The class of a run, which is not loaded for it.
+
+    Raises:
+        CheckpointError: No run, or one of an unknown task.
+    """
+    source = _source(folder)
+    return getattr(importlib.import_module(source.module), source.run)
+
+
+def _source(folder: str | Path) -> Source:
     task = runs.read_config(folder).get("task")
-    if task == "radiance":
-        from neural.train.radiance_run import load_radiance
-
-        return load_radiance(folder, device=device, field=field, scene=scene)
-    if task == "splats":
-        from neural.train.splats_run import load_splats
-
-        return load_splats(folder, device=device, scene=scene)
-    raise CheckpointError(f"{folder}: a run of an unknown task ({task!r}); was it trained by a newer version?")
+    if not isinstance(task, str) or task not in SOURCES:
+        raise CheckpointError(f"{folder}: a run of an unknown task ({task!r}); was it trained by a newer version?")
+    return SOURCES[task]

@@ -1,4 +1,4 @@
-"""The training loop of every kind of scene: progress, metrics, checkpoints, interruption, a length in minutes."""
+"""The training loop of every task: progress, metrics, checkpoints, interruption, a length in minutes."""
 
 import math
 import time
@@ -28,15 +28,17 @@ class StepResult:
 
     Attributes:
         loss: Value of the loss.
-        psnr: Of the batch against its pixels, dB.
-        n_rays: Rays that were rendered.
+        psnr: Of the batch against what it should be, dB; None where that means nothing.
+        count: What the step looked at: rays, pixels, points.
         extra: Further scalars for metrics.jsonl.
+        unit: What was counted.
     """
 
     loss: float
-    psnr: float
-    n_rays: int
+    psnr: float | None
+    count: int
     extra: Mapping[str, float]
+    unit: str = "rays"
 
 
 class Task(Protocol):
@@ -168,10 +170,12 @@ class _Means:
         seconds = max(time.perf_counter() - self._since, 1e-9)
         values = {
             "loss": sum(r.loss for r in self._results) / n,
-            "psnr": sum(r.psnr for r in self._results) / n,
-            "rays_per_second": sum(r.n_rays for r in self._results) / seconds,
+            f"{self._results[-1].unit}_per_second": sum(r.count for r in self._results) / seconds,
             "steps_per_second": n / seconds,
         }
+        ratios = [r.psnr for r in self._results if r.psnr is not None]
+        if ratios:
+            values["psnr"] = sum(ratios) / len(ratios)
         for name in self._results[-1].extra:
             values[name] = sum(r.extra[name] for r in self._results) / n
         self._clear()
@@ -179,9 +183,14 @@ class _Means:
 
 
 def _postfix(values: Mapping[str, float]) -> str:
-    text = f"loss {values['loss']:.2e}, PSNR {values['psnr']:.2f} dB, {values['rays_per_second'] / 1e3:.0f}k rays/s"
+    parts = [f"loss {values['loss']:.2e}"]
+    if "psnr" in values:
+        parts.append(f"PSNR {values['psnr']:.2f} dB")
+    for name, value in values.items():
+        if name.endswith("_per_second") and not name.startswith("steps"):
+            parts.append(f"{value / 1e3:.0f}k {name.removesuffix('_per_second')}/s")
     if "gaussians" in values:
-        text += f", {values['gaussians'] / 1e3:.0f}k Gaussians"
+        parts.append(f"{values['gaussians'] / 1e3:.0f}k Gaussians")
     if "test_psnr" in values:
-        text += f", held out {values['test_psnr']:.2f} dB"
-    return text
+        parts.append(f"held out {values['test_psnr']:.2f} dB")
+    return ", ".join(parts)

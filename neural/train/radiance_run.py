@@ -16,7 +16,7 @@ from neural.render.rendering import Rendering
 from neural.render.volume import Marching, render_image
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
-from neural.train import session
+from neural.train import photographs, session
 from neural.train.config import RadianceConfig, resolve
 from neural.train.encoding_config import describe_encoding
 from neural.train.field_groups import load_values
@@ -27,10 +27,10 @@ from neural.train.radiance_task import (
     build_occupancy,
     load_occupancy,
 )
-from neural.train.trained import BACKGROUNDS, TrainedRun
+from neural.train.trained_capture import BACKGROUNDS, TrainedCapture
 
 
-class RadianceRun(TrainedRun):
+class RadianceRun(TrainedCapture):
     """A trained radiance field with its scene and folder.
 
     Attributes:
@@ -60,14 +60,14 @@ class RadianceRun(TrainedRun):
     def render_camera(
         self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
     ) -> Rendering:
-        """See `TrainedRun`."""
+        """See `TrainedCapture`."""
         device = self.occupancy.bitfield.device
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background], device=device)
         posed = cameras.relative_to(self.field.origin).to(device, torch.float32)
         return render_image(self.field, posed, index, self.occupancy, self.marching, background=color)
 
     def facts(self) -> dict[str, str]:
-        """See `TrainedRun`."""
+        """See `TrainedCapture`."""
         return {"parameters": f"{sum(p.numel() for p in self.field.parameters()) / 1e6:.2f} M"}
 
 
@@ -142,8 +142,8 @@ def load_radiance(
 ) -> RadianceRun:
     """Takes up a trained radiance field; see `neural.load_run`."""
     config, identity = session.read_stored(folder, RadianceRun.task, RadianceConfig)
-    capture = scene or session.read_scene(folder, identity, config)
-    session.same_scene(folder, identity, capture)
+    capture = scene or photographs.read_scene(folder, identity, config)
+    photographs.same_scene(folder, identity, capture)
     if identity.get("own_field") and field is None:
         raise CheckpointError(
             f"{folder}: was trained on a field made in Python; pass load_run(..., field=) the same one"
@@ -178,11 +178,11 @@ def _train(
         return RadianceRun(folder, scene, config, task.averaged_field(), task.occupancy, task.marching)
 
     device = torch.device(config.run.device)
+    identity = photographs.identity(RadianceRun.task, scene, source) | {"own_field": field is not None}
     return session.train(
-        scene, config, folder,
-        {"task": RadianceRun.task, "scene": source, "box": scene.aabb.tolist(), "own_field": field is not None},
+        config, folder, identity, check=lambda: photographs.check(scene),
         build=lambda: RadianceTask(field or build_field(config, scene), scene, config, device), finish=finish,
-        announce=lambda: f"{session.headline(scene, config, folder)}\n{_chosen(config)}",
+        announce=lambda: f"{photographs.headline(scene, config, folder)}\n{_chosen(config)}",
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
 

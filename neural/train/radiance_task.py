@@ -27,7 +27,7 @@ from neural.train.loop import StepResult
 from neural.train.pixels import Pixels, PixelSampler, step_generator
 from neural.train.pose_refinement import PoseRefinement
 from neural.train.schedules import learning_rate, ray_count
-from neural.train.trained import BACKGROUNDS, photograph
+from neural.train.trained_capture import BACKGROUNDS, photograph
 
 BACKGROUND_STREAM, VALIDATION_STREAM = 1, 2
 

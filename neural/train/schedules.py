@@ -1,15 +1,27 @@
 """What changes with the step, as pure functions of the step: a resumed run needs no memory of them."""
 
 import bisect
-
-from neural.train.config import OptimConfig
+from typing import Protocol
 
 WARMUP_START = 0.01
 MILESTONES = (0.5, 0.75, 0.9)
 MILESTONE_FACTOR = 0.33
 
 
-def learning_rate(step: int, steps: int | None, config: OptimConfig) -> float:
+class Rates(Protocol):
+    """What a configuration says of the learning rate; see `neural.train.config.OptimConfig`."""
+
+    @property
+    def lr(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def decay(self) -> str: ...
+    @property
+    def final_lr_ratio(self) -> float: ...
+
+
+def learning_rate(step: int, steps: int | None, config: Rates) -> float:
     """Adam's step size for the step about to be taken.
 
     Args:

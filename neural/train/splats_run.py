@@ -11,27 +11,27 @@ from torch import Tensor
 
 from neural import checkpoint, memory, runs
 from neural.cameras import Cameras
-from neural.errors import CheckpointError
-from neural.export import export
+from neural.errors import BadOption, CheckpointError
+from neural.export import SUFFIXES, export
 from neural.gaussians.model import Gaussians
 from neural.render.rendering import Rendering
 from neural.render.splats import render_camera
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
 from neural.settings import nearest
-from neural.train import session, splats_start
+from neural.train import photographs, session, splats_start
 from neural.train.exposure import Exposure
 from neural.train.sparse_depth import require_observations
 from neural.train.splats_build import NEAR, build_gaussians, count_points, masked_share, points_of, reach, refuse_unseen
 from neural.train.splats_config import STARTS, STATE_BYTES, STEP_BYTES, SplatsConfig, resolve
 from neural.train.splats_start import Start
 from neural.train.splats_task import SplatsTask
-from neural.train.trained import BACKGROUNDS, TrainedRun
+from neural.train.trained_capture import BACKGROUNDS, TrainedCapture
 
 _NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh0", "shN")
 
 
-class SplatRun(TrainedRun):
+class SplatRun(TrainedCapture):
     """Trained Gaussians with their scene and folder.
 
     Attributes:
@@ -44,6 +44,7 @@ class SplatRun(TrainedRun):
 
     task = "splats"
     kind = "Gaussian splats"
+    exports = SUFFIXES
 
     def __init__(
         self, folder: Path, scene: Scene, config: SplatsConfig, gaussians: Gaussians, origin: Float[Tensor, "3"]
@@ -54,7 +55,7 @@ class SplatRun(TrainedRun):
     def render_camera(
         self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
     ) -> Rendering:
-        """See `TrainedRun`."""
+        """See `TrainedCapture`."""
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background])
         posed = cameras.relative_to(self.origin).to(self.gaussians.means.device)
         return render_camera(self.gaussians, posed, index, background=color, near=NEAR * reach(self.scene))
@@ -70,25 +71,38 @@ class SplatRun(TrainedRun):
             exposure: Name of a training photograph whose learnt colours are baked in.
 
         Raises:
-            ValueError: Another ending, an unknown photograph, or a run that has learnt no exposure.
+            ValueError: Another ending.
+            BadOption: An unknown photograph, or a run that has learnt no exposure.
         """
         world_to_scene = self.scene.world_to_scene if frame == "input" else None
         colors = None if exposure is None else self._exposure_of(exposure)
         return export(self.gaussians, path, origin=self.origin, world_to_scene=world_to_scene, colors=colors)
 
+    def exported(self, path: Path) -> str:
+        """What `neural export` says of a file that `export` has written."""
+        said = f"{self.gaussians.n:,} Gaussians, {path.stat().st_size / 1e6:.1f} MB, in {path}"
+        if not self.gaussians.antialiased:
+            return said
+        known = "the file says that they are antialiased (SplatRenderMode: mip)"
+        lost = "they are antialiased, which a .splat cannot say"
+        return (
+            f"{said}\n{known if path.suffix.lower() == '.ply' else lost}; a viewer that does not know it draws what is "
+            "small too thick: train without --model.antialiased for it"
+        )
+
     def _exposure_of(self, name: str) -> Tensor:
         names = [self.scene.image_names[i] for i in self.scene.splits["train"]]
         if name not in names:
-            raise ValueError(f"no training photograph {name!r}{nearest(name, names)}")
+            raise BadOption(f"no training photograph {name!r}{nearest(name, names)}")
         change = checkpoint.load_latest(self.folder).tensors.get("model/exposure")
         if change is None:
-            raise ValueError("this run has learnt no exposure; train with --optim.exposure")
+            raise BadOption("this run has learnt no exposure; train with --optim.exposure")
         exposure = Exposure(len(names))
         exposure.change.data = change
         return exposure.matrix(names.index(name)).detach()
 
     def facts(self) -> dict[str, str]:
-        """See `TrainedRun`."""
+        """See `TrainedCapture`."""
         return {"Gaussians": f"{self.gaussians.n:,}"}
 
 
@@ -180,12 +194,16 @@ def splats(
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
     made = cache(lambda: build_gaussians(resolved, scene, origin, start))
+
+    def check() -> None:
+        photographs.check(scene)
+        refuse_unseen(made(), scene, origin)
+
     return session.train(
-        scene, resolved, folder, {"task": SplatRun.task, "scene": source, "box": scene.aabb.tolist()},
-        check=lambda: refuse_unseen(made(), scene, origin),
+        resolved, folder, photographs.identity(SplatRun.task, scene, source), check=check,
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
-        announce=lambda: f"{session.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene)}",
+        announce=lambda: f"{photographs.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene)}",
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
 
@@ -195,8 +213,8 @@ def load_splats(
 ) -> SplatRun:
     """Takes up trained Gaussians; see `neural.load_run`."""
     config, identity = session.read_stored(folder, SplatRun.task, SplatsConfig)
-    capture = scene or session.read_scene(folder, identity, config)
-    session.same_scene(folder, identity, capture)
+    capture = scene or photographs.read_scene(folder, identity, config)
+    photographs.same_scene(folder, identity, capture)
     latest = checkpoint.load_latest(folder)
     try:
         parts = {name: latest.tensors[f"model/{name}"] for name in _NAMES}

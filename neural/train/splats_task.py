@@ -34,7 +34,7 @@ from neural.train.schedules import exponential
 from neural.train.sparse_depth import SparseDepth
 from neural.train.splats_build import NEAR, build_strategy, reach
 from neural.train.splats_config import SplatsConfig
-from neural.train.trained import BACKGROUNDS, photograph
+from neural.train.trained_capture import BACKGROUNDS, photograph
 from neural.train.views import Photograph, Views
 
 DENSIFY_STREAM = 13

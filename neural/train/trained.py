@@ -1,29 +1,45 @@
-"""What every trained scene can do, whatever it is made of: show a camera, be scored, be filmed."""
+"""What every trained thing can do, whatever it is: be scored, be shown on a page, say its facts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
-import torch
-from torch import Tensor
-from tqdm import tqdm
+from neural.report import CameraPlot, View
 
-from neural import evaluate, lpips, paths, video
-from neural.cameras import Cameras
-from neural.render.rendering import Rendering
-from neural.scenes.scene import Scene
 
-BACKGROUNDS = {"white": 1.0, "black": 0.0}
+class Scores(Protocol):
+    """What `evaluate` gives: text whose first line is the headline, and the few numbers that lead a report."""
+
+    def tiles(self) -> dict[str, str]:
+        """Label -> value."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a report shows of the trained thing itself; see `neural.report.Report`."""
+
+    title: str
+    data: Mapping[str, str]
+    """Facts about what it was trained on: label -> value."""
+    views: Sequence[View] = ()
+    views_title: str = "Held-out views"
+    truth: str = "photograph"
+    cameras: CameraPlot | None = None
+    video: Path | None = None
+    warnings: Sequence[str] = field(default=())
 
 
 class TrainedRun(ABC):
-    """A trained scene with its capture and folder.
+    """Something trained, with its folder.
+
+    Besides `evaluate`, a run may have `render(**options) -> Path` and `export(path, **options) -> Path`; the command
+    line passes on the options that it was given and those take (`neural.cli.options`). They raise `BadOption` for
+    values that this run cannot serve.
 
     Attributes:
         folder: Where everything of the run lies.
-        scene: The capture it was trained on.
         config: Resolved; has a part `run`.
     """
 
@@ -31,98 +47,37 @@ class TrainedRun(ABC):
     """As in `neural train TASK`."""
     kind: ClassVar[str]
     """What it is, for the title of a report."""
+    exports: ClassVar[tuple[str, ...]] = ()
+    """Endings of the files that `export` writes; none if there is no `export`."""
 
     folder: Path
-    scene: Scene
     config: Any
-
-    @abstractmethod
-    def render_camera(
-        self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
-    ) -> Rendering:
-        """One camera's picture; fields of the result have H W rows.
-
-        Args:
-            cameras: In the scene's frame, float64.
-            index: Which of them.
-            background: Behind the scene; that of the run without it.
-        """
 
     @abstractmethod
     def facts(self) -> dict[str, str]:
         """What a report says of the model: name -> value."""
 
-    def evaluate(
-        self,
-        *,
-        split: str = "test",
-        background: Literal["auto", "white", "black"] = "auto",
-        lpips_net: lpips.Net = "alex",
-        progress: bool = True,
-    ) -> evaluate.Evaluation:
-        """Scores on a split; also written to RUN/eval.json.
+    @abstractmethod
+    def evaluate(self, *, progress: bool = True) -> Scores:
+        """Scores it; also written to RUN/eval.json, whose "summary" is their first line.
 
         Raises:
-            ValueError: No such split, or an empty one.
+            BadOption: Nothing to score against.
         """
-        if split not in self.scene.splits:
-            raise ValueError(f"no split {split!r}; this scene has {', '.join(self.scene.splits)}")
-        behind: Any = self.config.run.background if background == "auto" else background
-        transparent = self.scene.images is not None and self.scene.images.channels == 4
-        return evaluate.evaluate(
-            lambda i: self._image(self.scene.cameras, i, behind), lambda i: photograph(self.scene, i, behind),
-            self.scene.splits[split], names=self.scene.image_names, background=behind if transparent else "none",
-            split=split, out=self.folder, lpips_net=lpips_net, progress=progress,
-            mask_image=None if self.scene.masks is None else lambda i: usable(self.scene, i),
-        )  # fmt: skip
 
-    def render(
-        self,
-        *,
-        path: str = "orbit",
-        out: Path | None = None,
-        frames: int = 120,
-        fps: float = 30.0,
-        downscale: int = 1,
-        progress: bool = True,
-    ) -> Path:
-        """A video along a camera path (`orbit`, `train` or a file of `neural.paths.save`); gives what was written."""
-        cameras = self._path(path, frames)
-        if downscale > 1:
-            cameras = cameras.scaled(1 / downscale)
-        target = out or self.folder / (f"{path}.mp4" if path in ("orbit", "train") else f"{Path(path).stem}.mp4")
-        written, sentence = video.write(target, self._frames(cameras, progress), fps=fps)
-        print(sentence)
-        return written
+    @abstractmethod
+    def show(self, scores: Any, *, progress: bool = True) -> Shown:
+        """What its report shows; may write a film to the folder.
 
-    def _path(self, path: str, frames: int) -> Cameras:
-        shown = self.scene.cameras[list(self.scene.splits["train"])]
-        if path == "orbit":
-            return paths.orbit(shown, frames)
-        if path == "train":
-            return paths.along_cameras(shown, frames)
-        return paths.load(Path(path))
+        Args:
+            scores: What `evaluate` gave, None where there is nothing to score against.
+            progress: Whether to draw progress bars.
+        """
 
-    def _frames(self, cameras: Cameras, progress: bool) -> Iterator[np.ndarray]:
-        for index in tqdm(range(len(cameras)), desc="rendering", unit="frame", disable=not progress, leave=False):
-            image = self._image(cameras, index, self.config.run.background).numpy()
-            yield (image.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    def exported(self, path: Path) -> str:
+        """What `neural export` says of a file that `export` has written."""
+        return f"{path.stat().st_size / 1e6:.1f} MB in {path}"
 
-    def _image(self, cameras: Cameras, index: int, background: Any) -> Tensor:
-        width, height = cameras.sizes[index].tolist()
-        return self.render_camera(cameras, index, background=background).rgb.reshape(height, width, 3).cpu()
-
-
-def usable(scene: Scene, index: int) -> Tensor:
-    """Pixels of a photograph that its mask lets count, [H, W]."""
-    assert scene.masks is not None
-    return torch.from_numpy(scene.masks[index] >= 128)
-
-
-def photograph(scene: Scene, index: int, background: str) -> Tensor:
-    """A photograph as float sRGB [H, W, 3], composited on the background."""
-    assert scene.images is not None
-    image = torch.from_numpy(scene.images[index].copy()).float() / 255.0
-    if image.shape[-1] == 3:
-        return image
-    return image[..., :3] * image[..., 3:] + (1 - image[..., 3:]) * BACKGROUNDS[background]
+    def scorable(self) -> bool:
+        """Whether there is anything to score against."""
+        return True

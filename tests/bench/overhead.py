@@ -4,6 +4,9 @@ import torch
 
 from neural.cuda import occupancy, philox, surfel_blend, surfel_projection
 from neural.cuda.adam import AdamRule, AdamState, adam
+from neural.cuda.axis_encoding import one_blob, triangle_wave
+from neural.cuda.cell_blend import cell_blend
+from neural.cuda.cell_sort import cell_sort
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
@@ -14,6 +17,7 @@ from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import intersect
 from neural.cuda.hash_grid import hash_grid
+from neural.cuda.level_blend import level_blend
 from neural.cuda.levels import describe
 from neural.cuda.mlp import MLPSpec, mlp
 from neural.cuda.ray_march import ray_march
@@ -48,15 +52,24 @@ def encoding_calls() -> dict[str, Work]:
     rows, entries = describe(3, n_levels=1, base_resolution=[8] * 3, per_level_scale=[1.5] * 3, log2_hashmap_size=8)
     table, positions = _rand(entries, 2).requires_grad_(), _rand(N, 3).requires_grad_()
     directions = _directions().requires_grad_()
+    features, widths, reach = _rand(N, 2).requires_grad_(), _rand(N), _rand(1)
     spec = MLPSpec(3, 3, width=16, n_hidden_layers=1)
     params = _rand(sum(outputs * inputs for outputs, inputs in spec.shapes)).requires_grad_()
     param, grad = _rand(N, 2), _rand(N, 2)
     state, rule = AdamState(torch.zeros(N, 2), torch.zeros(N, 2)), AdamRule(1e-3)
+    cells, frame = torch.zeros(1, 2, dtype=torch.int64), torch.tensor([[0.0] * 3, [1.0] * 3])
+    pairs = cell_sort(positions, cells, frame, split=(0, 1))
+    features = _rand(N, 4).requires_grad_()
     image, target = _rand(11, 11, 1).requires_grad_(), torch.zeros(11, 11, 1)  # the smallest that there is
     return {
         "hash_grid": lambda: hash_grid(positions, table, rows),
         "spherical_harmonics": lambda: spherical_harmonics(directions, 2),
         "frequency": lambda: frequency(positions, 2),
+        "cell_sort": lambda: cell_sort(positions.detach(), cells, frame, split=(0, 1)),
+        "cell_blend": lambda: cell_blend(features, pairs.places, pairs.order),
+        "triangle_wave": lambda: triangle_wave(positions, 2),
+        "one_blob": lambda: one_blob(positions, 4),
+        "level_blend": lambda: level_blend(features, widths, reach, 4),
         "mlp": lambda: mlp(positions, params, spec),
         "adam": lambda: adam(param, grad, state, rule, 1),
         "ssim_loss": lambda: ssim_loss(image, target),

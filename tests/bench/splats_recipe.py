@@ -18,7 +18,7 @@ from neural.render.splats import View
 from neural.train.config import RunConfig
 from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
 from neural.train.splats_task import SplatsTask
-from neural.train.trained import BACKGROUNDS, photograph
+from neural.train.trained_capture import BACKGROUNDS, photograph
 from tests.bench import splats_runs
 from tests.bench.harness import Row, Size, Spread, threads
 

@@ -14,7 +14,7 @@ from neural.scenes.scene import Scene
 from neural.train.splats_build import build_gaussians, masked_share
 from neural.train.splats_config import SplatsConfig, resolve
 from neural.train.splats_task import SplatsTask
-from neural.train.trained import photograph, usable
+from neural.train.trained_capture import photograph, usable
 
 CITY = Path(__file__).parents[2] / "data" / "city"
 

@@ -9,6 +9,20 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_89", "sm_90", "sm_100", "sm_120")
 # source, defines, kernels
 SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ("adam", {"FEATURES": 8, "LAZY": 1}, ["adam_step"]),
+    *(
+        (
+            "axis_encoding",
+            {"KIND": kind, "N_PER_AXIS": 16},
+            ["axis_encoding_forward", "axis_encoding_backward", "axis_encoding_backward_backward"],
+        )
+        for kind in (0, 1)
+    ),
+    (
+        "cell_blend",
+        {},
+        ["cell_blend_forward", "cell_blend_backward_features", "cell_blend_backward_weights"],
+    ),
+    ("cell_sort", {"DIMS": 7}, ["cell_sort_find", "cell_sort_place"]),
     (
         "compact",
         {},
@@ -72,6 +86,11 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
             "hash_grid_backward_positions",
             "hash_grid_backward_backward",
         ],
+    ),
+    (
+        "level_blend",
+        {"FEATURES": 8, "ORDER": 2},
+        ["level_blend_forward", "level_blend_spread", "level_blend_dot"],
     ),
     (
         "mlp",

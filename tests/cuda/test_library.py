@@ -44,6 +44,20 @@ def _table() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(entries, 2, requires_grad=True), rows
 
 
+def _cells() -> tuple:
+    """positions, coordinates and frame of seven points over two cells, and how to cut."""
+    frame = torch.tensor([[0.0] * 3, [1.0] * 3])
+    return (2 * torch.rand(7, 3)).requires_grad_(), torch.tensor([[0, 0], [1, 1]]), frame, 0b11, 0.1, False
+
+
+def _pairs(weights: bool = True) -> tuple[torch.Tensor | None, ...]:
+    """features, places, order and weights of four pairs of three points."""
+    places = torch.tensor([[0, 2], [-1, 1], [3, -1]], dtype=torch.int32)
+    order = torch.tensor([0, 3, 1, 4], dtype=torch.int32)
+    features = torch.randn(6, 4).T.requires_grad_()
+    return features, places, order, torch.rand(3, 2).requires_grad_() if weights else None
+
+
 def _rays() -> tuple[torch.Tensor, ...]:
     """densities, colors, t_starts, t_ends, packed_info of three rays."""
     t_starts = torch.tensor([0.0, 1, 2, 0, 1, 5])
@@ -71,6 +85,11 @@ def _adam() -> tuple:
     copy, counter = torch.zeros(5, 2, dtype=torch.float16), torch.zeros(1, dtype=torch.int32)
     optional = (rows, torch.ones(1, dtype=torch.int64), None, copy, torch.rand(5, 2), rows.clone(), counter)
     return (*tensors, *optional, 1, 1e-2, 0.9, 0.99, 1e-8, 0.0, 0.0, 0.9, 1.0, True)
+
+
+def _blended() -> tuple[torch.Tensor, ...]:
+    """features, widths of six samples, reach of two levels."""
+    return torch.rand(6, 4).requires_grad_(), (torch.rand(6) + 0.1).requires_grad_(), torch.tensor([0.3, 0.1])
 
 
 def _mlp() -> tuple:
@@ -165,6 +184,9 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         1,
     ),
     "adam": _adam,
+    "axis_encoding": lambda: (torch.rand(7, 3).requires_grad_(), 1, 4),
+    "axis_encoding_backward": lambda: (torch.rand(7, 12).requires_grad_(), torch.rand(7, 3).requires_grad_(), 1, 4),
+    "axis_encoding_backward_backward": lambda: (torch.rand(7, 3), torch.rand(7, 12), torch.rand(7, 3), 1, 4),
     "compact_gather": lambda: (torch.rand(4, 9).T.requires_grad_(), torch.tensor([0, 2, 3, 8])),
     "compact_samples": lambda: (torch.tensor([0, 3]), torch.rand(5), torch.rand(5), torch.arange(5)),
     "compact_scatter": lambda: (torch.rand(3, 4).T.requires_grad_(), torch.tensor([0, 2, 3, 8]), 9),
@@ -178,6 +200,10 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         torch.rand(6),
         1e-4,
     ),
+    "cell_sort": _cells,
+    "cell_blend": _pairs,
+    "cell_blend_to_features": lambda: (torch.randn(3, 6).requires_grad_(), *_pairs()[1:]),
+    "cell_blend_to_weights": lambda: (torch.randn(3, 6).requires_grad_(), *_pairs()[:3]),
     "distortion": lambda: (torch.rand(6).requires_grad_(), *_rays()[2:]),
     "distortion_backward": lambda: (torch.rand(3), torch.rand(6), *_rays()[2:]),
     "frequency": lambda: (torch.rand(7, 3).requires_grad_(), 4),
@@ -204,6 +230,15 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         None,
         torch.rand(9, 7),
         *(64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
+    ),
+    "level_blend": lambda: (*_blended(), 3),
+    "level_blend_backward": lambda: (torch.rand(2, 4).requires_grad_(), *_blended(), 3),
+    "level_blend_backward_backward": lambda: (
+        torch.rand(6, 4),
+        torch.rand(6),
+        torch.rand(2, 4),
+        *(x.detach() for x in _blended()),
+        3,
     ),
     "mlp": _mlp,
     # opcheck would ask for the second derivative of the parameters' gradient; test_mlp.py has the one that exists

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from neural.cuda import adam, levels, occupancy, surfel_blend, surfel_projection
+from neural.cuda.axis_encoding import one_blob, triangle_wave
+from neural.cuda.cell_blend import cell_blend
+from neural.cuda.cell_sort import cell_sort
 from neural.cuda.compact import compact, visible_samples
 from neural.cuda.composite import composite
 from neural.cuda.distortion import distortion
@@ -18,6 +21,7 @@ from neural.cuda.gaussian_noise import gaussian_noise
 from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.hash_grid import hash_grid
+from neural.cuda.level_blend import level_blend
 from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import MLPSpec
 from neural.cuda.ray_march import Samples, ray_march
@@ -119,6 +123,16 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     "adam": (
         lambda: {"param": torch.rand(70, 2), "grad": torch.rand(70, 2), "touched": torch.full((1,), 3)}, _adam,
     ),
+    "cell_blend": (
+        lambda: {"features": torch.rand(3, 4), "places": torch.tensor([[0, -1], [2, 1]], dtype=torch.int32),
+                 "order": torch.tensor([0, 3, 2], dtype=torch.int32), "weights": torch.rand(2, 2)}, cell_blend,
+    ),
+    "cell_sort": (
+        lambda: {"positions": torch.rand(7, 3), "coordinates": torch.tensor([[0, 0], [1, 0]]),
+                 "frame": torch.tensor([[0.0] * 3, [2.0] * 3])}, lambda **given: cell_sort(**given, split=(0, 1)),
+    ),
+    "triangle_wave": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: triangle_wave(positions, 4)),
+    "one_blob": (lambda: {"positions": torch.rand(7, 3)}, lambda positions: one_blob(positions, 4)),
     "compact": (
         lambda: {"indices": torch.tensor([0, 3]), "t_starts": STARTS, "t_ends": STARTS + 0.5, "ray_indices": RAYS,
                  "features": torch.rand(5, 4)}, compact,
@@ -162,6 +176,10 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda **given: surfel_projection.project(**given, size=(64, 48)),
     ),
     "hash_grid": (_table, hash_grid),
+    "level_blend": (
+        lambda: {"features": torch.rand(6, 4), "widths": torch.rand(6), "reach": torch.rand(2)},
+        lambda **given: level_blend(**given, n_samples=3),
+    ),
     "mlp": (
         lambda: {"inputs": torch.rand(7, 3), "params": torch.randn(SPEC.n_params)},
         lambda inputs, params: mlp(inputs, params, SPEC),
@@ -198,7 +216,7 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
 DENSE = {
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
-    ("gaussian_noise", "means"), ("mlp", "params"), ("mlp_input_gradient", "params"),
+    ("gaussian_noise", "means"), ("level_blend", "reach"), ("mlp", "params"), ("mlp_input_gradient", "params"),
     *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
     *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
 }  # fmt: skip

@@ -80,7 +80,7 @@ def test_a_large_step_has_the_same_bits_on_any_number_of_threads(
     )  # fmt: skip
     config = resolve(asked, "cpu")
     gradients, state, results = two_steps(scene, config, 1)
-    assert all(r.n_rays > 16_384 and r.extra["samples"] > 65_536 for r in results)
+    assert all(r.count > 16_384 and r.extra["samples"] > 65_536 for r in results)
     for found in gradients:
         assert {"appearance", "poses", "exposure", "encoding.table", "density_mlp.params"} <= found.keys()
         assert all(bool(g.any()) for g in found.values())

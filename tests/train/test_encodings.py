@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from neural import memory
-from neural.cli.train import parse_radiance
+from neural.cli.train_radiance import Radiance
+from neural.cli.training import parse
 from neural.encodings.base import Tabled
 from neural.errors import TooLarge
 from neural.train import encodings, radiance_run
@@ -79,12 +80,12 @@ def test_values_that_no_encoding_has_are_refused(fields, message: str) -> None:
 
 
 def test_the_command_line_takes_an_encoding() -> None:
-    given = parse_radiance(["there", "--model.encoding", "dense", "--model.n-levels", "5"])
+    given = parse(Radiance, RadianceConfig, "radiance", ["there", "--model.encoding", "dense", "--model.n-levels", "5"])
     assert (given.model.encoding, given.model.n_levels) == ("dense", 5)
 
 
 def test_radiance_is_trained_on_another_encoding_and_taken_up_again(tmp_path: Path, write_capture, small) -> None:
-    given = parse_radiance(["there", *small, "--model.encoding", "dense"])
+    given = parse(Radiance, RadianceConfig, "radiance", ["there", *small, "--model.encoding", "dense"])
     config = RadianceConfig(given.model, given.sampling, given.optim, RunConfig(steps=200, device="cpu"))
     run = radiance_run.train(write_capture(tmp_path / "ball"), config, out=tmp_path / "run", progress=False)
     assert not bool(run.field.encoding.levels[..., 2].any())  # nothing is hashed

@@ -10,15 +10,15 @@ import torch
 
 import neural
 from neural import checkpoint, cli, log
-from neural.train.trained import TrainedRun
+from neural.train.trained_capture import TrainedCapture
 
 UTM = np.array([4.5e5, 5.2e6, 100.0])  # metres; float32 has steps of 1/32 and 1/2 there
 GRID = 2.0**-20  # places that are multiples of it are exact in float64, here and there
 
 
 class Pair(NamedTuple):
-    near: TrainedRun
-    far: TrainedRun
+    near: TrainedCapture
+    far: TrainedCapture
     exact: bool  # the two boxes differ by the move alone; a box chosen from the cameras only does so nearly
 
 

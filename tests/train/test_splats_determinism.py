@@ -55,7 +55,7 @@ def test_steps_have_the_same_bits_on_any_number_of_threads(
         run={"seed": 3},
     )
     state, results = some_steps(scene, config, 1)
-    assert results[-1].extra["gaussians"] > N and results[-1].n_rays >= SIZE[0] * SIZE[1]
+    assert results[-1].extra["gaussians"] > N and results[-1].count >= SIZE[0] * SIZE[1]
     for name in ("poses", "exposure", "shN"):
         assert bool(state[f"model/{name}"].any()), f"{name} was not learnt"
     for n_threads in (2, 3):

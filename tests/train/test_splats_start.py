@@ -23,7 +23,7 @@ from neural.train.splats_build import build_gaussians
 from neural.train.splats_config import PLY_HEADER, SplatsConfig, resolve
 from neural.train.splats_run import SplatRun
 from neural.train.splats_task import SplatsTask
-from neural.train.trained import photograph
+from neural.train.trained_capture import photograph
 from tests import ball, splat_tasks
 
 MOVED = np.eye(4)  # a frame of the files that is turned, scaled and far away

@@ -13,7 +13,7 @@ from torch import Tensor
 import neural
 from neural import checkpoint, cli, log
 from neural.encodings.hash_grid import HashGrid
-from neural.errors import CheckpointError, DivergenceError, SceneFormatError
+from neural.errors import BadOption, CheckpointError, DivergenceError, SceneFormatError
 from neural.fields.radiance import RadianceField
 from neural.scenes.images import ImageStack
 from neural.scenes.load import load
@@ -189,7 +189,7 @@ def test_one_photograph_trains_without_scores(ball: Path, tmp_path: Path) -> Non
     run = neural.train.radiance(small_field(one.aabb), one, config=BALL, steps=20, out=tmp_path, progress=False)
     assert (tmp_path / "report.html").exists()
     assert not (tmp_path / "eval.json").exists()
-    with pytest.raises(ValueError, match="'test' has no images"):
+    with pytest.raises(BadOption, match="the split 'test' of ball has no images"):
         run.evaluate()
 
 

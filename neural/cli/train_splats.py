@@ -1,0 +1,45 @@
+"""`neural train splats SCENE`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from neural.cli.training import configured, parse
+from neural.interrupt import EXIT_DONE
+from neural.train.config import RunConfig
+from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
+
+
+@dataclass(frozen=True)
+class Splats:
+    """Train Gaussian splats from posed photographs.
+
+    The same command goes on with a run that was stopped. Values left at None or auto are chosen for the
+    device and the scene, and said.
+    """
+
+    scene: tyro.conf.Positional[Path]
+    """Folder or file of the capture: transforms.json (nerfstudio, instant-ngp, Blender) or COLMAP."""
+    out: Path | None = None
+    """Folder of the run; runs/<scene>-splats by default."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Remove the run in that folder and start anew."""
+    config: Path | None = None
+    """TOML file with tables [model], [densify], [optim], [run]; flags win over it."""
+    model: SplatModelConfig = field(default_factory=SplatModelConfig)
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
+    optim: SplatOptimConfig = field(default_factory=SplatOptimConfig)
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+
+
+def main(arguments: Sequence[str]) -> int:
+    given = parse(Splats, SplatsConfig, "splats", arguments)
+    config = configured(given, SplatsConfig)
+
+    from neural.train import splats_run
+
+    splats_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
+    return EXIT_DONE
