@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from neural.cuda.mlp_spec import MLPSpec
 WORDS = 16  # int64 per stage, kWords of field_block.h
 _OWN = 5  # before a stage's own words: kind, first row and number of rows that it reads, and that it writes
 POSITION, DIRECTION, FIRST_FREE = 0, 3, 6  # rows
+TABLE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)  # position = code
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Encode:
         n_features: Features per entry.
         interpolation: Index into `hash_grid.INTERPOLATIONS`.
         outside: Index into `hash_grid.OUTSIDES`.
-        table_dtype: What is read: 0 float32, 1 float16, 2 bfloat16.
+        table_dtype: What is read: index into `TABLE_DTYPES`.
     """
 
     kind: Literal["hash_grid"]

@@ -1,62 +1,209 @@
-"""Volume rendering in one pass, where a field is made of stages that the fused kernels have."""
+"""Volume rendering in one pass: marching, encoding, networks and compositing block by block, nothing kept per sample.
+
+A field of the plain make (one grid, no appearance) is a list of stages (`neural.cuda.stages`), which the fused kernels
+run. Results are those of the op-by-op path in `neural.render.volume` to a few roundings. It is faster where the table
+stays near the caches; beyond `INFERENCE_BYTES` and `TRAINING_BYTES` the op-by-op path wins, which takes all samples
+through one level of the table before the next. Fields with appearance, other encodings, other devices, rays that want
+gradients and the distortion loss have the op-by-op path only.
+"""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from neural.cuda import hash_grid, ray_march, stages
-from neural.cuda.fused import Fused, fused
+from neural.cuda.fused import Fused, PixelLoss, fused, fused_step
 from neural.encodings.hash_grid import HashGrid
 from neural.fields.radiance import RadianceField
 from neural.rays import Rays
 from neural.render.occupancy import OccupancyGrid
+from neural.render.rendering import Marching, Rendering, Traced
+
+Path = Literal["auto", "fused", "unfused"]
+INFERENCE_BYTES = 64 << 20  # of what lookups read, up to which one pass is faster; measured (tests/bench/fused.py)
+TRAINING_BYTES = 16 << 20  # of the table, likewise
 
 
-def render(
+def chosen(path: Path, field: object, device: torch.device, most_bytes: int) -> bool:
+    """Whether to render in one pass.
+
+    Args:
+        path: As asked for; `auto` takes one pass where it is faster.
+        field: What is rendered.
+        device: Where.
+        most_bytes: Size of the table up to which one pass is faster.
+
+    Raises:
+        ValueError: `path` is `fused`, and the field has no such form.
+    """
+    if path == "unfused":
+        return False
+    reason = why_not(field, device)
+    if path == "fused":
+        if reason is not None:
+            raise ValueError(f"cannot render in one pass: {reason}; pass path='auto' or 'unfused'")
+        return True
+    return reason is None and table_bytes(field) <= most_bytes  # type: ignore[arg-type]
+
+
+def why_not(field: object, device: torch.device) -> str | None:
+    """Why a field cannot be rendered in one pass; None if it can."""
+    if device.type != "cpu":
+        return f"the kernels run on the CPU, not on {device}"
+    if not isinstance(field, RadianceField):
+        return f"it is a {type(field).__name__}, not a RadianceField"
+    if field.appearance is not None:
+        return "its colours depend on the image (appearance)"
+    grid = field.encoding
+    if not isinstance(grid, HashGrid) or type(grid).forward is not HashGrid.forward or grid.levels.shape[0] != 1:
+        return f"its encoding ({type(grid).__name__}) is not one grid"
+    return None
+
+
+def table_bytes(field: RadianceField) -> int:
+    """Size of what the field's lookups read."""
+    grid = field.encoding
+    assert isinstance(grid, HashGrid)
+    table = grid.read_table()
+    return table.numel() * table.element_size()
+
+
+def stages_of(field: RadianceField) -> tuple[stages.Program, tuple[stages.Operand, ...]]:
+    """The field's stages and their tensors; gradients go to the modules' buffers where they have any."""
+    grid, grad = field.encoding, torch.is_grad_enabled()
+    assert isinstance(grid, HashGrid)
+    table = grid.read_table()
+    encode = stages.Encode(
+        "hash_grid", grid.n_levels, grid.n_features_per_level, hash_grid.INTERPOLATIONS.index(grid.interpolation),
+        hash_grid.OUTSIDES.index(grid.outside), stages.TABLE_DTYPES.index(table.dtype),
+    )  # fmt: skip
+    program = stages.radiance(
+        stages.UnitCube(field.half_side, field.contraction == "ball"), encode, stages.Network(field.density_mlp.spec),
+        stages.Density(field.density_activation, field.density_bias, 1 / field.half_side),
+        stages.Directions(field.direction_encoding.degree), field.color_mlp.spec,
+    )  # fmt: skip
+    networks = (field.density_mlp, field.color_mlp)
+    return program, (
+        stages.Table(grid.table, table, grid.levels, grid.level_weights, grid.gradients if grad else None),
+        *[stages.Weights(network.params, network.gradients if grad else None) for network in networks],
+    )
+
+
+@torch.no_grad()
+def render_rays(
     field: RadianceField,
     rays: Rays,
     occupancy: OccupancyGrid,
+    marching: Marching,
     *,
-    near: float,
-    cone_angle: float,
-    early_stop: float,
-    jitter=None,
-    max_samples=None,
-    counted=False,
-) -> tuple[Fused, int, int]:
-    n = len(rays)
-    marched = ray_march.prepare(
-        rays.origins, rays.directions, rays.origins.new_full((n,), near), rays.origins.new_full((n,), math.inf),
-        occupancy.bitfield, centre=occupancy.centre, half_extent=occupancy.half_extent,
-        resolution=occupancy.resolution, step=occupancy.min_step, cone_angle=cone_angle, jitter=jitter,
+    background: Float[Tensor, "R 3"] | Float[Tensor, "3"],
+) -> Rendering:
+    """`neural.render.volume.render_rays` in one pass; each ray looks the same in any company."""
+    result = fused(_prepared(rays, occupancy, marching), *stages_of(field), early_stop=marching.early_stop)
+    return _shown(result, background)
+
+
+def trace(
+    field: RadianceField,
+    rays: Rays,
+    occupancy: OccupancyGrid,
+    marching: Marching,
+    *,
+    background: Float[Tensor, "R 3"] | Float[Tensor, "3"],
+    jitter: Float[Tensor, "R"] | tuple[int, int] | None = None,
+    max_samples: int | None = None,
+) -> Traced:
+    """`neural.render.volume.trace` in one pass, and another for the gradients; differentiable in the field alone.
+
+    Raises:
+        ValueError: The field has no such form, or the rays want gradients.
+    """
+    chosen("fused", field, rays.origins.device, 0)
+    if torch.is_grad_enabled() and (rays.origins.requires_grad or rays.directions.requires_grad):
+        raise ValueError("the fused path has no gradients to rays; pass path='unfused', or detach them")
+    marched = _prepared(rays, occupancy, marching, jitter)
+    _, spans, n_marched, kept = ray_march.count(marched, max_samples)
+    result = fused(marched, *stages_of(field), early_stop=marching.early_stop, spans=spans, n_rays=kept)
+    return _traced(result, background, n_marched, kept)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What rays are compared with.
+
+    Attributes:
+        target: sRGB of each ray.
+        background: sRGB behind the field, per ray.
+        weights: 1 for rays that count, 0 for those that do not; None: all count.
+        kind: `square`, or `huber` in instant-ngp's scale (see `neural.losses.huber`).
+        delta: Where Huber's square ends.
+    """
+
+    target: Float[Tensor, "R 3"]
+    background: Float[Tensor, "R 3"]
+    weights: Float[Tensor, "R"] | None
+    kind: Literal["square", "huber"]
+    delta: float
+
+    def loss(self, n_kept: int) -> PixelLoss:
+        """The mean over the rays that count among the first `n_kept`, those that are not cut."""
+        n = n_kept if self.weights is None else int(self.weights[:n_kept].count_nonzero())
+        factor = 1.0 if self.kind == "square" else 0.2 / self.delta
+        return PixelLoss(self.kind, factor / max(3 * n, 1), self.delta)
+
+
+@torch.no_grad()
+def train_step(
+    field: RadianceField,
+    rays: Rays,
+    occupancy: OccupancyGrid,
+    marching: Marching,
+    comparison: Comparison,
+    *,
+    jitter: Float[Tensor, "R"] | tuple[int, int] | None = None,
+    max_samples: int | None = None,
+) -> Traced:
+    """Renders rays and adds the gradient of the mean loss into the modules' buffers, all in one pass.
+
+    No sample is marched or looked up twice, and what memory it takes does not depend on the number of rays. The result
+    carries no graph; arguments as `neural.render.volume.trace` has them.
+
+    Raises:
+        ValueError: The field has no such form, or its modules no buffers (`gradients`).
+    """
+    chosen("fused", field, rays.origins.device, 0)
+    marched = _prepared(rays, occupancy, marching, jitter)
+    packed_info, spans, n_marched, kept = ray_march.count(marched, max_samples)
+    with torch.enable_grad():  # buffers are for gradients only
+        program, operands = stages_of(field)
+    result = fused_step(
+        marched, program, operands, early_stop=marching.early_stop, packed_info=packed_info, spans=spans,
+        loss=comparison.loss(kept), target=comparison.target, background=comparison.background,
+        weights=comparison.weights,
     )  # fmt: skip
-    spans, n_marched, kept = None, 0, n
-    if counted:
-        _, spans, n_marched, kept = ray_march.count(marched, max_samples)
-    program, operands = stages_of(field)
-    return fused(marched, program, operands, early_stop=early_stop, spans=spans, n_rays=kept), n_marched, kept
+    return _traced(result, comparison.background, n_marched, kept)
 
 
-def stages_of(field: RadianceField):
-    grid = field.encoding
-    assert isinstance(grid, HashGrid)
-    grad = torch.is_grad_enabled()
-    copy = grid._current_copy()
-    source = grid.table if copy is None else copy
-    program = stages.radiance(
-        stages.UnitCube(field.half_side, field.contraction == "ball"),
-        stages.Encode("hash_grid", grid.n_levels, grid.n_features_per_level, hash_grid.INTERPOLATIONS.index(grid.interpolation),
-                      hash_grid.OUTSIDES.index(grid.outside), hash_grid._DTYPES.index(source.dtype)),
-        stages.Network(field.density_mlp.spec),
-        stages.Density(field.density_activation, field.density_bias, 1 / field.half_side),
-        stages.Directions(field.direction_encoding.degree),
-        field.color_mlp.spec,
-    )
-    operands = (
-        stages.Table(grid.table, source, grid.levels, grid.level_weights, grid.gradients if grad else None),
-        stages.Weights(field.density_mlp.params, field.density_mlp.gradients if grad else None),
-        stages.Weights(field.color_mlp.params, field.color_mlp.gradients if grad else None),
-    )
-    return program, operands
+def _prepared(
+    rays: Rays, occupancy: OccupancyGrid, marching: Marching, jitter: Tensor | tuple[int, int] | None = None
+) -> ray_march.Prepared:
+    n, origins = len(rays), rays.origins.detach()
+    return ray_march.prepare(
+        origins, rays.directions.detach(), origins.new_full((n,), marching.near), origins.new_full((n,), math.inf),
+        occupancy.bitfield, centre=occupancy.centre, half_extent=occupancy.half_extent,
+        resolution=occupancy.resolution, step=occupancy.min_step, cone_angle=marching.cone_angle, jitter=jitter,
+    )  # fmt: skip
+
+
+def _shown(result: Fused, background: Tensor) -> Rendering:
+    shown = torch.addcmul(result.rgb, (1.0 - result.alpha)[:, None], background)
+    return Rendering(shown, result.alpha, result.depth)
+
+
+def _traced(result: Fused, background: Tensor, n_marched: int, kept: int) -> Traced:
+    looked_up, shaded = result.counts.sum(0).tolist()
+    return Traced(_shown(result, background), n_marched, looked_up, shaded, kept, None, result.n_broken == 0)
