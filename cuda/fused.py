@@ -4,6 +4,7 @@ What a sample needs stays in blocks of a thread's own; only results per ray leav
 evaluates again what could be seen, so nothing per sample is kept for it either.
 """
 
+import functools
 import math
 from array import array
 from dataclasses import dataclass
@@ -13,16 +14,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda import checks
+from neural.cuda import checks, jit
 from neural.cuda.autograd import Function
 from neural.cuda.native import lib, threads
 from neural.cuda.ray_march import Prepared
-from neural.cuda.stages import Operand, Program, Table, bound
+from neural.cuda.stages import Operand, Program, Table, bound, cuda_source, network_bytes
 
 GROUP = 128  # rays that a thread takes at a time
 PART, N_PARTS = 256, 64  # samples of a part of the backward pass, and parts of a round; fixed, so that sums are
 GROUP_SAMPLES, N_GROUPS = 8192, 8  # of a training step: samples in the grid that a thread takes, and groups of a round
 KINDS = ("square", "huber")  # position = code
+CUDA_BLOCK = 128  # threads, kThreads of fused.cu
+RAYS_PER_THREAD = 4  # of a GPU: a thread whose ray has ended takes its next one
 
 
 class Fused(NamedTuple):
@@ -55,7 +58,7 @@ def fused(
     """Renders rays through a field.
 
     Args:
-        marched: Rays and occupancy, as `ray_march.prepare` checked them; on the CPU.
+        marched: Rays and occupancy, as `ray_march.prepare` checked them; on a GPU without gradients.
         program: The field's stages.
         operands: Their tensors, in order.
         early_stop: A ray ends where less than this share of the light gets through.
@@ -73,6 +76,8 @@ def fused(
     run = _Run(marched, spans, marched.origins.shape[0] if n_rays is None else n_rays, program, operands, early_stop)
     parameters = [operand.parameter for operand in operands]
     if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
+        if checks.backend(marched.origins) != "cpu":
+            raise NotImplementedError("fused: gradients are had on the CPU alone; call it under torch.no_grad()")
         return Fused(*_Fused.apply(run, *parameters))
     return Fused(*_forward(run))
 
@@ -126,6 +131,8 @@ def fused_step(
         TypeError, ValueError: An argument of a wrong dtype, shape or device, or an operand without a buffer.
     """
     n, like = marched.origins.shape[0], marched.origins
+    if checks.backend(like) != "cpu":
+        raise NotImplementedError("fused_step: gradients are had on the CPU alone")
     for operand in operands:
         _check(operand, like.device)
         if operand.accumulate is None:
@@ -196,6 +203,8 @@ def _forward(run: _Run) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
     make = like.new_empty if run.n_rays == n else like.new_zeros
     rgb, alpha, depth = make((n, 3)), make((n,)), make((n,))
     counts = make((n, 2), dtype=torch.int64)
+    if checks.backend(like) == "cuda":
+        return rgb, alpha, depth, counts, _launch(run, rgb, alpha, depth, counts)
     broken = array("q", (0,))
     words = array("q", bound(run.program, run.operands, None))
     rays = _rays(run)
@@ -204,6 +213,30 @@ def _forward(run: _Run) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
         alpha.data_ptr(), depth.data_ptr(), counts.data_ptr(), broken.buffer_info()[0], threads(),
     )  # fmt: skip
     return rgb, alpha, depth, counts, broken[0]
+
+
+def _launch(run: _Run, *outputs: Tensor) -> int:
+    """Runs the CUDA kernel; how many rays met a NaN."""
+    m, shared = run.marched, network_bytes(run.program)
+    table, *networks = run.operands
+    assert isinstance(table, Table)
+    device, weights = m.origins.device, table.level_weights
+    broken = torch.zeros(1, dtype=torch.int64, device=device)
+    defines = _defines(run.program) | {"CONE": int(m.cone)}
+    threads_ = -(-run.n_rays // RAYS_PER_THREAD)
+    jit.launch(
+        "fused", "fused_forward", defines, threads_,
+        (*_rays(run), run.n_rays, m.settings, m.bitfield.shape[0], m.resolution, m.bitfield, run.spans, table.source,
+         table.levels.to(device), None if weights is None else weights.to(device),
+         *[network.parameter for network in networks], run.early_stop, *outputs, broken),
+        block=CUDA_BLOCK, shared_bytes=shared,
+    )  # fmt: skip
+    return int(broken)
+
+
+@functools.lru_cache(maxsize=64)
+def _defines(program: Program) -> dict[str, int | str]:
+    return cuda_source(program)
 
 
 def _backward(

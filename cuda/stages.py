@@ -133,7 +133,7 @@ def radiance(
     unit_cube: UnitCube, encode: Encode, density_network: Network, density: Density, directions: Directions,
     color_network: MLPSpec,
 ) -> Program:  # fmt: skip
-    """Wires a radiance field: the colour network reads the direction's harmonics and all that the density network gives.
+    """Wires a radiance field: the colour network reads the direction's harmonics and what the density network gives.
 
     Raises:
         ValueError: The sizes do not fit one another.
@@ -218,6 +218,41 @@ def bound(program: Program, operands: tuple[Operand, ...], gradients: tuple[tupl
         else:
             words[own], words[own + 7] = operand.parameter.data_ptr(), grad
     return words
+
+
+def cuda_source(program: Program) -> dict[str, int | str]:
+    """What makes fused.cu the kernel of this program: its stages as calls, in order, and the sizes it is specialised on."""
+    calls, loads, sizes = [], [], {}
+    for wired in program.stages:
+        stage, rows = wired.stage, f"{wired.source},{wired.target}"
+        own = _own_words(stage)
+        match stage:
+            case UnitCube():
+                calls.append(f"unit_cube<{rows},{own[1]}>(rows,{own[0]}u);")
+            case Encode():
+                calls.append(f"{stage.kind}<{rows},{stage.n_levels}>(rows,tables);")
+                sizes = {
+                    "DIMS": wired.n_in, "FEATURES": stage.n_features, "INTERPOLATION": stage.interpolation,
+                    "OUTSIDE": stage.outside, "TABLE_DTYPE": stage.table_dtype,
+                }  # fmt: skip
+            case Network():
+                n, (_, *shape, frequency, _, _) = len(loads), own
+                form = ",".join(map(str, (wired.source, wired.n_in, wired.target, wired.n_out, *shape)))
+                calls.append(f"network<{form}>(rows,networks[{n}],{frequency}u);")
+                loads.append(f"networks[{n}]=to;to=load(to,params_{n},{stage.spec.n_params});")
+            case Density():
+                calls.append(f"density<{rows},{own[0]}>(rows,{own[1]}u,{own[2]}u);")
+            case Directions():
+                calls.append(f"directions<{rows},{stage.degree}>(rows);")
+    return sizes | {
+        "STAGES": "".join(calls), "LOAD_NETWORKS": "".join(loads), "N_NETWORKS": len(loads),
+        "N_ROWS": program.n_rows, "DENSITY_ROW": program.density, "RGB_ROW": program.rgb,
+    }  # fmt: skip
+
+
+def network_bytes(program: Program) -> int:
+    """Size of all networks' parameters: the shared memory of a block of fused.cu."""
+    return sum(4 * wired.stage.spec.n_params for wired in program.stages if isinstance(wired.stage, Network))
 
 
 def _own_words(stage: Stage) -> tuple[int, ...]:

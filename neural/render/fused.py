@@ -3,7 +3,8 @@
 A field of the plain make (one grid, no appearance) is a list of stages (`neural.cuda.stages`), which the fused kernels
 run. Results are those of the op-by-op path in `neural.render.volume` to a few roundings. It is faster where the table
 stays near the caches; beyond `INFERENCE_BYTES` and `TRAINING_BYTES` the op-by-op path wins, which takes all samples
-through one level of the table before the next. Fields with appearance, other encodings, other devices, rays that want
+through one level of the table before the next. On a GPU, one kernel is written from the list of stages, for rendering
+alone and only where it is asked for: it has been tested, but not yet measured against the ops there. Fields with appearance, other encodings, other devices, rays that want
 gradients and the distortion loss have the op-by-op path only.
 """
 
@@ -40,7 +41,7 @@ def chosen(path: Path, field: object, device: torch.device, most_bytes: int) -> 
     Raises:
         ValueError: `path` is `fused`, and the field has no such form.
     """
-    if path == "unfused":
+    if path == "unfused" or (path == "auto" and device.type != "cpu"):
         return False
     reason = why_not(field, device)
     if path == "fused":
@@ -52,8 +53,8 @@ def chosen(path: Path, field: object, device: torch.device, most_bytes: int) -> 
 
 def why_not(field: object, device: torch.device) -> str | None:
     """Why a field cannot be rendered in one pass; None if it can."""
-    if device.type != "cpu":
-        return f"the kernels run on the CPU, not on {device}"
+    if device.type not in ("cpu", "cuda"):
+        return f"there is no kernel for {device}"
     if not isinstance(field, RadianceField):
         return f"it is a {type(field).__name__}, not a RadianceField"
     if field.appearance is not None:
@@ -122,7 +123,7 @@ def trace(
     Raises:
         ValueError: The field has no such form, or the rays want gradients.
     """
-    chosen("fused", field, rays.origins.device, 0)
+    _require_trainable(field, rays.origins.device)
     if torch.is_grad_enabled() and (rays.origins.requires_grad or rays.directions.requires_grad):
         raise ValueError("the fused path has no gradients to rays; pass path='unfused', or detach them")
     marched = _prepared(rays, occupancy, marching, jitter)
@@ -175,7 +176,7 @@ def train_step(
     Raises:
         ValueError: The field has no such form, or its modules no buffers (`gradients`).
     """
-    chosen("fused", field, rays.origins.device, 0)
+    _require_trainable(field, rays.origins.device)
     marched = _prepared(rays, occupancy, marching, jitter)
     packed_info, spans, n_marched, kept = ray_march.count(marched, max_samples)
     with torch.enable_grad():  # buffers are for gradients only
@@ -186,6 +187,12 @@ def train_step(
         weights=comparison.weights,
     )  # fmt: skip
     return _traced(result, comparison.background, n_marched, kept)
+
+
+def _require_trainable(field: RadianceField, device: torch.device) -> None:
+    chosen("fused", field, device, 0)
+    if device.type != "cpu":
+        raise ValueError(f"the fused path trains on the CPU alone, not on {device}; pass path='auto' or 'unfused'")
 
 
 def _prepared(

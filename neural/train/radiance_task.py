@@ -71,9 +71,11 @@ def trained_in_one_pass(config: RadianceConfig, field: RadianceField, device: to
     """Whether steps go through the fused kernels: where the loss is on colours alone, and where that is faster.
 
     Raises:
-        ValueError: `sampling.path` is `fused`, and the field has no such form.
+        ValueError: `sampling.path` is `fused`, and the field or the device has no such form.
     """
     optim, path = config.optim, config.sampling.path
+    if path == "fused" and device.type != "cpu":
+        raise ValueError("--sampling.path fused trains on the CPU alone; use auto, or --device cpu")
     plain = not (optim.refine_poses or optim.exposure or optim.distortion > 0)
     return plain and fused.chosen(path, field, device, fused.TRAINING_BYTES)
 
