@@ -221,7 +221,7 @@ def bound(program: Program, operands: tuple[Operand, ...], gradients: tuple[tupl
 
 
 def cuda_source(program: Program) -> dict[str, int | str]:
-    """What makes fused.cu the kernel of this program: its stages as calls, in order, and the sizes it is specialised on."""
+    """What makes fused.cu the kernel of a program: its stages as calls, in order, and what it is specialised on."""
     calls, loads, sizes = [], [], {}
     for wired in program.stages:
         stage, rows = wired.stage, f"{wired.source},{wired.target}"

@@ -3,9 +3,9 @@
 A field of the plain make (one grid, no appearance) is a list of stages (`neural.cuda.stages`), which the fused kernels
 run. Results are those of the op-by-op path in `neural.render.volume` to a few roundings. It is faster where the table
 stays near the caches; beyond `INFERENCE_BYTES` and `TRAINING_BYTES` the op-by-op path wins, which takes all samples
-through one level of the table before the next. On a GPU, one kernel is written from the list of stages, for rendering
-alone and only where it is asked for: it has been tested, but not yet measured against the ops there. Fields with appearance, other encodings, other devices, rays that want
-gradients and the distortion loss have the op-by-op path only.
+through one level of the table before the next. Fields with appearance, other encodings, other devices, rays that want
+gradients and the distortion loss have the op-by-op path only. On a GPU, one kernel is written from the list of stages,
+for rendering alone and only where it is asked for: it has been tested, but not yet measured against the ops there.
 """
 
 import math

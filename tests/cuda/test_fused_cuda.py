@@ -1,5 +1,6 @@
 """The fused CUDA kernel, written from the list of stages, against the op-by-op path on the CPU."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -15,19 +16,32 @@ from neural.render.volume import render_rays, trace
 from tests.render.test_fused import BACKGROUND, FORMS, make_field, make_occupancy, make_rays
 
 
-@pytest.mark.parametrize("name", list(FORMS))
-def test_shows_what_the_ops_show(name: str, request: pytest.FixtureRequest) -> None:
-    made, grid, marching = FORMS[name]
+@pytest.fixture(scope="module", params=list(FORMS))
+def scene(request: pytest.FixtureRequest) -> Any:
+    """A field, its occupancy, how it is marched, rays, and what the ops on the CPU make of them: of a wider scope than
+    `cuda_device`, so that it is done before CUDA's kernels take the ops' place."""
+    made, grid, marching = FORMS[request.param]
     field, occupancy, rays = make_field(**made), make_occupancy(**grid), make_rays(150)
     with torch.no_grad():
-        wanted = trace(field, rays, occupancy, marching, background=BACKGROUND)
-    device: torch.device = request.getfixturevalue("cuda_device")  # from here on, kernels are CUDA's
-    field, there = field.to(device), OccupancyGrid(
+        return field, occupancy, marching, rays, trace(field, rays, occupancy, marching, background=BACKGROUND)
+
+
+def test_shows_what_the_ops_show(scene: Any, cuda_device: torch.device) -> None:
+    field, occupancy, marching, rays, wanted = scene
+    device = cuda_device
+    there = OccupancyGrid(
         centre=(0, 0, 0), half_extent=1.0, min_step=occupancy.min_step, seed=0, n_cascades=occupancy.n_cascades,
         resolution=16, device=device,
     )  # fmt: skip
     there.bitfield.copy_(occupancy.bitfield)
-    seen = render_rays(field, rays.to(device), there, marching, background=BACKGROUND.to(device), path="fused")
+    seen = render_rays(
+        copy.deepcopy(field).to(device),
+        rays.to(device),
+        there,
+        marching,
+        background=BACKGROUND.to(device),
+        path="fused",
+    )
     for part in ("rgb", "alpha", "depth"):
         actual, expected = getattr(seen, part).cpu(), getattr(wanted.rendering, part)
         off = (actual - expected).abs().flatten(1) if part == "rgb" else (actual - expected).abs()[:, None]
