@@ -18,6 +18,7 @@ from pathlib import Path
 # suite -> module with `run(size) -> list[Row]`
 SUITES = {
     "core": "tests.bench.core",
+    "fused": "tests.bench.fused",
     "gaussians": "tests.bench.gaussians",
     "splats": "tests.bench.splats",
     "hash_grid": "tests.bench.hash_grid",
