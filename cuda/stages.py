@@ -222,7 +222,9 @@ def bound(program: Program, operands: tuple[Operand, ...], gradients: tuple[tupl
 
 def cuda_source(program: Program) -> dict[str, int | str]:
     """What makes fused.cu the kernel of a program: its stages as calls, in order, and what it is specialised on."""
-    calls, loads, sizes = [], [], {}
+    calls: list[str] = []
+    loads: list[str] = []
+    sizes: dict[str, int | str] = {}
     for wired in program.stages:
         stage, rows = wired.stage, f"{wired.source},{wired.target}"
         own = _own_words(stage)
