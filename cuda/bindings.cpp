@@ -29,7 +29,9 @@
 #include "gaussian_tiles.h"
 #include "hash_grid.h"
 #include "level_blend.h"
+#include "metric_maps.h"
 #include "mlp.h"
+#include "modulated_sine.h"
 #include "occupancy.h"
 #include "packed.h"
 #include "philox.h"
@@ -39,6 +41,7 @@
 #include "ssim.h"
 #include "surfel_blend.h"
 #include "surfel_projection.h"
+#include "trilinear.h"
 
 namespace nb = nanobind;
 using namespace neural;
@@ -162,6 +165,11 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, level_blend_forward);
     NEURAL_BIND(m, level_blend_spread);
     NEURAL_BIND(m, level_blend_dot);
+    NEURAL_BIND(m, metric_maps_forward);
+    NEURAL_BIND(m, metric_maps_backward);
+    NEURAL_BIND(m, metric_maps_backward_backward);
+    NEURAL_BIND(m, modulated_sine_forward);
+    NEURAL_BIND(m, modulated_sine_backward);
     NEURAL_BIND(m, mlp_forward);
     NEURAL_BIND(m, mlp_backward);
     NEURAL_BIND(m, mlp_backward_backward);
@@ -184,4 +192,5 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, surfel_blend_backward);
     NEURAL_BIND(m, surfel_projection_forward);
     NEURAL_BIND(m, surfel_projection_backward);
+    NEURAL_BIND(m, trilinear_forward);
 }

@@ -1,5 +1,6 @@
-// Blending on the CPU, column by column within chunks of rows. The sort is stable, so that reads and writes run through
-// as many ascending streams as there are cells, and lines come from the cache.
+// Blending on the CPU, column by column within chunks of points. The sort is stable, so that a chunk's pairs are read and
+// written in as many ascending streams as there are cells, whole lines at a time; in the order of pairs a chunk would
+// touch a line of its own for every point.
 #include "cell_blend.h"
 #include "common/simd.h"
 #include "common/threads.h"
@@ -34,8 +35,6 @@ NEURAL_HD vint load_indices(const i32* p) {
     __builtin_memcpy(&v, p, sizeof(v));
     return v;
 }
-
-int log2_of(i64 power) { return __builtin_ctzll(u64(power)); }
 
 } // namespace
 
@@ -73,24 +72,17 @@ void cell_blend_forward(const float* features, i64 feat_n, i64 feat_k, i64 n_fea
     });
 }
 
-void cell_blend_backward_features(const float* grad, i64 grad_n, i64 grad_k, i64 n_features, const i32* order,
-                                  const float* weights, i64 n_pairs, i64 slots, float* out, i64 out_n, i64 out_k,
+void cell_blend_backward_features(const float* grad, i64 grad_n, i64 grad_k, i64 n_features, const i32* places,
+                                  const float* weights, i64 n_points, i64 slots, float* out, i64 out_n, i64 out_k,
                                   int n_threads) {
-    const int shift = log2_of(slots);
-    for_each_chunk(n_pairs, n_threads, [&](i64 begin, i64 end) {
+    for_each_chunk(n_points, n_threads, [&](i64 begin, i64 end) {
         for (i64 k = 0; k < n_features; ++k) {
             const float* column = grad + k * grad_k;
             float* to = out + k * out_k;
-            i64 p = begin;
-            if (grad_n == 1 && out_n == 1)
-                for (; p + kWidth <= end; p += kWidth) {
-                    const vint entry = load_indices(order + p);
-                    const vfloat g = gather(column, entry >> shift);
-                    store(to + p, weights ? g * gather(weights, entry) : g);
-                }
-            for (; p < end; ++p) {
-                const float g = column[(order[p] >> shift) * grad_n];
-                to[p * out_n] = weights ? weights[order[p]] * g : g;
+            for (i64 n = begin; n < end; ++n) {
+                const float g = column[n * grad_n];
+                for (i64 e = n * slots; e < (n + 1) * slots; ++e)
+                    if (places[e] >= 0) to[places[e] * out_n] = weights ? weights[e] * g : g;
             }
         }
     });

@@ -15,13 +15,14 @@ extern "C" __global__ void cell_blend_forward(const float* features, i64 feat_n,
     out[n * out_n + k * out_k] = sum;
 }
 
-extern "C" __global__ void cell_blend_backward_features(const float* grad, i64 grad_n, i64 grad_k, const i32* order,
-                                                        const float* weights, i64 n_pairs, i64 slots, float* out,
+extern "C" __global__ void cell_blend_backward_features(const float* grad, i64 grad_n, i64 grad_k, const i32* places,
+                                                        const float* weights, i64 n_points, i64 slots, float* out,
                                                         i64 out_n, i64 out_k) {
-    const i64 p = i64(blockIdx.x) * blockDim.x + threadIdx.x, k = blockIdx.y;
-    if (p >= n_pairs) return;
-    const float g = grad[order[p] / slots * grad_n + k * grad_k];
-    out[p * out_n + k * out_k] = weights ? weights[order[p]] * g : g;
+    const i64 n = i64(blockIdx.x) * blockDim.x + threadIdx.x, k = blockIdx.y;
+    if (n >= n_points) return;
+    const float g = grad[n * grad_n + k * grad_k];
+    for (i64 e = n * slots; e < (n + 1) * slots; ++e)
+        if (places[e] >= 0) out[places[e] * out_n + k * out_k] = weights ? weights[e] * g : g;
 }
 
 extern "C" __global__ void cell_blend_backward_weights(const float* grad, i64 grad_n, i64 grad_k, const float* features,

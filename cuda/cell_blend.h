@@ -10,10 +10,10 @@ NEURAL_KERNEL(i64, cell_blend_check, (const i32* places, i64 n_entries, const i3
 NEURAL_KERNEL(void, cell_blend_forward,
               (const float* features, i64 feat_n, i64 feat_k, i64 n_features, const i32* places, const float* weights,
                i64 n_points, i64 slots, float* out, i64 out_n, i64 out_k, int n_threads))
-// out[p, k] = weights[order[p]] * grad[order[p] / S, k]
+// out[places[n, s], k] = weights[n, s] * grad[n, k]: every pair has one entry, so each is written once
 NEURAL_KERNEL(void, cell_blend_backward_features,
-              (const float* grad, i64 grad_n, i64 grad_k, i64 n_features, const i32* order, const float* weights,
-               i64 n_pairs, i64 slots, float* out, i64 out_n, i64 out_k, int n_threads))
+              (const float* grad, i64 grad_n, i64 grad_k, i64 n_features, const i32* places, const float* weights,
+               i64 n_points, i64 slots, float* out, i64 out_n, i64 out_k, int n_threads))
 // out[n, s] = sum over k of grad[n, k] * features[places[n, s], k], 0 where the place is -1
 NEURAL_KERNEL(void, cell_blend_backward_weights,
               (const float* grad, i64 grad_n, i64 grad_k, const float* features, i64 feat_n, i64 feat_k, i64 n_features,

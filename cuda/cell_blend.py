@@ -127,18 +127,18 @@ def _to_features(grad: Tensor, places: Tensor, order: Tensor, weights: Tensor | 
     backend = checks.backend(grad)
     if backend == "reference":
         return reference.to_features(grad, order, weights, places.shape[1])
-    n_pairs, slots, k = order.shape[0], places.shape[1], grad.shape[1]
+    n_pairs, (n, slots), k = order.shape[0], places.shape, grad.shape[1]
     out = checks.empty_features(n_pairs, k, grad)
     source, sn, sk = checks.rows(grad)
     weights = None if weights is None else weights.contiguous()
     if backend == "cpu":
         lib.cell_blend_backward_features(
-            source.data_ptr(), sn, sk, k, order.data_ptr(), checks.pointer(weights), n_pairs, slots, out.data_ptr(), 1,
+            source.data_ptr(), sn, sk, k, places.data_ptr(), checks.pointer(weights), n, slots, out.data_ptr(), 1,
             n_pairs, threads(),
         )  # fmt: skip
     elif n_pairs and k:
-        jit.launch("cell_blend", "cell_blend_backward_features", {}, (n_pairs, k, 1),
-                   (source, sn, sk, order, weights, n_pairs, slots, out, 1, n_pairs), block=(128, 1, 1))  # fmt: skip
+        jit.launch("cell_blend", "cell_blend_backward_features", {}, (n, k, 1),
+                   (source, sn, sk, places, weights, n, slots, out, 1, n_pairs), block=(128, 1, 1))  # fmt: skip
     return out
 
 

@@ -129,10 +129,10 @@ inline void network(const Stage& s, const Block& b, float* kept, float* scratch)
     float *x = scratch, *y = x + i64(s.n_in()) * mlp::kBlock, *rest = y + i64(s.n_out()) * mlp::kBlock;
     for (i64 c = 0; c < b.n; c += mlp::kBlock) {
         const int count = b.n - c < mlp::kBlock ? int(b.n - c) : mlp::kBlock;
-        mlp::read_block(b.in(s.in()), c, count, s.n_in(), x);
+        read_block(b.in(s.in()), c, count, s.n_in(), x);
         if (kept) mlp::forward_keeping_block(net, x, count, y, kept + c / mlp::kBlock * mlp::kept_size(net.shape));
         else mlp::forward_block(net, x, count, y, rest);
-        mlp::write_block(y, c, count, s.n_out(), b.out(s.out()));
+        write_block(y, c, count, s.n_out(), b.out(s.out()));
     }
 }
 
@@ -144,11 +144,11 @@ inline void network_backward(const Stage& s, const Block& b, const Block& grad, 
     float* flipped = gx + i64(s.n_in()) * mlp::kBlock;
     for (i64 c = 0; c < b.n; c += mlp::kBlock) {
         const int count = b.n - c < mlp::kBlock ? int(b.n - c) : mlp::kBlock;
-        mlp::read_block(b.in(s.in()), c, count, s.n_in(), x);
-        mlp::read_block(grad.in(s.out()), c, count, s.n_out(), gy);
+        read_block(b.in(s.in()), c, count, s.n_in(), x);
+        read_block(grad.in(s.out()), c, count, s.n_out(), gy);
         mlp::backward_kept_block(net, x, gy, count, kept + c / mlp::kBlock * mlp::kept_size(net.shape), gx, first_in,
                                  partial, flipped);
-        mlp::write_block(gx, c, count, s.n_in() - first_in, to);
+        write_block(gx, c, count, s.n_in() - first_in, to);
     }
 }
 inline i64 network_backward_scratch(const mlp::Shape& s) {

@@ -150,7 +150,8 @@ template <int D, int F> void forward(const Grid& g, const void* table, int dtype
         }
         const auto level = g.level<D>(span.table, l);
         const char* base = (const char*)table + level.offset * F * (dtype == 0 ? 4 : 2);
-        if (task % n_chunks == 0) stream_in<0>(base, i64(level.size) * F * (dtype == 0 ? 4 : 2), g.n_points() << D);
+        if (span.first == g.segments[span.table]) // of several sub-tables each
+            stream_in<0>(base, i64(level.size) * F * (dtype == 0 ? 4 : 2), (g.segments[span.table + 1] - span.first) << D);
         for (i64 n = span.first; n < span.last; n += kWidth) {
             const int count = span.last - n < kWidth ? int(span.last - n) : kWidth;
             Axis axes[D];

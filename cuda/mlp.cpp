@@ -16,11 +16,6 @@ constexpr i64 kMaxRanges = 64;             // partial sums of a parameter gradie
 constexpr i64 kMinRanges = 8;              // even where they take more memory than kPartialFloats
 constexpr i64 kPartialFloats = i64(4) << 20;
 
-// Calls block(first sample, count) for all blocks of [begin, end).
-template <class Visit> void each_block(i64 begin, i64 end, const Visit& visit) {
-    for (i64 i = begin; i < end; i += kBlock) visit(i, end - i < kBlock ? int(end - i) : kBlock);
-}
-
 // Cuts n samples into ranges that depend on n and the shape only, calls work(begin, end, partial or null, scratch) for
 // each on some thread with `length` floats of scratch, and reduces the partial gradients where grad_params is not null.
 template <class Work>
@@ -53,9 +48,9 @@ void mlp_forward(const float* in, i64 in_n, i64 in_k, i64 n, const float* params
     parallel_for_with<float>(length, (n + task - 1) / task, n_threads, [&](i64 i, float* x) {
         float *y = x + i64(n_in) * kBlock, *scratch = y + i64(n_out) * kBlock;
         each_block(i * task, n < (i + 1) * task ? n : (i + 1) * task, [&](i64 first, int count) {
-            mlp::read_block({in, in_n, in_k}, first, count, n_in, x);
+            read_block({in, in_n, in_k}, first, count, n_in, x);
             mlp::forward_block(net, x, count, y, scratch);
-            mlp::write_block(y, first, count, n_out, {out, out_n, out_k});
+            write_block(y, first, count, n_out, {out, out_n, out_k});
         });
     });
 }
@@ -69,10 +64,10 @@ void mlp_backward(const float* grad_out, i64 go_n, i64 go_k, const float* in, i6
     const auto work = [&](i64 begin, i64 end, float* partial, float* x) {
         float *gx = x + i64(n_in) * kBlock, *gy = gx + i64(n_in) * kBlock, *scratch = gy + i64(n_out) * kBlock;
         each_block(begin, end, [&](i64 first, int count) {
-            mlp::read_block({in, in_n, in_k}, first, count, n_in, x);
-            mlp::read_block({grad_out, go_n, go_k}, first, count, n_out, gy);
+            read_block({in, in_n, in_k}, first, count, n_in, x);
+            read_block({grad_out, go_n, go_k}, first, count, n_out, gy);
             mlp::backward_block(net, x, gy, count, grad_in ? gx : nullptr, partial, scratch);
-            if (grad_in) mlp::write_block(gx, first, count, n_in, {grad_in, gi_n, gi_k});
+            if (grad_in) write_block(gx, first, count, n_in, {grad_in, gi_n, gi_k});
         });
     };
     over_ranges(net.shape, n, grad_params, accumulate != 0, length, n_threads, work);
@@ -89,13 +84,13 @@ void mlp_backward_backward(const float* second, i64 second_n, i64 second_k, cons
         float *v = x + i64(n_in) * kBlock, *tx = v + i64(n_in) * kBlock;
         float *gy = tx + i64(n_in) * kBlock, *ty = gy + i64(n_out) * kBlock, *scratch = ty + i64(n_out) * kBlock;
         each_block(begin, end, [&](i64 first, int count) {
-            mlp::read_block({in, in_n, in_k}, first, count, n_in, x);
-            mlp::read_block({second, second_n, second_k}, first, count, n_in, v);
-            mlp::read_block({grad_out, go_n, go_k}, first, count, n_out, gy);
+            read_block({in, in_n, in_k}, first, count, n_in, x);
+            read_block({second, second_n, second_k}, first, count, n_in, v);
+            read_block({grad_out, go_n, go_k}, first, count, n_out, gy);
             mlp::backward_backward_block(net, x, gy, v, count, to_grad_out ? ty : nullptr, to_in ? tx : nullptr,
                                          partial, scratch);
-            if (to_grad_out) mlp::write_block(ty, first, count, n_out, {to_grad_out, tg_n, tg_k});
-            if (to_in) mlp::write_block(tx, first, count, n_in, {to_in, ti_n, ti_k});
+            if (to_grad_out) write_block(ty, first, count, n_out, {to_grad_out, tg_n, tg_k});
+            if (to_in) write_block(tx, first, count, n_in, {to_in, ti_n, ti_k});
         });
     };
     over_ranges(net.shape, n, grad_params, accumulate != 0, length, n_threads, work);

@@ -25,6 +25,7 @@ _NAMES = {
     "ScalableHashGrid": "neural.encodings.scalable_hash_grid",
     "DenseGrid": "neural.encodings.dense_grid",
     "TiledGrid": "neural.encodings.dense_grid",
+    "MetricGrids": "neural.encodings.metric_grids",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
     "AntiAliased": "neural.encodings.anti_aliasing",
@@ -35,6 +36,7 @@ _NAMES = {
     "MLP": "neural.mlp",
     "Gaussians": "neural.gaussians.model",
     "RadianceField": "neural.fields.radiance",
+    "MetricField": "neural.fields.metric",
     "OccupancyGrid": "neural.render.occupancy",
     "Field": "neural.fields.field",
     "ImageConfig": "neural.train.image_config",
@@ -43,6 +45,8 @@ _NAMES = {
     "RadianceRun": "neural.train.radiance_run",
     "SplatsConfig": "neural.train.splats_config",
     "SplatRun": "neural.train.splats_run",
+    "VolumeConfig": "neural.train.volume_config",
+    "VolumeRun": "neural.train.volume_run",
     "load_run": "neural.train.load",
 }
 # public submodules, reached as attributes
@@ -59,6 +63,7 @@ if TYPE_CHECKING:
     from neural.encodings.frequency import Frequency as Frequency
     from neural.encodings.hash_grid import HashGrid as HashGrid
     from neural.encodings.identity import Identity as Identity
+    from neural.encodings.metric_grids import MetricGrids as MetricGrids
     from neural.encodings.one_blob import OneBlob as OneBlob
     from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
@@ -69,6 +74,7 @@ if TYPE_CHECKING:
     from neural.errors import NeuralError as NeuralError
     from neural.errors import SceneFormatError as SceneFormatError
     from neural.fields.field import Field as Field
+    from neural.fields.metric import MetricField as MetricField
     from neural.fields.radiance import RadianceField as RadianceField
     from neural.gaussians.model import Gaussians as Gaussians
     from neural.mlp import MLP as MLP
@@ -85,6 +91,8 @@ if TYPE_CHECKING:
     from neural.train.radiance_run import RadianceRun as RadianceRun
     from neural.train.splats_config import SplatsConfig as SplatsConfig
     from neural.train.splats_run import SplatRun as SplatRun
+    from neural.train.volume_config import VolumeConfig as VolumeConfig
+    from neural.train.volume_run import VolumeRun as VolumeRun
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""`neural info PATH`: what a capture, a picture or a run holds, as a few aligned lines."""
+"""`neural info PATH`: what a capture, a picture, a voxel grid or a run holds, as a few aligned lines."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from typing import Any
 from neural import checkpoint, runs
 from neural.errors import SceneFormatError
 from neural.scenes.pictures.picture import SUFFIXES as PICTURES
+from neural.scenes.volumes.header import is_grid
 
 
 def describe(path: str | Path) -> str:
@@ -22,7 +23,8 @@ def describe(path: str | Path) -> str:
     if (path / runs.CONFIG).is_file():
         rows = _run(path)
     else:
-        rows = _picture(path) if path.is_file() and path.suffix.lower() in PICTURES else _scene(path)
+        is_picture = path.is_file() and path.suffix.lower() in PICTURES
+        rows = _grid(path) if is_grid(path) else _picture(path) if is_picture else _scene(path)
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
@@ -56,6 +58,23 @@ def _picture(path: Path) -> list[tuple[str, str]]:
         ("channels", f"{header.channels}{', the last one alpha' if header.alpha else ''}"),
         ("decoded", f"{header.n_bytes / 1e6:.1f} MB"),
     ] + [("warning", warning) for warning in header.warnings]
+
+
+def _grid(path: Path) -> list[tuple[str, str]]:
+    from neural.scenes.volumes.survey import survey
+    from neural.scenes.volumes.voxels import load_voxels
+
+    voxels = load_voxels(path)
+    found = survey(voxels, 64)
+    low, high = voxels.box.tolist()
+    return [
+        ("voxel grid", str(path)),
+        ("size", " x ".join(map(str, voxels.sizes)) + f" voxels, {voxels.n_bytes / 1e6:.1f} MB"),
+        ("values", f"{str(voxels.density.dtype).removeprefix('torch.')}, {voxels.contents}"),
+        ("box", _box(low, high)),
+        ("density", f"mean {found.mean:.4g}, at most {found.densest:.4g} per edge"),
+        ("occupied", f"{found.occupied_share:.1%} of 64^3 cells"),
+    ]
 
 
 def _scene(path: Path) -> list[tuple[str, str]]:

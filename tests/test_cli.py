@@ -40,7 +40,15 @@ def training(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--help", "train --help", "train radiance --help", "train splats --help", "render --help", "--version"],
+    [
+        "--help",
+        "train --help",
+        "train radiance --help",
+        "train splats --help",
+        "train volume --help",
+        "render --help",
+        "--version",
+    ],
 )
 def test_help_is_quick_and_does_not_import_torch(arguments: str) -> None:
     script = (

@@ -12,6 +12,7 @@ ARGUMENTS = {  # of an example -> what makes it short
     "image.py": [],
     "radiance.py": ["--downscale", "16"],
     "splats.py": ["--downscale", "16"],
+    "volume.py": ["--downscale", "16"],
 }
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 

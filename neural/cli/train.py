@@ -11,6 +11,7 @@ TASKS = {
     "splats": ("neural.cli.train_splats", "Gaussian splats, rasterised"),
     "radiance": ("neural.cli.train_radiance", "a radiance field (encoding and small networks), volume-rendered"),
     "image": ("neural.cli.train_image", "one picture of any size"),
+    "volume": ("neural.cli.train_volume", "a field of density and albedo of a voxel grid, as clouds are"),
 }
 
 

@@ -1,6 +1,7 @@
-"""What every renderer gives, and how rays are sampled."""
+"""What every renderer gives, what it shows, and how rays are sampled."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +20,19 @@ class Rendering:
     rgb: Float[Tensor, "R 3"]
     alpha: Float[Tensor, "R"]
     depth: Float[Tensor, "R"]
+
+
+class Radiant(Protocol):
+    """What a ray can be marched through: a radiance field, a medium under a light."""
+
+    def density(self, positions: Float[Tensor, "S 3"]) -> tuple[Float[Tensor, "S"], Float[Tensor, "S G"]]:
+        """Density, 1 / scene unit, and features of which colour is made."""
+
+    def density_of(self, geo: Float[Tensor, "S G"]) -> Float[Tensor, "S"]:
+        """The density that features stand for."""
+
+    def color(self, directions: Float[Tensor, "S 3"], geo: Float[Tensor, "S G"]) -> Float[Tensor, "S 3"]:
+        """Colour seen along unit directions."""
 
 
 @dataclass(frozen=True)

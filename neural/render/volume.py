@@ -17,7 +17,7 @@ from neural.rays import Rays, pixel_rays
 from neural.render import fused
 from neural.render.fused import Path
 from neural.render.occupancy import OccupancyGrid
-from neural.render.rendering import Marching, Rendering, Traced
+from neural.render.rendering import Marching, Radiant, Rendering, Traced
 from neural.render.waves import densities_along, next_wave
 
 
@@ -114,7 +114,7 @@ def _visible(
 
 @torch.no_grad()
 def render_rays(
-    field: RadianceField,
+    field: Radiant,
     rays: Rays,
     occupancy: OccupancyGrid,
     marching: Marching,
@@ -139,6 +139,7 @@ def render_rays(
         ValueError: `path` is `fused`, and the field has no such form.
     """
     if fused.chosen(path, field, rays.origins.device, fused.INFERENCE_BYTES):
+        assert isinstance(field, RadianceField)
         return fused.render_rays(field, rays, occupancy, marching, background=background)
     samples = march(rays, occupancy, marching)
     light = rays.origins.new_ones(len(rays))
@@ -159,7 +160,7 @@ def render_rays(
 
 
 def render_image(
-    field: RadianceField,
+    field: Radiant,
     cameras: Cameras,
     index: int,
     occupancy: OccupancyGrid,

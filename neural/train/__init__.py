@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from neural.train.image_run import image as image
     from neural.train.radiance_run import radiance as radiance
     from neural.train.splats_run import splats as splats
+    from neural.train.volume_run import volume as volume
 
 # call -> module that defines it
 _CALLS = {
     "image": "neural.train.image_run",
     "radiance": "neural.train.radiance_run",
     "splats": "neural.train.splats_run",
+    "volume": "neural.train.volume_run",
 }
 
 

@@ -7,7 +7,7 @@ command line is made from this.
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
-Kind = Literal["hash", "dense", "lowres", "tiled", "frequency"]
+Kind = Literal["hash", "dense", "lowres", "tiled", "metric", "frequency"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
@@ -17,7 +17,8 @@ class EncodingConfig:
 
     encoding: Kind = "hash"
     """Multi-resolution hash grid; "dense": multi-resolution grid without hashing; "lowres": two levels of one low
-    resolution; "tiled": levels that repeat one tile; "frequency": sines and cosines."""
+    resolution; "tiled": levels that repeat one tile; "metric": one hash grid read at three metrics, with a decoder of
+    its own where the task is no radiance field; "frequency": sines and cosines."""
     n_levels: int | None = None
     """Levels of the grid; of "frequency" the number of octaves."""
     n_features_per_level: int | None = None
@@ -50,6 +51,7 @@ DEFAULTS: dict[str, Defaults] = {
     "dense": Defaults(n_levels=8, finest_resolution=173),
     "lowres": Defaults(n_levels=2, n_features_per_level=8, base_resolution=128, finest_resolution=128),
     "tiled": Defaults(base_resolution=None),
+    "metric": Defaults(),
     "frequency": Defaults(n_levels=10),
 }
 

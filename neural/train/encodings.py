@@ -9,9 +9,11 @@ from neural import memory
 from neural.cuda.mlp_spec import Activation
 from neural.encodings.frequency import Frequency
 from neural.encodings.hash_grid import HashGrid
+from neural.encodings.metric_grids import MetricGrids
 from neural.fields.field import Field
+from neural.fields.metric import MetricField
 from neural.train.encoding_config import EncodingConfig
-from neural.train.field_config import FieldConfig
+from neural.train.field_config import FieldConfig, resolve_network
 
 TRAINED_BYTES = 16  # per value of a table: itself, its gradient, two moments
 
@@ -32,9 +34,22 @@ def build_encoding(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
 def build_field(
     config: FieldConfig, n_dims: int, n_out: int, *, output_activation: Activation = "none", seed: int
 ) -> nn.Module:
-    """The field that a resolved configuration describes, from [0, 1]^n_dims to `n_out` values."""
+    """The field that a resolved configuration describes, from [0, 1]^n_dims to `n_out` values.
+
+    Raises:
+        TooLarge: Its table does not fit into memory; nothing has been taken then.
+        ValueError: It has no such sizes.
+    """
+    network = resolve_network(config)
+    width, hidden_layers = _known(network.width), _known(network.hidden_layers)
+    if config.encoding == "metric":
+        require_memory(config, n_dims)
+        return MetricField(
+            MetricGrids(n_dims, **grid_arguments(config, seed)), n_out, width=width,
+            n_hidden_layers=hidden_layers, output_activation=output_activation, seed=seed,
+        )  # fmt: skip
     return Field(
-        build_encoding(config, n_dims, seed), n_out, width=config.width, n_hidden_layers=config.hidden_layers,
+        build_encoding(config, n_dims, seed), n_out, width=width, n_hidden_layers=hidden_layers,
         output_activation=output_activation, seed=seed,
     )  # fmt: skip
 
@@ -91,6 +106,11 @@ def _tiled(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     return HashGrid(n_dims, kind="tiled", **grid_arguments(config, seed))
 
 
+def _metric(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    """Where an ordinary network follows: the form whose features are summed."""
+    return MetricGrids(n_dims, metrics="radiance", **grid_arguments(config, seed))
+
+
 def _frequency(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     return Frequency(n_dims, _known(config.n_levels))
 
@@ -100,6 +120,7 @@ BUILDERS: dict[str, Builder] = {
     "dense": _dense,
     "lowres": _dense,
     "tiled": _tiled,
+    "metric": _metric,
     "frequency": _frequency,
 }
 

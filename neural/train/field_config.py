@@ -3,8 +3,8 @@
 See `neural.train.config` for what None and "auto" mean. No torch.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from neural.train.config import check_between, check_positive
 from neural.train.encoding_config import EncodingConfig, check_encoding
@@ -16,10 +16,10 @@ WIDTHS = tuple(range(16, 129, 16))
 class FieldConfig(EncodingConfig):
     """The field: encoding and network."""
 
-    width: int = 64
-    """Neurons in each hidden layer of the network: a multiple of 16 up to 128."""
-    hidden_layers: int = 2
-    """Hidden layers of the network, 1 to 8."""
+    width: int | None = None
+    """Neurons in each hidden layer of the network, a multiple of 16 up to 128; 64, of an image 32."""
+    hidden_layers: int | None = None
+    """Hidden layers of the network, 1 to 8; 2, of an image 1, of "metric" 4."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class FieldOptimConfig:
     """Adam and its schedule."""
 
     lr: float = 1e-2
-    """Adam's step size after the warm-up."""
+    """Adam's step size after the warm-up; a tenth of it for the decoder of "metric"."""
     table_lr: float | None = None
     """Adam's step size of the encoding's table, if it is another."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -46,6 +46,19 @@ class FieldOptimConfig:
     """Decay of the averaged weights that are shown and saved for use; 0 for none."""
 
 
+AnyField = TypeVar("AnyField", bound=FieldConfig)
+
+
+def resolve_network(asked: AnyField, width: int = 64, hidden_layers: int = 2) -> AnyField:
+    """The field with a network of the task's size where none is asked for; "metric" has one of its own.
+
+    Source: of "metric" the published code's settings (five layers of 64).
+    """
+    if asked.encoding == "metric":
+        width, hidden_layers = 64, 4
+    return replace(asked, width=asked.width or width, hidden_layers=asked.hidden_layers or hidden_layers)
+
+
 def check_field(model: FieldConfig, optim: FieldOptimConfig) -> None:
     """Refuses values that no field can use, naming the flag.
 
@@ -53,7 +66,7 @@ def check_field(model: FieldConfig, optim: FieldOptimConfig) -> None:
         ValueError: Out of range.
     """
     check_encoding(model)
-    if model.width not in WIDTHS:
+    if model.width is not None and model.width not in WIDTHS:
         raise ValueError(f"--model.width must be one of {', '.join(map(str, WIDTHS))}, got {model.width}")
     check_between("model.hidden_layers", model.hidden_layers, 1, 8)
     for name in ("lr", "table_lr", "eps"):

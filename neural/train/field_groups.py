@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from neural.cuda.gradients import GradientBuffer
 from neural.encodings.base import Tabled
 from neural.errors import CheckpointError
+from neural.fields.metric import ExtrapolationDecoder
 from neural.mlp import MLP
 from neural.optim import Adam, Group
+
+NETWORKS = (MLP, ExtrapolationDecoder)  # whose only parameter takes its gradient in a buffer
+DECODER_RATE = 0.1  # of a decoder of sines, over the other learning rates: thrice as much, and it does not train
 
 
 def field_groups(
@@ -21,8 +25,8 @@ def field_groups(
 
     Args:
         field: Of encodings and networks.
-        lr: Learning rate.
-        l2: Penalty on everything but tables.
+        lr: Learning rate; a decoder of sines takes a tenth, as its frequency asks for.
+        l2: Penalty on everything but tables and decoders of sines.
         ema: Decay of the averages, None for none.
         table_lr: Learning rate of tables, if it is another.
         shared: Further values for every group.
@@ -33,13 +37,15 @@ def field_groups(
         is_table = isinstance(owner, Tabled) and parameter is owner.table
         buffers: dict[str, GradientBuffer] = {}
         copies: dict[str, Tensor] = {}
-        if is_table or isinstance(owner, MLP):
+        if is_table or isinstance(owner, NETWORKS):
             buffers[name] = owner.gradients = GradientBuffer.like(parameter)
         if is_table and owner.working_copy is not None:
             copies[name] = owner.working_copy
+        is_decoder = isinstance(owner, ExtrapolationDecoder)
+        rate = table_lr if is_table and table_lr is not None else DECODER_RATE * lr if is_decoder else lr
         groups.append(Group(
-            {name: parameter}, lr=table_lr if is_table and table_lr is not None else lr, l2=0.0 if is_table else l2,
-            ema=ema, lazy=is_table, buffers=buffers, working_copies=copies, **shared,
+            {name: parameter}, lr=rate, l2=0.0 if is_table or is_decoder else l2, ema=ema, lazy=is_table,
+            buffers=buffers, working_copies=copies, **shared,
         ))  # fmt: skip
     return groups
 
@@ -90,5 +96,5 @@ def load_values(parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor])
 
 def _buffered(field: nn.Module) -> Iterator[Any]:
     for module in field.modules():
-        if isinstance(module, (Tabled, MLP)):
+        if isinstance(module, (Tabled, *NETWORKS)):
             yield module

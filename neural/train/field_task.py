@@ -42,7 +42,7 @@ class FieldTask(ABC):
 
     Args:
         field: On the CPU; moved to `device`.
-        config: Resolved; has parts `optim` (`FieldOptimConfig`) and `run`.
+        config: Resolved; has parts `model` (`FieldConfig`), `optim` (`FieldOptimConfig`) and `run`.
         device: Where to train.
     """
 

@@ -10,8 +10,9 @@ from typing import Literal
 
 from neural.train.config import BaseRunConfig, Device, check_base_run, check_between
 from neural.train.encoding_config import resolve_encoding
-from neural.train.field_config import FieldConfig, FieldOptimConfig, check_field
+from neural.train.field_config import FieldConfig, FieldOptimConfig, check_field, resolve_network
 
+NETWORK = (32, 1)  # width and hidden layers: more takes longer than it helps, as most of a picture is in the table
 DEFAULT_STEPS = {"cpu": 2000, "cuda": 10_000}
 
 
@@ -87,7 +88,7 @@ def resolve(config: ImageConfig, device: Device, *, width: int, height: int, lin
     return dataclasses.replace(
         config,
         model=resolve_encoding(
-            config.model,
+            resolve_network(config.model, *NETWORK),
             2,
             log2_hashmap_size=min(max(pixels - 6, 10), 19 if cpu else 24),
             finest_resolution=max(width, height) // 2,

@@ -42,7 +42,7 @@ class ImageData:
         else:
             flat = torch.randint(width * height, (n,), generator=generator).sort().values  # near pixels, near memory
             rows, columns = flat // width, flat % width
-        values = self.values(self.picture.gather((rows * width + columns).numpy()))
+        values = self.values(self.picture.gather(rows.numpy(), columns.numpy()))
         return self.positions(rows, columns), values
 
     def positions(self, rows: Tensor, columns: Tensor) -> Float[Tensor, "N 2"]:

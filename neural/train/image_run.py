@@ -151,7 +151,7 @@ class ImageRun(FieldRun):
         across = ((np.arange(columns) + 0.5) / scale).astype(int).clip(max=picture.width - 1)
         places = torch.from_numpy(np.stack(np.meshgrid(at, across, indexing="ij")).reshape(2, -1))
         values = look_up(self.field, self.data.positions(places[0], places[1])).reshape(rows, columns, -1)
-        truth = self.data.values(picture.gather((places[0] * picture.width + places[1]).numpy()))
+        truth = self.data.values(picture.gather(places[0].numpy(), places[1].numpy()))
         return _view(
             "the whole" if scale == 1 else "the whole, every so-many-th pixel",
             self.data.shown(values), self.data.shown(truth.reshape(rows, columns, -1)),

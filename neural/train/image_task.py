@@ -42,8 +42,9 @@ class ImageTask(FieldTask):
             picture.width * picture.height, (VALIDATED,),
             generator=step_generator(self.config.run.seed, step, VALIDATION_STREAM),
         )  # fmt: skip
-        target = self.data.values(picture.gather(flat.numpy()))
-        positions = self.data.positions(flat // picture.width, flat % picture.width)
+        rows, columns = flat // picture.width, flat % picture.width
+        target = self.data.values(picture.gather(rows.numpy(), columns.numpy()))
+        positions = self.data.positions(rows, columns)
         predicted = self.averaged_field()(positions.to(self.device)).cpu()
         error = (self.data.shown(predicted) - self.data.shown(target)).double().square().mean()
         return {"test_psnr": float(-10 * torch.log10(error.clamp(min=1e-12)))}

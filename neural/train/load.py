@@ -25,6 +25,7 @@ SOURCES = {
     "radiance": Source("neural.train.radiance_run", "RadianceRun", "load_radiance"),
     "splats": Source("neural.train.splats_run", "SplatRun", "load_splats"),
     "image": Source("neural.train.image_run", "ImageRun", "load_image"),
+    "volume": Source("neural.train.volume_run", "VolumeRun", "load_volume"),
 }
 
 

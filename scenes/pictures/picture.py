@@ -78,9 +78,17 @@ class Picture:
             raise ValueError(f"a picture of {pixels.shape[1]} x {pixels.shape[0]} pixels is empty")
         return Picture(name, None, pixels, pixels.dtype == np.float32)
 
-    def gather(self, flat: Int64[np.ndarray, "N"]) -> Shaped[np.ndarray, "N C"]:
-        """Pixels by their number, counted row by row."""
-        return self.pixels.reshape(-1, self.pixels.shape[2]).take(flat, axis=0)
+    def gather(self, rows: Int64[np.ndarray, "N"], columns: Int64[np.ndarray, "N"]) -> Shaped[np.ndarray, "N C"]:
+        """Pixels by row and column, which must lie in the picture."""
+        pixels = self.pixels
+        step, rest = divmod(pixels.strides[0], pixels.strides[1])
+        if rest or step < self.width or pixels[0, 0].strides[0] != pixels.itemsize:  # flipped or thinned in Python
+            return pixels[rows, columns]
+        # as one column of pixels, with what lies between the rows of a crop: a view, where reshape would copy
+        column = np.lib.stride_tricks.as_strided(
+            pixels, ((self.height - 1) * step + self.width, pixels.shape[2]), pixels.strides[1:], writeable=False
+        )
+        return column.take(rows * step + columns, axis=0)
 
     def cropped(self, left: int, top: int, width: int, height: int) -> "Picture":
         """A part, sharing the pixels.

@@ -17,17 +17,21 @@ from pathlib import Path
 
 # suite -> module with `run(size) -> list[Row]`
 SUITES = {
+    "applications": "tests.bench.applications",
     "core": "tests.bench.core",
     "fused": "tests.bench.fused",
     "gaussians": "tests.bench.gaussians",
     "splats": "tests.bench.splats",
     "hash_grid": "tests.bench.hash_grid",
+    "metric_grids": "tests.bench.metric_grids",
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",
+    "image": "tests.bench.image",
     "radiance": "tests.bench.radiance",
     "splats_recipe": "tests.bench.splats_recipe",
     "splats_strategies": "tests.bench.splats_strategies",
     "memory": "tests.bench.memory",
+    "scalable": "tests.bench.scalable",
     "import": "tests.bench.import_time",
     "emulator": "tests.bench.emulator",
 }

@@ -19,11 +19,15 @@ from neural.cuda.gaussian_tiles import intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.level_blend import level_blend
 from neural.cuda.levels import describe
+from neural.cuda.metric_maps import metric_maps
 from neural.cuda.mlp import MLPSpec, mlp
+from neural.cuda.modulated_sine import modulated_sine
+from neural.cuda.modulated_sine_spec import ModulatedSineSpec
 from neural.cuda.ray_march import ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
+from neural.cuda.trilinear import trilinear
 from tests.bench.harness import Row, Size, Work, interleave, threads
 from tests.gaussian_scenes import layered
 
@@ -53,6 +57,8 @@ def encoding_calls() -> dict[str, Work]:
     table, positions = _rand(entries, 2).requires_grad_(), _rand(N, 3).requires_grad_()
     directions = _directions().requires_grad_()
     features, widths, reach = _rand(N, 2).requires_grad_(), _rand(N), _rand(1)
+    sine = ModulatedSineSpec(3, 4, 2, 16, 2)
+    grids, sine_params = _rand(3 * N, 4).requires_grad_(), _rand(sine.n_params).requires_grad_()
     spec = MLPSpec(3, 3, width=16, n_hidden_layers=1)
     params = _rand(sum(outputs * inputs for outputs, inputs in spec.shapes)).requires_grad_()
     param, grad = _rand(N, 2), _rand(N, 2)
@@ -70,7 +76,9 @@ def encoding_calls() -> dict[str, Work]:
         "triangle_wave": lambda: triangle_wave(positions, 2),
         "one_blob": lambda: one_blob(positions, 4),
         "level_blend": lambda: level_blend(features, widths, reach, 4),
+        "metric_maps": lambda: metric_maps(positions),
         "mlp": lambda: mlp(positions, params, spec),
+        "modulated_sine": lambda: modulated_sine(positions, grids, sine_params, sine),
         "adam": lambda: adam(param, grad, state, rule, 1),
         "ssim_loss": lambda: ssim_loss(image, target),
     }
@@ -85,7 +93,7 @@ def volume_calls() -> dict[str, Work]:
     ray_indices, kept = torch.arange(N) // (N // 2), torch.arange(0, N, 2)
     origins, directions = torch.zeros(N, 3), _directions()
     t_min, t_max = torch.zeros(N), torch.full((N,), 0.05)
-    cells = torch.full((1, 512), 255, dtype=torch.uint8)
+    cells, voxels = torch.full((1, 512), 255, dtype=torch.uint8), _rand(4, 4, 4, 4)
 
     def march():
         return ray_march(
@@ -97,6 +105,7 @@ def volume_calls() -> dict[str, Work]:
     leaves = origins.clone().requires_grad_(), directions.clone().requires_grad_()
     return {
         "ray_march": march,
+        "trilinear": lambda: trilinear(origins, voxels, scale=4.0),
         "ray_points": lambda: ray_points(*leaves, samples),
         "visible_samples": lambda: visible_samples(densities, t_starts, t_ends, packed_info),
         "compact": lambda: compact(kept, t_starts, t_ends, ray_indices, colors),

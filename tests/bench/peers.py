@@ -15,22 +15,26 @@ PRIMES = (1, 2654435761 - 2**32, 805459861)  # as int32
 
 
 class TorchHashGrid:
-    """3D, linear interpolation, hashed levels of a power of two entries.
+    """Linear interpolation, hashed levels of a power of two entries.
 
     Args:
         tables: The levels' entries [E, F].
         scales: Per level, corners per axis - 1 before rounding up.
         resolutions: Per level, corners per axis.
+        n_dims: 2 or 3.
     """
 
-    def __init__(self, tables: Sequence[Tensor], scales: Sequence[float], resolutions: Sequence[int]) -> None:
+    def __init__(
+        self, tables: Sequence[Tensor], scales: Sequence[float], resolutions: Sequence[int], n_dims: int = 3
+    ) -> None:
         self.tables = [table.clone().requires_grad_() for table in tables]
         self.scales = scales
         self.resolutions = resolutions
-        self.corners = torch.tensor(list(itertools.product((0, 1), repeat=3)), dtype=torch.int32)
+        self.n_dims = n_dims
+        self.corners = torch.tensor(list(itertools.product((0, 1), repeat=n_dims)), dtype=torch.int32)
 
     def vectorised(self, x: Tensor) -> Tensor:
-        """All eight corners of a level at once: [N, 8] indices, one lookup."""
+        """All corners of a level at once: [N, 2^D] indices, one lookup."""
         levels = []
         for table, scale, resolution in zip(self.tables, self.scales, self.resolutions, strict=True):
             cell, f = _split(x, scale)
@@ -40,15 +44,18 @@ class TorchHashGrid:
         return torch.cat(levels, -1)
 
     def per_corner(self, x: Tensor) -> Tensor:
-        """One corner after the other: small temporaries, eight lookups."""
+        """One corner after the other: small temporaries, a lookup each."""
         levels = []
         for table, scale, resolution in zip(self.tables, self.scales, self.resolutions, strict=True):
             cell, f = _split(x, scale)
-            axes = [((1 - f[:, d]), f[:, d]) for d in range(3)]
+            axes = [((1 - f[:, d]), f[:, d]) for d in range(self.n_dims)]
             total: Tensor | float = 0.0
-            for i, j, k in itertools.product((0, 1), repeat=3):
-                index = _index(cell + self.corners[4 * i + 2 * j + k], table.shape[0], resolution)
-                total = total + embedding(index, table) * (axes[0][i] * axes[1][j] * axes[2][k])[:, None]
+            for number, corner in enumerate(itertools.product((0, 1), repeat=self.n_dims)):
+                index = _index(cell + self.corners[number], table.shape[0], resolution)
+                weight = axes[0][corner[0]]
+                for axis, side in zip(axes[1:], corner[1:], strict=True):
+                    weight = weight * axis[side]
+                total = total + embedding(index, table) * weight[:, None]
             levels.append(total)
         return torch.cat(levels, -1)
 
@@ -65,8 +72,13 @@ def _split(x: Tensor, scale: float) -> tuple[Tensor, Tensor]:
 
 
 def _index(corner: Tensor, size: int, resolution: int) -> Tensor:
-    if resolution**3 <= size:
-        key = corner[..., 0] + corner[..., 1] * resolution + corner[..., 2] * resolution**2
+    n_dims = corner.shape[-1]
+    if resolution**n_dims <= size:
+        key = corner[..., 0]
+        for axis in range(1, n_dims):
+            key = key + corner[..., axis] * resolution**axis
         return key % size  # the last corner of the last cell may lie beyond the box
-    key = corner[..., 0] ^ (corner[..., 1] * PRIMES[1]) ^ (corner[..., 2] * PRIMES[2])
+    key = corner[..., 0]
+    for axis in range(1, n_dims):
+        key = key ^ (corner[..., axis] * PRIMES[axis])
     return key & (size - 1)

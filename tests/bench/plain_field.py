@@ -23,7 +23,7 @@ class PlainField:
         entries = [field.encoding.table.detach()[o : o + n] for o, n in rows[:, :2].tolist()]
         scales = layout.scales(rows)[:, 0].tolist()
         self.grid = TorchHashGrid(entries, scales, layout.resolutions(rows)[:, 0].tolist())
-        self.density_net, self.color_net = _copy(field.density_mlp), _copy(field.color_mlp)
+        self.density_net, self.color_net = copied(field.density_mlp), copied(field.color_mlp)
         self.low = -field.half_side
         self.half_side, self.bias = field.half_side, field.density_bias
         parameters = [*self.grid.tables, *self.density_net.parameters(), *self.color_net.parameters()]
@@ -69,7 +69,7 @@ def _before(values: Tensor, index: Tensor, starts: Tensor) -> Tensor:
     return total[:-1] - total[starts.clamp(max=len(values))][index]
 
 
-def _copy(mlp: nn.Module) -> nn.Sequential:
+def copied(mlp: nn.Module) -> nn.Sequential:
     """Our network as torch.nn modules without the output activation."""
     modules: list[nn.Module] = []
     for weights, _ in mlp.layers():  # type: ignore[operator]

@@ -98,6 +98,12 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
             "hash_grid_backward_backward",
         ],
     ),
+    ("metric_maps", {"KIND": 0}, ["metric_maps_forward", "metric_maps_backward", "metric_maps_backward_backward"]),
+    (
+        "modulated_sine",
+        {"N_COORDINATES": 3, "N_FEATURES": 32, "N_GRIDS": 3, "N_OUT": 4, "WIDTH": 128, "N_HIDDEN": 8},
+        ["modulated_sine_forward", "modulated_sine_backward", "modulated_sine_reduce"],
+    ),
     (
         "level_blend",
         {"FEATURES": 8, "ORDER": 2},
@@ -131,4 +137,5 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ],
     ),
     ("surfel_projection", {}, ["surfel_projection_forward", "surfel_projection_backward"]),
+    ("trilinear", {"CHANNELS": 4, "DTYPE": 2}, ["trilinear_forward"]),
 ]

@@ -9,6 +9,7 @@ import torch
 
 from neural.cuda import levels, library, packed, ray_march
 from neural.cuda.mlp_spec import MLPSpec
+from neural.cuda.modulated_sine_spec import ModulatedSineSpec
 
 OPS_FOLDER = Path(library.__file__).parent
 for module in OPS_FOLDER.glob("*.py"):  # importing an op's module defines it
@@ -96,6 +97,17 @@ def _mlp() -> tuple:
     """inputs, params, code, frequency of a small network."""
     spec = MLPSpec(3, 2, 16, 1, "softplus", bias=True)
     return torch.randn(7, 3).requires_grad_(), torch.randn(spec.n_params).requires_grad_(), list(spec.code), 1.0
+
+
+def _modulated_sine() -> tuple:
+    """coordinates, features, params, code, frequency of a small network."""
+    spec = ModulatedSineSpec(2, 3, 2, 16, 2, 2, 3.0)
+    tensors = torch.rand(7, 2), torch.randn(14, 3), 0.1 * torch.randn(spec.n_params)
+    return *(t.requires_grad_() for t in tensors), list(spec.code), spec.frequency
+
+
+def _modulated_sine_backward() -> tuple:
+    return torch.randn(7, 2).requires_grad_(), *_modulated_sine()
 
 
 def _gaussians() -> tuple[torch.Tensor, ...]:
@@ -231,6 +243,9 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         torch.rand(9, 7),
         *(64, 48, 0.01, 1e9, 0.3, True, 0, 1e9),
     ),
+    "metric_maps": lambda: (torch.rand(7, 3).requires_grad_(), 0),
+    "metric_maps_backward": lambda: (torch.rand(21, 3).requires_grad_(), torch.rand(7, 3).requires_grad_(), 0),
+    "metric_maps_backward_backward": lambda: (torch.rand(7, 3), torch.rand(21, 3), torch.rand(7, 3), 0),
     "level_blend": lambda: (*_blended(), 3),
     "level_blend_backward": lambda: (torch.rand(2, 4).requires_grad_(), *_blended(), 3),
     "level_blend_backward_backward": lambda: (
@@ -249,6 +264,8 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         *(x.detach() for x in _mlp()[:2]),
         *_mlp()[2:],
     ),
+    "modulated_sine": _modulated_sine,
+    "modulated_sine_backward": _modulated_sine_backward,
     "spherical_harmonics": lambda: (_unit(7).requires_grad_(), 3),
     "spherical_harmonics_backward": lambda: (torch.randn(7, 9), _unit(7), 3),
     "ssim_loss": lambda: (torch.rand(12, 13, 3).requires_grad_(), torch.rand(12, 13, 3), None, 0.2, True),
@@ -256,6 +273,7 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
     "surfel_blend_backward": _surfel_blend_backward,
     "surfel_projection": lambda: (*(x.requires_grad_() for x in _surfels()), 20, 18, 0.1, 1e9),
     "surfel_projection_backward": lambda: (torch.rand(13, 7), *_surfels(), torch.rand(20, 7), 20, 18, 0.1, 1e9),
+    "trilinear": lambda: (torch.rand(7, 3), torch.rand(3, 4, 2, 4), 4.0),
     "visible_samples": lambda: (torch.rand(6), *_rays()[2:], 1e-4, 0.0),
 }
 

@@ -22,15 +22,20 @@ from neural.cuda.gaussian_projection import project
 from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.hash_grid import hash_grid
 from neural.cuda.level_blend import level_blend
+from neural.cuda.metric_maps import metric_maps
 from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import MLPSpec
+from neural.cuda.modulated_sine import modulated_sine
+from neural.cuda.modulated_sine_spec import ModulatedSineSpec
 from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
 from neural.cuda.surfel_projection import Surfels
+from neural.cuda.trilinear import trilinear
 
 SPEC = MLPSpec(3, 2, 16, 1, "relu")
+SINE_SPEC = ModulatedSineSpec(2, 3, 2, 16, 2, 2)
 PACKED = torch.tensor([[0, 2], [2, 3]])
 STARTS = torch.tensor([0.0, 1, 0, 1, 2])
 RAYS = torch.tensor([0, 0, 1, 1, 1])
@@ -176,6 +181,12 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda **given: surfel_projection.project(**given, size=(64, 48)),
     ),
     "hash_grid": (_table, hash_grid),
+    "metric_maps": (lambda: {"positions": torch.rand(7, 3)}, metric_maps),
+    "modulated_sine": (
+        lambda: {"coordinates": torch.rand(7, 2), "features": torch.rand(14, 3),
+                 "params": torch.rand(SINE_SPEC.n_params)},
+        lambda coordinates, features, params: modulated_sine(coordinates, features, params, SINE_SPEC),
+    ),
     "level_blend": (
         lambda: {"features": torch.rand(6, 4), "widths": torch.rand(6), "reach": torch.rand(2)},
         lambda **given: level_blend(**given, n_samples=3),
@@ -212,11 +223,17 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda: {"image": torch.rand(12, 13, 3), "target": torch.rand(12, 13, 3),
                  "mask": torch.ones(12, 13, dtype=torch.uint8)}, ssim_loss,
     ),
+    "trilinear": (
+        lambda: {"positions": torch.rand(7, 3), "voxels": (255 * torch.rand(3, 4, 2, 4)).byte()},
+        lambda **given: trilinear(**given, scale=4.0),
+    ),
 }  # fmt: skip
 # Large, or written to: a copy in silence would cost memory or lose what is written, so these must be dense.
 DENSE = {
+    ("trilinear", "voxels"),
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
     ("gaussian_noise", "means"), ("level_blend", "reach"), ("mlp", "params"), ("mlp_input_gradient", "params"),
+    ("modulated_sine", "params"),
     *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
     *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
 }  # fmt: skip

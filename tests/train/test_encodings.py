@@ -1,5 +1,6 @@
 """Encodings by configuration: each kind has defaults and a builder, is built at its sizes, refused if too large."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ from neural import memory
 from neural.cli.train_radiance import Radiance
 from neural.cli.training import parse
 from neural.encodings.base import Tabled
+from neural.encodings.metric_grids import MetricGrids
 from neural.errors import TooLarge
+from neural.fields.metric import MetricField
 from neural.train import encodings, radiance_run
 from neural.train.config import RadianceConfig, RunConfig
 from neural.train.encoding_config import DEFAULTS, KINDS, EncodingConfig, check_encoding, resolve_encoding
+from neural.train.field_config import FieldConfig, resolve_network
+from neural.train.field_groups import field_groups, release_buffers
 
 SMALL = {"log2_hashmap_size": 10, "finest_resolution": 64}
 
@@ -92,3 +97,21 @@ def test_radiance_is_trained_on_another_encoding_and_taken_up_again(tmp_path: Pa
     again = radiance_run.load_radiance(tmp_path / "run", device="cpu")
     assert torch.equal(again.field.encoding.table, run.field.encoding.table)
     assert run.evaluate(progress=False).psnr > 15
+
+
+def test_metric_grids_come_with_their_decoder_at_a_tenth_of_the_rate() -> None:
+    asked = FieldConfig(encoding="metric", n_levels=4, log2_hashmap_size=10)
+    assert (resolve_network(FieldConfig()).hidden_layers, resolve_network(asked).hidden_layers) == (2, 4)
+    config = resolve_encoding(asked, 2, log2_hashmap_size=14, finest_resolution=64)
+    field = encodings.build_field(config, 2, 3, seed=0)
+    assert isinstance(field, MetricField) and field.encoding.metrics == "signal"
+    assert field.decoder.spec.n_hidden_layers == 4
+    table, decoder = field_groups(field, lr=1e-2, l2=1e-6, ema=None)
+    assert (table.lr, decoder.lr) == (1e-2, pytest.approx(1e-3))
+    assert (table.l2, decoder.l2) == (0.0, 0.0)
+    assert table.buffers["encoding.table"] is field.encoding.gradients
+    assert decoder.buffers["decoder.params"] is field.decoder.gradients
+    release_buffers(field)
+    assert field.encoding.gradients is None and field.decoder.gradients is None
+    radiance = encodings.build_encoding(resolve_encoding(replace(asked), 3, **SMALL), 3, seed=0)
+    assert isinstance(radiance, MetricGrids) and radiance.metrics == "radiance"

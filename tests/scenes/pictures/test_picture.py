@@ -131,14 +131,20 @@ def test_the_cache_is_used_again_until_the_file_changes(tmp_path: Path, monkeypa
     assert np.array_equal(open_picture(path, cache).pixels, RGB[::-1])
 
 
-def test_pixels_are_gathered_by_number_also_from_a_crop() -> None:
-    picture = Picture.from_array(RGB)
-    flat = np.array([0, 31, 599, 31])
-    assert np.array_equal(picture.gather(flat), RGB.reshape(-1, 3)[flat])
-    part = picture.cropped(5, 3, 10, 8)
-    assert np.array_equal(part.gather(np.array([12])), RGB[4, 7][None])
+@pytest.mark.parametrize("kind", ["whole", "crop", "flipped", "thinned"])
+def test_pixels_are_gathered_without_a_copy_of_the_picture(kind: str) -> None:
+    pixels = {"whole": RGB, "crop": RGB[3:11, 5:15], "flipped": RGB[::-1, ::-1], "thinned": RGB[::2, ::3]}[kind]
+    picture = Picture.from_array(pixels)
+    rows, columns = np.array([0, 7, 3, 7]), np.array([9, 9, 0, 9])
+    assert np.array_equal(picture.gather(rows, columns), pixels[rows, columns])
+    assert picture.gather(rows[:0], columns[:0]).shape == (0, 3)
+
+
+def test_a_crop_shares_the_pixels() -> None:
+    part = Picture.from_array(RGB).cropped(5, 3, 10, 8)
+    assert np.shares_memory(part.pixels, RGB) and np.array_equal(part.pixels, RGB[3:11, 5:15])
     with pytest.raises(ValueError, match="10 x 8 at 25, 3 is not within 30 x 20"):
-        picture.cropped(25, 3, 10, 8)
+        Picture.from_array(RGB).cropped(25, 3, 10, 8)
 
 
 @pytest.mark.parametrize(
