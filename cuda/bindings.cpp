@@ -37,6 +37,7 @@
 #include "philox.h"
 #include "ray_march.h"
 #include "ray_points.h"
+#include "simplex.h"
 #include "spherical_harmonics.h"
 #include "ssim.h"
 #include "surfel_blend.h"
@@ -133,6 +134,10 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, hash_grid_backward_table);
     NEURAL_BIND(m, hash_grid_backward_positions);
     NEURAL_BIND(m, hash_grid_backward_backward);
+    NEURAL_BIND(m, simplex_forward);
+    NEURAL_BIND(m, simplex_backward_table);
+    NEURAL_BIND(m, simplex_backward_positions);
+    NEURAL_BIND(m, simplex_backward_backward);
 
     NEURAL_BIND(m, adam_step);
     NEURAL_BIND(m, axis_encoding_forward);

@@ -7,7 +7,6 @@ features = cell_blend(features, sorted.places, sorted.order)                    
 
 from array import array
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +70,8 @@ def cell_sort(
     op = "cell_sort"
     checks.require(op, "positions", positions, ("N", "D"))
     n_dims = positions.shape[1]
-    bits = _bits(tuple(split), n_dims)
+    axes = tuple(split)
+    bits = _checked.get((axes, n_dims)) or _bits(axes, n_dims)
     if positions.is_meta:
         raise ValueError(f"{op}: positions must hold data, got a meta tensor; how many pairs there are depends on it")
     checks.require(op, "coordinates", coordinates, ("C", bits.bit_count()), torch.int64, _CPU)
@@ -126,14 +126,13 @@ def absent_cells(
     return torch.tensor([row for row in rows_needed if tuple(row) not in have], dtype=torch.int64)
 
 
-@lru_cache(maxsize=64)
 def _bits(split: tuple[int, ...], n_dims: int) -> int:
     """The split axes as bits."""
     if not 1 <= n_dims <= MAX_DIMS:
         raise ValueError(f"cell_sort: positions must have 1 to {MAX_DIMS} columns, got {n_dims}")
     if not 1 <= len(split) <= MAX_SPLIT or sorted({*split}) != [*split] or split[0] < 0 or split[-1] >= n_dims:
         raise ValueError(f"cell_sort: split must be 1 to {MAX_SPLIT} ascending axes of {n_dims}, got {list(split)}")
-    return sum(1 << axis for axis in split)
+    return _checked.setdefault((split, n_dims), sum([1 << axis for axis in split]))
 
 
 class _CellSort(Function):
@@ -250,6 +249,7 @@ def _there(tensor: Tensor, like: Tensor) -> Tensor:
     return kept
 
 
+_checked: dict[tuple[tuple[int, ...], int], int] = {}  # split axes and dimensions that were sound, to bits
 _tables: TensorCache[tuple[Tensor, Tensor]] = TensorCache()
 _copies: TensorCache[Tensor] = TensorCache()
 _CPU = torch.device("cpu")

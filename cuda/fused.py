@@ -20,7 +20,7 @@ from neural.cuda.native import lib, threads
 from neural.cuda.ray_march import Prepared
 from neural.cuda.stages import Operand, Program, Table, bound, cuda_source, network_bytes
 
-GROUP = 128  # rays that a thread takes at a time
+GROUP = 1024  # rays that a thread takes at a time, at most: their samples share what is read of a level of the table
 PART, N_PARTS = 256, 64  # samples of a part of the backward pass, and parts of a round; fixed, so that sums are
 GROUP_SAMPLES, N_GROUPS = 8192, 8  # of a training step: samples in the grid that a thread takes, and groups of a round
 KINDS = ("square", "huber")  # position = code
@@ -208,8 +208,9 @@ def _forward(run: _Run) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
     broken = array("q", (0,))
     words = array("q", bound(run.program, run.operands, None))
     rays = _rays(run)
+    group = min(GROUP, max(64, run.n_rays // (4 * threads())))  # no ray's result depends on it
     lib.fused_forward(
-        *_addresses(run, rays), words.buffer_info()[0], *run.program.code, run.early_stop, GROUP, rgb.data_ptr(),
+        *_addresses(run, rays), words.buffer_info()[0], *run.program.code, run.early_stop, group, rgb.data_ptr(),
         alpha.data_ptr(), depth.data_ptr(), counts.data_ptr(), broken.buffer_info()[0], threads(),
     )  # fmt: skip
     return rgb, alpha, depth, counts, broken[0]

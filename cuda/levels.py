@@ -83,7 +83,9 @@ def describe(
     Raises:
         ValueError: A value out of range, or a level of 2^29 entries or more.
     """
-    _check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size, kind)
+    check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     rows, offset = [], 0
     for _ in range(n_tables):
         for level in range(n_levels):
@@ -144,7 +146,8 @@ def _float32(value: float) -> float:
     return struct.unpack("<f", struct.pack("<f", value))[0]
 
 
-def _check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size, kind) -> None:
+def check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size) -> None:
+    """Refuses sizes that no layout has."""
     if not 1 <= n_dims <= MAX_DIMS:
         raise ValueError(f"n_dims must be 1 to {MAX_DIMS}, got {n_dims}")
     if not 1 <= n_levels <= 64:
@@ -155,5 +158,3 @@ def _check(n_dims, n_levels, base_resolution, per_level_scale, log2_hashmap_size
         raise ValueError(f"per_level_scale must be {n_dims} values from 1 to 1024, got {list(per_level_scale)}")
     if not 3 <= log2_hashmap_size <= 28:
         raise ValueError(f"log2_hashmap_size must be 3 to 28, got {log2_hashmap_size}")
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

@@ -4,21 +4,19 @@
 // Sums over samples: each block adds its tiles, in order, into its own row of `partials` [gridDim.x, n_params] (zero
 // before), and mlp_reduce adds the rows in order. Nothing is atomic, so a fixed grid gives the same bits every time.
 // The steps are those of mlp_block.h, where the formulas are.
+#include "common/tile_gemm.cuh"
 #include "mlp.cuh"
 
 using namespace neural;
 
-constexpr int kThreads = 128;
 constexpr int kTile = WIDTH <= 64 ? 64 : 32; // samples; also in mlp.py
-constexpr int kStep = 16;                    // inner length staged at a time
-constexpr int kColumnGroups = kTile / 4;     // a thread accumulates R x 4 results of row tiles R kRowGroups high
-constexpr int kRowGroups = kThreads / kColumnGroups;
-constexpr int kRows = 64 / kRowGroups, kFewRows = 16 / kRowGroups; // R; the latter for products of 16 rows or fewer
-constexpr int kPad = 4; // at the end of staged rows: keeps them aligned to float4 and spreads columns over the banks
-constexpr int kRightRow = kTile + kPad;
-constexpr int kStaging = kStep * (kRows * kRowGroups + kPad + kRightRow);
 constexpr int kHidden = WIDTH * kTile;
 constexpr int kOutput = N_OUT * kTile;
+
+using Gemm = tiles::Gemm<kTile>;
+using Block = Gemm::Block;
+using tiles::kThreads;
+using tiles::Matrix;
 
 __device__ constexpr mlp::Shape kShape{N_IN, N_OUT, WIDTH, N_HIDDEN, BIAS};
 
@@ -31,134 +29,24 @@ struct Math {
     }
 };
 
-struct Matrix { // rows first .. first+count-1 of a [N, K] matrix, read as feature-major with zeros past count
-    const float* data;
-    i64 n, k, first;
-    int count;
-    __device__ float operator()(int feature, int sample) const {
-        return sample < count ? data[(first + sample) * n + feature * k] : 0.0f;
-    }
-};
-
-struct Block { // a feature-major [features, kTile] matrix in shared or scratch memory
-    const float* data;
-    __device__ float operator()(int feature, int sample) const { return data[feature * kTile + sample]; }
-};
-
-// The index of an operand along which it lies side by side in memory: staging walks that way, in whole sectors.
-enum Walk { kAlongInner, kAcross };
-
-template <int R> __device__ __forceinline__ void load_rows(const float* from, float (&to)[R]) {
-    if constexpr (R % 4 == 0) {
-        NEURAL_UNROLL
-        for (int r = 0; r < R; r += 4) {
-            const float4 v = *reinterpret_cast<const float4*>(from + r);
-            to[r] = v.x, to[r + 1] = v.y, to[r + 2] = v.z, to[r + 3] = v.w;
-        }
-    } else {
-        NEURAL_UNROLL
-        for (int r = 0; r < R; ++r) to[r] = from[r];
-    }
-}
-
-// sums += left right^T of one inner index
-template <int R> __device__ __forceinline__ void add_step(const float* left, const float* right, float (&sums)[R][4]) {
-    float a[R], b[4];
-    load_rows(left, a);
-    load_rows(right, b);
-    NEURAL_UNROLL
-    for (int r = 0; r < R; ++r) {
-        NEURAL_UNROLL
-        for (int c = 0; c < 4; ++c) sums[r][c] += a[r] * b[c];
-    }
-}
-
-template <int R, Walk LeftWalk, Walk RightWalk, class LeftAt, class RightAt, class Finish>
-__device__ __forceinline__ void product_in_tiles(float* staging, int rows, int inner, int columns, const LeftAt& left,
-                                                 const RightAt& right, const Finish& finish) {
-    constexpr int kRowTile = R * kRowGroups, kLeftRow = kRowTile + kPad;
-    float *l = staging, *x = staging + kStep * kLeftRow;
-    const int thread = int(threadIdx.x), row = thread / kColumnGroups * R, column = thread % kColumnGroups * 4;
-    for (int r0 = 0; r0 < rows; r0 += kRowTile) {
-        for (int c0 = 0; c0 < columns; c0 += kTile) {
-            float sums[R][4] = {};
-            for (int k0 = 0; k0 < inner; k0 += kStep) {
-                __syncthreads(); // the last step has been read
-                for (int i = thread; i < kStep * kRowTile; i += kThreads) {
-                    const int k = LeftWalk == kAlongInner ? i % kStep : i / kRowTile;
-                    const int r = LeftWalk == kAlongInner ? i / kStep : i % kRowTile;
-                    l[k * kLeftRow + r] = r0 + r < rows && k0 + k < inner ? left(r0 + r, k0 + k) : 0.0f;
-                }
-                for (int i = thread; i < kStep * kTile; i += kThreads) {
-                    const int k = RightWalk == kAlongInner ? i % kStep : i / kTile;
-                    const int c = RightWalk == kAlongInner ? i / kStep : i % kTile;
-                    x[k * kRightRow + c] = c0 + c < columns && k0 + k < inner ? right(k0 + k, c0 + c) : 0.0f;
-                }
-                __syncthreads();
-                for (int k = 0; k < kStep;) {
-                    NEURAL_UNROLL
-                    for (int i = 0; i < 4; ++i, ++k)
-                        add_step(l + k * kLeftRow + row, x + k * kRightRow + column, sums);
-                }
-            }
-            NEURAL_UNROLL
-            for (int r = 0; r < R; ++r) {
-                NEURAL_UNROLL
-                for (int c = 0; c < 4; ++c)
-                    if (r0 + row + r < rows && c0 + column + c < columns)
-                        finish(r0 + row + r, c0 + column + c, sums[r][c]);
-            }
-        }
-    }
-    __syncthreads();
-}
-
-// finish(r, c, sum over k < inner of left(r, k) * right(k, c)) for r < rows and c < columns. All threads of the block;
-// ends with a barrier.
-template <Walk LeftWalk, Walk RightWalk, class LeftAt, class RightAt, class Finish>
-__device__ void product(float* staging, int rows, int inner, int columns, const LeftAt& left, const RightAt& right,
-                        const Finish& finish) {
-    if (rows <= kFewRows * kRowGroups) // the outputs of most networks
-        product_in_tiles<kFewRows, LeftWalk, RightWalk>(staging, rows, inner, columns, left, right, finish);
-    else product_in_tiles<kRows, LeftWalk, RightWalk>(staging, rows, inner, columns, left, right, finish);
-}
-
 // z = W_l a (+ b_l)
 template <class RightAt>
 __device__ void affine(float* staging, const float* params, int layer, bool with_bias, const RightAt& a, float* z) {
-    const float* w = params + kShape.offset(layer);
-    const float* b = with_bias ? kShape.bias_of(params, layer) : nullptr;
-    const int inputs = kShape.inputs(layer);
-    product<kAlongInner, kAcross>(staging, kShape.outputs(layer), inputs, kTile,
-                                  [&](int r, int k) { return w[r * inputs + k]; }, a,
-                                  [&](int r, int c, float sum) { z[r * kTile + c] = b ? sum + b[r] : sum; });
+    Gemm::apply(staging, kShape, params, layer, with_bias, a,
+                [&](int r, int c, float value) { z[r * kTile + c] = value; });
 }
 
 // finish(r, c, (W_l^T g)[r, c])
 template <class RightAt, class Finish>
 __device__ void transposed(float* staging, const float* params, int layer, const RightAt& g, const Finish& finish) {
-    const float* w = params + kShape.offset(layer);
-    const int inputs = kShape.inputs(layer);
-    product<kAcross, kAcross>(staging, inputs, kShape.outputs(layer), kTile,
-                              [&](int r, int k) { return w[k * inputs + r]; }, g, finish);
+    Gemm::transposed(staging, kShape, params, layer, g, finish);
 }
 
 // partial += g a^T, and the bias's part where with_bias
 template <class LeftAt, class RightAt>
 __device__ void add_weight_gradient(float* staging, int layer, int count, bool with_bias, const LeftAt& g,
                                     const RightAt& a, float* partial) {
-    const int rows = kShape.outputs(layer), inputs = kShape.inputs(layer);
-    float* dw = partial + kShape.offset(layer);
-    product<kAlongInner, kAlongInner>(staging, rows, count, inputs, g, [&](int k, int c) { return a(c, k); },
-                                      [&](int r, int c, float sum) { dw[r * inputs + c] += sum; });
-    if (!with_bias || !BIAS) return;
-    const int lane = int(threadIdx.x) % 32;
-    for (int r = int(threadIdx.x) / 32; r < rows; r += kThreads / 32) { // a warp per row
-        float sum = 0.0f;
-        for (int s = lane; s < count; s += 32) sum += g(r, s);
-        for (int step = 16; step > 0; step /= 2) sum += __shfl_down_sync(0xffffffffu, sum, step);
-        if (lane == 0) dw[rows * inputs + r] += sum;
-    }
+    Gemm::add_gradient(staging, kShape, layer, count, with_bias, g, a, partial);
 }
 
 // visit(i, jet of z[i]) for a layer's [outputs, kTile] matrix; ends with a barrier.
@@ -173,14 +61,12 @@ __device__ void write(const float* block, int rows, int count, i64 first, float*
         if (i % kTile < count) out[(first + i % kTile) * n + i / kTile * k] = block[i];
 }
 
-__device__ int count_at(i64 first, i64 n) { return n - first < kTile ? int(n - first) : kTile; }
-
 extern "C" __global__ void mlp_forward(const float* in, i64 in_n, i64 in_k, i64 n, const float* params,
                                        float frequency, float* out, i64 out_n, i64 out_k) {
-    __shared__ __align__(16) float staging[kStaging];
+    __shared__ __align__(16) float staging[Gemm::kStaging];
     __shared__ float hidden[2 * kHidden];
     for (i64 first = i64(blockIdx.x) * kTile; first < n; first += i64(gridDim.x) * kTile) {
-        const int count = count_at(first, n);
+        const int count = Gemm::count_at(first, n);
         affine(staging, params, 0, true, Matrix{in, in_n, in_k, first, count}, hidden);
         each_jet<ACTIVATION>(hidden, WIDTH, frequency, [&](int i, auto jet) { hidden[i] = jet.value; });
         for (int l = 1; l < N_HIDDEN; ++l) {
@@ -188,15 +74,11 @@ extern "C" __global__ void mlp_forward(const float* in, i64 in_n, i64 in_k, i64 
             affine(staging, params, l, true, Block{hidden + (l - 1) % 2 * kHidden}, z);
             each_jet<ACTIVATION>(z, WIDTH, frequency, [&](int i, auto jet) { z[i] = jet.value; });
         }
-        const float* w = params + kShape.offset(N_HIDDEN);
-        const float* b = kShape.bias_of(params, N_HIDDEN);
-        product<kAlongInner, kAcross>(
-            staging, N_OUT, WIDTH, kTile, [&](int r, int k) { return w[r * WIDTH + k]; },
-            Block{hidden + (N_HIDDEN - 1) % 2 * kHidden}, [&](int r, int c, float sum) {
-                if (c < count)
-                    out[(first + c) * out_n + r * out_k] =
-                        mlp::activate<OUTPUT_ACTIVATION, Math>(b ? sum + b[r] : sum, frequency).value;
-            });
+        Gemm::apply(staging, kShape, params, N_HIDDEN, true, Block{hidden + (N_HIDDEN - 1) % 2 * kHidden},
+                    [&](int r, int c, float value) {
+            if (c < count)
+                out[(first + c) * out_n + r * out_k] = mlp::activate<OUTPUT_ACTIVATION, Math>(value, frequency).value;
+        });
     }
 }
 
@@ -204,12 +86,12 @@ extern "C" __global__ void mlp_forward(const float* in, i64 in_n, i64 in_k, i64 
 extern "C" __global__ void mlp_backward(const float* grad_out, i64 go_n, i64 go_k, const float* in, i64 in_n, i64 in_k,
                                         i64 n, const float* params, float frequency, float* grad_in, i64 gi_n,
                                         i64 gi_k, float* partials, float* scratch) {
-    __shared__ __align__(16) float staging[kStaging];
+    __shared__ __align__(16) float staging[Gemm::kStaging];
     float* values = scratch + i64(blockIdx.x) * (2 * N_HIDDEN * kHidden + kOutput);
     float* slopes = values + N_HIDDEN * kHidden; // phi', then the gradient of z in its place; the outputs' at the end
     float* partial = partials ? partials + blockIdx.x * kShape.offset(N_HIDDEN + 1) : nullptr;
     for (i64 first = i64(blockIdx.x) * kTile; first < n; first += i64(gridDim.x) * kTile) {
-        const int count = count_at(first, n);
+        const int count = Gemm::count_at(first, n);
         const Matrix input{in, in_n, in_k, first, count}, upstream{grad_out, go_n, go_k, first, count};
         for (int l = 0; l < N_HIDDEN; ++l) {
             float *value = values + l * kHidden, *slope = slopes + l * kHidden;
@@ -249,7 +131,7 @@ extern "C" __global__ void mlp_backward_backward(const float* second, i64 second
                                                  i64 in_k, i64 n, const float* params, float frequency,
                                                  float* to_grad_out, i64 tg_n, i64 tg_k, float* to_in, i64 ti_n,
                                                  i64 ti_k, float* partials, float* scratch) {
-    __shared__ __align__(16) float staging[kStaging];
+    __shared__ __align__(16) float staging[Gemm::kStaging];
     float* values = scratch + i64(blockIdx.x) * ((4 * N_HIDDEN + 1) * kHidden + 3 * kOutput); // a
     float* tangents = values + N_HIDDEN * kHidden;                                            // t, the outputs' too
     float* slopes = tangents + N_HIDDEN * kHidden + kOutput; // phi', then g
@@ -257,7 +139,7 @@ extern "C" __global__ void mlp_backward_backward(const float* second, i64 second
     float* p = bends + N_HIDDEN * kHidden + kOutput;
     float* partial = partials ? partials + blockIdx.x * kShape.offset(N_HIDDEN + 1) : nullptr;
     for (i64 first = i64(blockIdx.x) * kTile; first < n; first += i64(gridDim.x) * kTile) {
-        const int count = count_at(first, n);
+        const int count = Gemm::count_at(first, n);
         const Matrix input{in, in_n, in_k, first, count}, upstream{grad_out, go_n, go_k, first, count};
         const Matrix direction{second, second_n, second_k, first, count};
         for (int l = 0; l <= N_HIDDEN; ++l) {
@@ -318,9 +200,5 @@ extern "C" __global__ void mlp_backward_backward(const float* second, i64 second
 
 // grad [n_params] (+)= the sum of the n_rows rows of partials, in order; one thread per parameter
 extern "C" __global__ void mlp_reduce(const float* partials, i64 n_rows, float* grad, i64 accumulate) {
-    const i64 n_params = kShape.offset(N_HIDDEN + 1), i = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= n_params) return;
-    float sum = 0.0f;
-    for (i64 row = 0; row < n_rows; ++row) sum += partials[row * n_params + i];
-    grad[i] = accumulate ? grad[i] + sum : sum;
+    tiles::reduce(partials, n_rows, kShape.offset(N_HIDDEN + 1), grad, accumulate);
 }

@@ -37,7 +37,8 @@ def modulated_sine(
 
     Returns:
         Outputs, float32, a transposed view of a [O, N] buffer. Differentiable; its gradients are differentiable again
-        with respect to everything, by the layers in plain torch (slower, and with all hidden values in memory).
+        with respect to everything, by the layers in plain torch: slower, with all hidden values in memory, and in bits
+        that may depend on the number of threads.
 
     Raises:
         TypeError, ValueError: A wrong dtype, shape or device.

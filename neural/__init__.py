@@ -28,6 +28,8 @@ _NAMES = {
     "MetricGrids": "neural.encodings.metric_grids",
     "SphericalHarmonics": "neural.encodings.spherical_harmonics",
     "Frequency": "neural.encodings.frequency",
+    "Simplex": "neural.encodings.simplex",
+    "Permutohedral": "neural.encodings.simplex",
     "AntiAliased": "neural.encodings.anti_aliasing",
     "TriangleWave": "neural.encodings.triangle_wave",
     "OneBlob": "neural.encodings.one_blob",
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from neural.encodings.metric_grids import MetricGrids as MetricGrids
     from neural.encodings.one_blob import OneBlob as OneBlob
     from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
+    from neural.encodings.simplex import Permutohedral as Permutohedral
+    from neural.encodings.simplex import Simplex as Simplex
     from neural.encodings.spherical_harmonics import SphericalHarmonics as SphericalHarmonics
     from neural.encodings.triangle_wave import TriangleWave as TriangleWave
     from neural.errors import BackendUnavailable as BackendUnavailable

@@ -41,6 +41,10 @@ EXTRAS = {
         "cuda.core",
         ("cuda-core>=1.2", "cuda-bindings>=13.0", "nvidia-cuda-nvrtc>=13.0"),
     ),
+    "mesh": Extra(
+        "meshes: exact distances to them, surfaces of fields", "open3d", ("open3d>=0.19", "scikit-image>=0.24")
+    ),
+    "images": Extra("TIFF pictures", "tifffile", ("tifffile>=2024.8",)),
     "video": Extra("mp4 videos (PNG frames without it)", "av", ("av>=14",)),
     "log": Extra("TensorBoard beside metrics.jsonl", "tensorboard", ("tensorboard>=2.17",)),
 }

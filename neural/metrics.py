@@ -13,6 +13,7 @@ from torch import Tensor
 WINDOW = 11  # pixels; a smaller image has no SSIM
 SIGMA = 1.5
 K1, K2 = 0.01, 0.03
+TILE = 128  # columns of windows that are compared at once
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM, fine to coarse
 SMALLEST_MS = WINDOW << (len(SCALE_WEIGHTS) - 1)  # pixels; a smaller image has no MS-SSIM
 
@@ -148,8 +149,11 @@ class _Scale:
         """Takes rows of both pictures; gives those of the next scale that are complete."""
         seen = rows if self._windows is None else torch.cat([self._windows, rows], 1)
         self._windows = seen[:, max(0, seen.shape[1] - WINDOW + 1) :]
-        if seen.shape[1] >= WINDOW and seen.shape[2] >= WINDOW:
-            luminance, structure = _similarity(seen[0], seen[1])
+        for left in range(0, seen.shape[2] - WINDOW + 1, TILE):  # so narrow that all planes stay in the cache
+            if seen.shape[1] < WINDOW:
+                break
+            part = seen[:, :, left : left + TILE + WINDOW - 1]
+            luminance, structure = _similarity(part[0], part[1])
             self.ssim = self.ssim + (luminance * structure).sum((1, 2))
             self.structure = self.structure + structure.sum((1, 2))
             self.count += structure.shape[1] * structure.shape[2]

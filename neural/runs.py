@@ -61,7 +61,7 @@ def opened(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"{folder}: a folder is expected, this is a file; choose another --out.")
-    _refuse_foreign(folder)
+    refuse_foreign(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         for left in _half_configs(folder):
@@ -175,8 +175,12 @@ def remove(folder: Path, names: Sequence[str] = OWN_FILES) -> None:
             path.unlink(missing_ok=True)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """A folder with files but no run in it is somebody's data: neither trained into nor removed."""
+def refuse_foreign(folder: Path) -> None:
+    """A folder with files but no run in it is somebody's data: neither trained into nor removed.
+
+    Raises:
+        CheckpointError: Names the files.
+    """
     if not folder.is_dir() or (folder / CONFIG).exists():
         return
     own = {*OWN_FILES, "lock", *(path.name for path in _half_configs(folder))}

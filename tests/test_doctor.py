@@ -140,12 +140,12 @@ def test_info_of_a_run(tmp_path: Path, capsys) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"scene": "data/fox", "run": {"steps": 50}}))
     assert "no checkpoint yet" in info.describe(tmp_path)
     checkpoint.save(tmp_path, 30, {"model/a": torch.zeros(1)}, {})
-    (tmp_path / "eval.json").write_text('{"mean": {"psnr": 31.234, "ssim": 0.9}}')
+    (tmp_path / "eval.json").write_text('{"summary": "mean PSNR 31.23 dB SSIM 0.9000"}')
     assert main(["info", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "trained    30 of 50 steps" in text
-    assert "scores     PSNR 31.23 dB SSIM 0.9000" in text
-    (tmp_path / "eval.json").write_text('{"mean": {"psnr": null, "ssim": 1}}')
+    assert "scores     mean PSNR 31.23 dB SSIM 0.9000" in text
+    (tmp_path / "eval.json").write_text('{"mean": {"psnr": 31.2}}')
     assert "cannot be read" in info.describe(tmp_path)
 
 

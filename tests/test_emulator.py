@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from neural.emulator.paper import (
     frames_per_second,
     mean_speed_ups,
 )
+from tests.bench import applications
 from tests.bench import emulator as bench
 
 CHIP = calibrated()
@@ -184,20 +185,25 @@ def test_nothing_to_fuse_leaves_no_line() -> None:
     assert predict(frame(rest=0.0), CHIP).amdahl == math.inf
 
 
-def test_our_own_times_are_read_from_the_newest_results(tmp_path: Path) -> None:
-    def keep(day: str, suite: str, encode: float) -> None:
-        values = {"encoding": encode, "MLP": 2.0, "rest": 1.0, "samples": 5e5}
-        rows = [{"name": f"volume, hash: {part}", "value": {"median": value}} for part, value in values.items()]
-        rows += [
-            {"name": "volume, dense: MLP", "value": {"median": 1.0}},
-            {"name": "volume, hash: PSNR", "value": None},
-        ]
-        (tmp_path / f"machine-{day}.json").write_text(json.dumps({"suites": {suite: rows}}))
+def test_our_own_times_are_read_from_the_newest_matrix(tmp_path: Path) -> None:
+    def keep(day: str, ms: float) -> None:
+        shares = {"encoding_share": 50.0, "network_share": 30.0, "rest_share": 20.0}
+        cell = {"application": "volume", "setting": "hash", "ms": ms, "samples": 500_000, **shares}
+        others = [
+            cell | {"setting": "simplex"}, cell | {"application": "text"}, cell | {"setting": "dense", "samples": 0}
+        ]  # fmt: skip
+        (tmp_path / f"applications-machine-{day}.json").write_text(json.dumps({"cells": [cell, *others]}))
 
     assert bench.newest_applications(tmp_path) == []
-    keep("2026-01-02", "applications", 3.0)
-    keep("2026-01-01", "applications", 9.0)
-    keep("2026-01-03", "core", 9.0)
+    keep("2026-01-02", 10.0)
+    keep("2026-01-01", 90.0)
+    (tmp_path / "machine-2026-01-03.json").write_text("{}")
     (ours,) = bench.newest_applications(tmp_path)
-    assert (ours.name, ours.samples) == ("our volume, hash", 5e5)
-    assert (ours.encode_seconds, ours.mlp_seconds, ours.rest_seconds) == (3e-3, 2e-3, 1e-3)
+    assert (ours.name, ours.samples) == ("our volume, hash", 500_000)
+    times = ours.encode_seconds, ours.mlp_seconds, ours.rest_seconds
+    assert times == pytest.approx((5e-3, 3e-3, 2e-3))
+
+
+def test_the_matrix_has_what_the_emulator_reads() -> None:
+    wanted = {"application", "setting", "ms", "encoding_share", "network_share", "rest_share", "samples"}
+    assert wanted <= {column.name for column in fields(applications.Cell)}

@@ -64,7 +64,7 @@ def _level(x: Tensor, table: Tensor, row: list[int], interpolation: int, outside
     )
     inside = (x >= 0) & (x <= 1)
     if outside == 1:
-        x = _Clamp.apply(x)
+        x = clamp(x)
     elif outside == 2:
         x = torch.where(inside, x, 0.0)
     p = x * scale + shift
@@ -74,7 +74,7 @@ def _level(x: Tensor, table: Tensor, row: list[int], interpolation: int, outside
     s = f if interpolation == 1 else f * f * (3 - 2 * f)
     total = torch.zeros(x.shape[0], table.shape[1], dtype=x.dtype, device=x.device)
     for corner in itertools.product((0, 1), repeat=n_dims) if interpolation else [(0,) * n_dims]:
-        index = _index(whole + torch.tensor(corner, device=x.device), size, hashed, key, resolution)
+        index = entry_index(whole + torch.tensor(corner, device=x.device), size, hashed, key, resolution)
         weight = torch.ones_like(x[:, :1])
         for d, bit in enumerate(corner):
             u = s[:, d : d + 1]
@@ -83,9 +83,12 @@ def _level(x: Tensor, table: Tensor, row: list[int], interpolation: int, outside
     return total * inside.all(-1, keepdim=True) if outside == 2 else total
 
 
-class _Clamp(torch.autograd.Function):
+def clamp(x: Tensor) -> Tensor:
     """x.clamp(0, 1) with a gradient that is multiplied by 0 beyond the box, not set to 0: NaN stays NaN."""
+    return _Clamp.apply(x)
 
+
+class _Clamp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward((x >= 0) & (x <= 1))
@@ -96,7 +99,7 @@ class _Clamp(torch.autograd.Function):
         return grad * ctx.saved_tensors[0]
 
 
-def _index(corner: Tensor, size: int, hashed: int, key: int, resolution: list[int]) -> Tensor:
+def entry_index(corner: Tensor, size: int, hashed: int, key: int, resolution: list[int]) -> Tensor:
     """uint32 arithmetic in int64: dense strides while they fit, or the XOR of the key and coordinates times primes."""
     mask = 0xFFFFFFFF
     index = torch.full_like(corner[:, 0], key)

@@ -131,7 +131,11 @@ class MetricField(nn.Module):
 
     def forward(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N O"]:
         """The values at points in [0, 1]^D."""
-        return activate(self.output_activation, self.decoder(x, self.encoding.features(x)))
+        values = self.decoder(x, self.encoding.features(x))
+        if self.output_activation == "none":
+            return values
+        # in float64, whose rounding to float32 does not show how many threads torch has
+        return activate(self.output_activation, values.double()).float()
 
     def extra_repr(self) -> str:
         return f"{sum(p.numel() for p in self.parameters())} parameters"

@@ -7,7 +7,7 @@ command line is made from this.
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
-Kind = Literal["hash", "dense", "lowres", "tiled", "metric", "frequency"]
+Kind = Literal["hash", "dense", "lowres", "tiled", "simplex", "kuhn", "permutohedral", "metric", "frequency"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
@@ -17,8 +17,9 @@ class EncodingConfig:
 
     encoding: Kind = "hash"
     """Multi-resolution hash grid; "dense": multi-resolution grid without hashing; "lowres": two levels of one low
-    resolution; "tiled": levels that repeat one tile; "metric": one hash grid read at three metrics, with a decoder of
-    its own where the task is no radiance field; "frequency": sines and cosines."""
+    resolution; "tiled": levels that repeat one tile; "simplex", "kuhn", "permutohedral": a hash grid of simplices,
+    skewed, cut from cubes, or turned and shifted at random; "metric": one hash grid read at three metrics, with a
+    decoder of its own where the task is no radiance field; "frequency": sines and cosines."""
     n_levels: int | None = None
     """Levels of the grid; of "frequency" the number of octaves."""
     n_features_per_level: int | None = None
@@ -51,6 +52,9 @@ DEFAULTS: dict[str, Defaults] = {
     "dense": Defaults(n_levels=8, finest_resolution=173),
     "lowres": Defaults(n_levels=2, n_features_per_level=8, base_resolution=128, finest_resolution=128),
     "tiled": Defaults(base_resolution=None),
+    "simplex": Defaults(),
+    "kuhn": Defaults(),
+    "permutohedral": Defaults(),
     "metric": Defaults(),
     "frequency": Defaults(n_levels=10),
 }

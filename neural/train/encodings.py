@@ -10,11 +10,13 @@ from neural.cuda.mlp_spec import Activation
 from neural.encodings.frequency import Frequency
 from neural.encodings.hash_grid import HashGrid
 from neural.encodings.metric_grids import MetricGrids
+from neural.encodings.simplex import Permutohedral, Simplex
 from neural.fields.field import Field
 from neural.fields.metric import MetricField
 from neural.train.encoding_config import EncodingConfig
 from neural.train.field_config import FieldConfig, resolve_network
 
+SIMPLICES = ("simplex", "kuhn", "permutohedral")
 TRAINED_BYTES = 16  # per value of a table: itself, its gradient, two moments
 
 Builder = Callable[[EncodingConfig, int, int], nn.Module]
@@ -76,7 +78,9 @@ def table_values(config: EncodingConfig, n_dims: int) -> int:
     levels, base, finest = _known(config.n_levels), _known(config.base_resolution), _known(config.finest_resolution)
     growth = (max(finest, base) / base) ** (1 / max(1, levels - 1))
     dense = [int(base * growth**level + 1) ** n_dims for level in range(levels)]
-    if config.encoding not in ("dense", "lowres"):
+    if config.encoding in SIMPLICES:  # the boxes of their lattices are larger than a grid's
+        dense = [2 ** _known(config.log2_hashmap_size)] * levels
+    elif config.encoding not in ("dense", "lowres"):
         dense = [min(n, 2 ** _known(config.log2_hashmap_size)) for n in dense]
     return sum(dense) * _known(config.n_features_per_level)
 
@@ -111,6 +115,18 @@ def _metric(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     return MetricGrids(n_dims, metrics="radiance", **grid_arguments(config, seed))
 
 
+def _simplex(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return Simplex(n_dims, **grid_arguments(config, seed))
+
+
+def _kuhn(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return Simplex(n_dims, lattice="kuhn", **grid_arguments(config, seed))
+
+
+def _permutohedral(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return Permutohedral(n_dims, **grid_arguments(config, seed))
+
+
 def _frequency(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     return Frequency(n_dims, _known(config.n_levels))
 
@@ -120,6 +136,9 @@ BUILDERS: dict[str, Builder] = {
     "dense": _dense,
     "lowres": _dense,
     "tiled": _tiled,
+    "simplex": _simplex,
+    "kuhn": _kuhn,
+    "permutohedral": _permutohedral,
     "metric": _metric,
     "frequency": _frequency,
 }

@@ -184,6 +184,7 @@ def train(
 ) -> ImageRun:
     """Trains an image on a picture file, or goes on with the run in `out`; see `image`."""
     folder = out or runs.default_folder(path, ImageRun.task)
+    runs.refuse_foreign(folder)  # the picture is decoded into it
     return image(open_picture(path, folder / runs.CACHE), config=config, out=folder, overwrite=overwrite,
                  progress=progress)  # fmt: skip
 

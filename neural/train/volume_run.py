@@ -13,11 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from neural import atomic, evaluate, metrics, paths, runs, video
+from neural import atomic, evaluate, memory, metrics, paths, runs, video
 from neural.cameras import Cameras
 from neural.errors import BadOption, CheckpointError
 from neural.render.cloud import Lighting, Lit, Medium, occupancy_of, render_picture
-from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Rendering
 from neural.report import CameraPlot, View
 from neural.scenes.volumes.survey import FAINT, Survey, survey
@@ -30,6 +29,7 @@ from neural.train.field_run import FieldRun, look_up, restore
 from neural.train.trained import Shown
 from neural.train.trained_capture import FILM_PATIENCE, FILM_PIXELS, MAX_SHOWN, to_bytes
 from neural.train.volume_config import VolumeConfig, resolve
+from neural.train.volume_export import write_grid
 from neural.train.volume_points import VolumePoints
 from neural.train.volume_scores import VolumeScores
 from neural.train.volume_task import Picture, VolumeTask, medium_of
@@ -51,6 +51,7 @@ class VolumeRun(FieldRun):
 
     task: ClassVar[str] = "volume"
     kind: ClassVar[str] = "volume"
+    exports: ClassVar[tuple[str, ...]] = (".npy",)
 
     def __init__(self, folder: Path, voxels: Voxels, seen: Survey, config: VolumeConfig, field: nn.Module) -> None:
         self.folder, self.voxels, self.survey, self.config, self.field = folder, voxels, seen, config, field
@@ -70,10 +71,8 @@ class VolumeRun(FieldRun):
             index: Which of them.
             truth: Show the grid instead of the field.
         """
-        place = torch.device("cpu") if truth else self.device
         lit = self._lit_grid if truth else self._lit_field
-        occupancy = self._grid_occupancy if truth else self.occupancy
-        return render_picture(lit, cameras.to(place, torch.float32), index, occupancy)
+        return render_picture(lit, cameras.to(self.device, torch.float32), index, self.occupancy)
 
     def evaluate(self, *, progress: bool = True) -> VolumeScores:
         """PSNR and SSIM of rendered pictures and the error in density; also written to RUN/eval.json."""
@@ -89,9 +88,9 @@ class VolumeRun(FieldRun):
 
         def of_grid(index: int) -> Tensor:
             rendering = self.render_camera(cameras, index, truth=True)
-            image = rendering.rgb.reshape(view.size, view.size, 3)
+            image = rendering.rgb.reshape(view.size, view.size, 3).cpu()
             assert shown is not None
-            covered.append(metrics.psnr(shown, image, (rendering.alpha > COVERED).reshape(image.shape[:2])))
+            covered.append(metrics.psnr(shown, image, (rendering.alpha > COVERED).cpu().reshape(image.shape[:2])))
             return image
 
         pictures = evaluate.evaluate(
@@ -100,7 +99,7 @@ class VolumeRun(FieldRun):
         )  # fmt: skip
         points = VolumePoints(self.survey, self.voxels.box, self.config.run.seed).evenly(CHECKED_POINTS)
         found = look_up(self.field, points)[:, 0].clamp(min=0) * self.survey.densest
-        truth = self.voxels.densities(points.to(self.voxels.device)).cpu()
+        truth = self.voxels.densities(points)
         error = float((found.double() - truth.double()).abs().mean())
         scores = VolumeScores(pictures, sum(covered) / len(covered), error, self.survey.mean, view.size)
         atomic.write_json(self.folder / "eval.json", scores.as_dict())
@@ -134,6 +133,10 @@ class VolumeRun(FieldRun):
         written, sentence = video.write(target, self._frames(cameras, progress), fps=fps)
         print(sentence)
         return written
+
+    def export(self, path: Path) -> Path:
+        """Writes a voxel grid of the field, as large as the one it was trained on; see `volume_export`."""
+        return write_grid(self.medium, self.occupancy, self.voxels.sizes, Path(path))
 
     def show(self, scores: VolumeScores | None, *, progress: bool = True) -> Shown:
         """See `TrainedRun`: pictures of grid and field, the cameras, a short orbit."""
@@ -175,19 +178,15 @@ class VolumeRun(FieldRun):
 
     @cached_property
     def _lit_field(self) -> Lit:
-        return self._lit(self.medium, self.occupancy)
-
-    @cached_property
-    def _grid_occupancy(self) -> OccupancyGrid:
-        return occupancy_of(self.survey.peaks, FAINT, steps=self.config.view.steps_per_edge)
+        return self._lit(self.medium)
 
     @cached_property
     def _lit_grid(self) -> Lit:
-        return self._lit(self.voxels.sample, self._grid_occupancy)
+        return self._lit(self.voxels.sample)
 
-    def _lit(self, medium: Medium, occupancy: OccupancyGrid) -> Lit:
+    def _lit(self, medium: Medium) -> Lit:
         cells = self.config.view.shadow_resolution
-        return Lit(medium, occupancy, self.lighting, box=self.voxels.box, shadow_resolution=cells)
+        return Lit(medium, self.occupancy, self.lighting, box=self.voxels.box, shadow_resolution=cells)
 
 
 def train(
@@ -274,7 +273,7 @@ def _train(voxels: Voxels, asked: VolumeConfig, folder: Path, overwrite: bool, p
 
     def build() -> VolumeTask:
         field = build_field(config.model, 3, 4, seed=config.run.seed)
-        return VolumeTask(field, voxels, seen, config, device, _quick_look(voxels.box, seen, config))
+        return VolumeTask(field, _near(voxels, device), seen, config, device, _quick_look(voxels.box, seen, config))
 
     return session.train(
         config, folder, {"task": VolumeRun.task, **_identity(voxels, seen)}, check=lambda: None, build=build,
@@ -294,17 +293,21 @@ def _identity(voxels: Voxels, seen: Survey) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _near(voxels: Voxels, device: torch.device) -> Voxels:
+    """The grid on a GPU, where it takes no more than a quarter of what is free there; else where it is."""
+    if device.type == "cpu" or 4 * voxels.n_bytes > memory.available(device):
+        return voxels
+    return voxels.to(device)
+
+
 def _quick_look(box: Float[Tensor, "2 3"], seen: Survey, config: VolumeConfig) -> Picture:
-    occupancy = occupancy_of(seen.peaks, FAINT, steps=SMALL)
-    camera = around(seen.box, 1, SMALL, elevations=(20.0, 20.0)).to("cpu", torch.float32)
-    lighting, device = _lighting(config), torch.device(config.run.device)
+    device, lighting = torch.device(config.run.device), _lighting(config)
+    occupancy = occupancy_of(seen.peaks, FAINT, steps=SMALL, device=device)
+    camera = around(seen.box, 1, SMALL, elevations=(20.0, 20.0)).to(device, torch.float32)
 
     def picture(medium: Medium) -> Tensor:
-        def on_device(positions: Tensor) -> Tensor:
-            return medium(positions.to(device)).cpu()
-
-        lit = Lit(on_device, occupancy, lighting, box=box, shadow_resolution=SMALL_SHADOWS)
-        return render_picture(lit, camera, 0, occupancy).rgb.reshape(SMALL, SMALL, 3)
+        lit = Lit(medium, occupancy, lighting, box=box, shadow_resolution=SMALL_SHADOWS)
+        return render_picture(lit, camera, 0, occupancy).rgb.cpu().reshape(SMALL, SMALL, 3)
 
     return picture
 

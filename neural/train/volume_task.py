@@ -44,10 +44,10 @@ class VolumeTask(FieldTask):
     def fit(self, step: int) -> Fit:
         """Density and albedo at points, albedo as far as there is any density that shows it."""
         sampling = self.config.sampling
-        positions = self._points.draw(step, sampling.points, sampling.occupied_share)
-        truth = self.voxels.sample(positions.to(self.voxels.device)).to(self.device).t()
+        positions = self._points.draw(step, sampling.points, sampling.occupied_share).to(self.device)
+        truth = self.voxels.sample(positions).t()
         density, albedo = truth[0] / self._densest, truth[1:]
-        found = self.field(positions.to(self.device)).t()
+        found = self.field(positions).t()
         thin = (found[0] - density).square()
         tint = (density * (found[1:] - albedo).square()).sum(0)
         loss = steady_mean(thin + self.config.optim.albedo_weight * tint)

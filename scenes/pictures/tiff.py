@@ -89,7 +89,7 @@ def _page(path: Path) -> tuple[Any, bool]:
         import tifffile
     except ImportError as error:
         raise BackendUnavailable(
-            f"{path}: TIFF needs tifffile: pip install 'neural[image]', or convert the file to PNG"
+            f"{path}: TIFF needs tifffile: pip install 'neural[images]', or convert the file to PNG"
         ) from error
     try:
         with tifffile.TiffFile(path) as file:

@@ -65,21 +65,18 @@ class Voxels:
         """Of all that is stored."""
         return sum(grid.numel() * grid.element_size() for grid in (self.density, self.albedo) if grid is not None)
 
-    @property
-    def device(self) -> torch.device:
-        return self.density.device
-
     def to(self, device: torch.device | str) -> "Voxels":
         """A copy there; the same, maps of files included, where they are there already."""
         albedo = None if self.albedo is None else self.albedo.to(device)
         return replace(self, density=self.density.to(device), albedo=albedo)
 
     def sample(self, positions: Float[Tensor, "N 3"]) -> Float[Tensor, "N 4"]:
-        """Density (1 / edge) and albedo (linear) at positions of the frame, on the grid's device.
+        """Density (1 / edge) and albedo (linear) at positions of the frame, which may be on another device.
 
         Returns:
-            Float32, a transposed view of a [4, N] buffer.
+            Float32, a transposed view of a [4, N] buffer, on the device of the positions.
         """
+        place, positions = positions.device, positions.to(self.density.device)
         values = trilinear(positions, self.density, scale=self.scale).t()
         out = values
         if values.shape[0] == 1:
@@ -88,7 +85,7 @@ class Voxels:
             if self.albedo is not None:
                 out[1:] = trilinear(positions, self.albedo, scale=self.scale).t()
         out[0] *= self.density_scale
-        return out.t()
+        return out.to(place).t()
 
     def densities(self, positions: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """Density alone, 1 / edge."""

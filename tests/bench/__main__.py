@@ -23,6 +23,7 @@ SUITES = {
     "gaussians": "tests.bench.gaussians",
     "splats": "tests.bench.splats",
     "hash_grid": "tests.bench.hash_grid",
+    "simplex": "tests.bench.simplex",
     "metric_grids": "tests.bench.metric_grids",
     "mlp": "tests.bench.mlp",
     "overhead": "tests.bench.overhead",

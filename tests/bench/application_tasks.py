@@ -93,7 +93,7 @@ class ImageApplication(Application):
     def __init__(self, size: Size) -> None:
         self.side = SIDE[size]
         edge = 1024 if size == "full" else 48
-        path = _data() / "images" / "shadedrelief_10800x5400.jpg" if size == "full" else _first_of_city()
+        path = data_folder() / "images" / "shadedrelief_10800x5400.jpg" if size == "full" else _first_of_city()
         Image.MAX_IMAGE_PIXELS = None  # the map has 58 million, which is no attack
         with Image.open(path) as image:
             left, top = (5000, 1200) if size == "full" else (0, 0)
@@ -111,7 +111,7 @@ class ImageApplication(Application):
         config = self.resolved(model)
         data = ImageData(self.picture, config.data, config.run.seed)
         task = ImageTask(build_field(config.model, 2, 3, seed=config.run.seed), data, config, CPU)
-        seconds = _steps(task, steps)
+        seconds = train_steps(task, steps)
         field = task.averaged_field()
         rows, columns = torch.arange(self.side).repeat_interleave(self.side), torch.arange(self.side).repeat(self.side)
         part, whole = data.positions(rows, columns), self._everywhere(data)
@@ -151,7 +151,7 @@ class VolumeApplication(Application):
         config = self.resolved(model)
         field = build_field(config.model, 3, 4, seed=config.run.seed)
         task = VolumeTask(field, self.voxels, self.survey, config, CPU, lambda medium: torch.zeros(1, 1, 3))
-        seconds = _steps(task, steps)
+        seconds = train_steps(task, steps)
         run = VolumeRun(NOWHERE, self.voxels, self.survey, config, task.averaged_field())
         camera = around(self.survey.box, 1, self.side, elevations=(20.0, 20.0))
 
@@ -168,7 +168,7 @@ class RadianceApplication(Application):
 
     def __init__(self, size: Size) -> None:
         self.size = size
-        whole = load(_data() / "lego_400") if size == "full" else load(CITY, downscale=8)
+        whole = load(data_folder() / "lego_400") if size == "full" else load(CITY, downscale=8)
         self.scene = whole
         view = whole.splits["test"][0]
         longest = int(whole.cameras.sizes[view].max())
@@ -191,7 +191,7 @@ class RadianceApplication(Application):
         config = self.resolved(model)
         config = replace(config, run=replace(config.run, steps=steps))
         task = RadianceTask(build_radiance_field(config, self.scene), self.scene, config, CPU)
-        seconds = _steps(task, steps)
+        seconds = train_steps(task, steps)
         run = RadianceRun(NOWHERE, self.scene, config, task.averaged_field(), task.occupancy, task.marching)
 
         def quality() -> float:
@@ -200,7 +200,7 @@ class RadianceApplication(Application):
         return Trained(run.field, lambda: run.render_camera(self.camera).rgb, quality, seconds)
 
 
-def _steps(task: Any, steps: int) -> float:
+def train_steps(task: Any, steps: int) -> float:
     """Trains; gives seconds."""
     start = time.perf_counter()
     for step in range(steps):
@@ -221,7 +221,7 @@ def _on(photograph: Tensor, background: str) -> Tensor:
     return values[..., :3] * values[..., 3:] + (1 - values[..., 3:]) * (1.0 if background == "white" else 0.0)
 
 
-def _data() -> Path:
+def data_folder() -> Path:
     return Path(os.environ["NEURAL_DATA"])
 
 

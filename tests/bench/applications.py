@@ -11,6 +11,7 @@ number of parameters; and both dense grids once more, as fine as the hash grid's
 import argparse
 import dataclasses
 import datetime
+import importlib
 import json
 import os
 import statistics
@@ -24,14 +25,21 @@ import torch
 from torch import nn
 
 from neural.cuda import native
+from neural.errors import BackendUnavailable
 from neural.train.encoding_config import KINDS, describe_encoding
 from neural.train.encodings import table_values
 from tests.bench import machine, matrix_plot
-from tests.bench.application_tasks import Application, ImageApplication, RadianceApplication, VolumeApplication
+from tests.bench.application_tasks import Application
 from tests.bench.harness import Row, Size, Spread, threads
-from tests.bench.stages import Stages, bytes_moved, counted, watched
+from tests.bench.stages import Stages, bytes_moved, counted, points, watched
 
-APPLICATIONS = {"image": ImageApplication, "volume": VolumeApplication, "radiance": RadianceApplication}
+# name -> module and class, loaded when it is asked for
+APPLICATIONS = {
+    "image": ("tests.bench.application_tasks", "ImageApplication"),
+    "volume": ("tests.bench.application_tasks", "VolumeApplication"),
+    "radiance": ("tests.bench.application_tasks", "RadianceApplication"),
+}
+PAPER_SHARES = {"hash": 72.4, "dense": 60.0, "lowres": 60.0}  # of encoding and network, its mean over applications
 SETTINGS = ("hash", "simplex", "metric", "dense", "dense =", "lowres", "lowres =")
 STEPS = {"full": 300, "tiny": 2}
 LOG2_SIZE = 17  # of hashed levels at full size: 1 MB each, near a CPU's caches
@@ -54,6 +62,7 @@ class Cell:
         kernels: Calls into the native library for a frame.
         megabytes: That a frame moves, as `stages.bytes_moved` models it.
         quality, unit: Of the trained field.
+        samples: Points whose features a frame looks up.
     """
 
     application: str
@@ -72,6 +81,7 @@ class Cell:
     megabytes: float
     quality: float
     unit: str
+    samples: int = 0
 
     @property
     def fps(self) -> float:
@@ -96,20 +106,38 @@ def run(
     """Fills the matrix, or the part of it that is asked for."""
     if size == "full" and not os.environ.get("NEURAL_DATA"):
         return [Row("applications", None, "ms", note="needs NEURAL_DATA")]
-    kept: dict[tuple[str, str], Cell] = {}
+    cells: list[Cell] = []
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as elsewhere:
         folder = RESULTS if size == "full" else Path(elsewhere)
         for name in applications or APPLICATIONS:
-            application = APPLICATIONS[name](size)
+            module, kind = APPLICATIONS[name]
+            try:
+                application: Application = getattr(importlib.import_module(module), kind)(size)
+            except BackendUnavailable as error:  # an extra that is not installed
+                rows.append(Row(name, None, "ms", note=str(error)))
+                continue
             for setting, model in models(application, size).items():
                 if settings and setting not in settings:
                     continue
                 cell = measure(application, setting, model, steps or STEPS[size])
-                kept[name, setting] = cell
+                cells.append(cell)
                 if size == "full":
                     print(f"{cell.row().name}: {cell.ms:.4g} ms, {cell.row().note}", flush=True)
                 keep(cell, folder)
-    return [cell.row() for cell in kept.values()]
+    return [*(cell.row() for cell in cells), *rows, *_mean_shares(cells)]
+
+
+def _mean_shares(cells: Sequence[Cell]) -> list[Row]:
+    """Beside the shares that the paper names."""
+    rows = []
+    for setting, paper in PAPER_SHARES.items():
+        shares = [c.encoding_share + c.network_share for c in cells if c.setting == setting]
+        if shares:
+            note = f"mean over {len(shares)} applications; the paper's, on a GPU with instant-ngp: {paper:g} %"
+            value = Spread.of([statistics.mean(shares)])
+            rows.append(Row(f"{setting}: encoding and network, share of a frame", value, "%", note=note))
+    return rows
 
 
 def models(application: Application, size: Size) -> dict[str, dict[str, Any]]:
@@ -163,7 +191,7 @@ def measure(application: Application, setting: str, model: Mapping[str, Any], st
         encoding=describe_encoding(application.resolved(model).model), table=table, network=everything - table,
         steps=steps, train_seconds=trained.seconds, ms=1e3 * total, encoding_share=middle.share("encoding"),
         network_share=middle.share("network"), rest_share=middle.share("rest"), kernels=middle.kernels,
-        megabytes=bytes_moved(rows) / 1e6, quality=trained.quality(), unit=application.unit,
+        megabytes=bytes_moved(rows) / 1e6, quality=trained.quality(), unit=application.unit, samples=points(rows),
     )  # fmt: skip
 
 

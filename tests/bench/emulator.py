@@ -1,13 +1,11 @@
 """The accelerator's emulator: its figures beside the paper's, what the known holes take away, and our own times in it.
 
-Our own times are those of the suite `applications` in the newest kept results that have it: rows named
-`APPLICATION, ENCODING: PART` in ms per frame, with PART one of encoding, MLP and rest, and a row with PART samples;
-applications image, sdf, volume and radiance, encodings as in the paper. A GPU stands beside the paper's units, so times
-of a CPU are of little use but to see the shares.
+Our own times are the cells of the newest matrix that `tests.bench.applications` has kept: those of the paper's
+encodings, their tables taken to be as large as the paper's. A GPU stands beside the paper's units, so times of a CPU
+are of little use but to see the shares.
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from neural.emulator.paper import (
     CLAIMED_GB_PER_SECOND,
     CLAIMED_MAX,
     CLAIMED_PLATEAU,
+    SHARES,
     UNITS,
     mean_speed_ups,
     shape,
@@ -27,7 +26,6 @@ from tests.bench.harness import Row, Size, Spread
 
 RESULTS = Path(__file__).with_name("results")
 IN_THE_PAPER = {"radiance": "NeRF", "sdf": "NSDF", "image": "GIA", "volume": "NVR"}
-PART = re.compile(r"(?P<application>\w+), (?P<encoding>hash|dense|lowres): (?P<part>encoding|MLP|rest|samples)")
 
 
 def run(size: Size) -> list[Row]:
@@ -52,30 +50,25 @@ def run(size: Size) -> list[Row]:
 
 
 def newest_applications(folder: Path) -> list[Application]:
-    """Our own applications, as the newest results in the folder have them."""
-    for path in sorted(folder.glob("*.json"), key=lambda path: path.stem[-10:], reverse=True):  # names end in a date
-        rows = json.loads(path.read_text())["suites"].get("applications")
-        if rows:
-            return applications_of(rows)
-    return []
+    """Our own applications, as the newest matrix in the folder has them."""
+    kept = sorted(folder.glob("applications-*.json"), key=lambda path: path.stem[-10:])  # names end in a date
+    return applications_of(json.loads(kept[-1].read_text())["cells"]) if kept else []
 
 
-def applications_of(rows: Iterable[Mapping[str, Any]]) -> list[Application]:
-    """The applications whose four parts are all among the rows."""
-    parts: dict[tuple[str, str], dict[str, float]] = {}
-    for row in rows:
-        match = PART.fullmatch(row["name"])
-        if match and match["application"] in IN_THE_PAPER and row["value"]:
-            key = match["application"], match["encoding"]
-            parts.setdefault(key, {})[match["part"]] = row["value"]["median"]
+def applications_of(cells: Iterable[Mapping[str, Any]]) -> list[Application]:
+    """Those cells of a matrix that the paper has, too; one without a count of samples is of an older matrix."""
     return [
         Application(
-            f"our {name}, {encoding}", value["encoding"] / 1e3, value["MLP"] / 1e3, value["rest"] / 1e3,
-            value["samples"], shape(IN_THE_PAPER[name], encoding),
+            f"our {cell['application']}, {cell['setting']}",
+            cell["ms"] / 1e3 * cell["encoding_share"] / 100,
+            cell["ms"] / 1e3 * cell["network_share"] / 100,
+            cell["ms"] / 1e3 * cell["rest_share"] / 100,
+            cell["samples"],
+            shape(IN_THE_PAPER[cell["application"]], cell["setting"]),
         )
-        for (name, encoding), value in parts.items()
-        if len(value) == 4
-    ]  # fmt: skip
+        for cell in cells
+        if cell["application"] in IN_THE_PAPER and cell["setting"] in SHARES and cell.get("samples")
+    ]
 
 
 def _holes(chip: Accelerator) -> dict[str, Accelerator]:

@@ -57,7 +57,7 @@ def run(size: Size) -> list[Row]:
     us = ours(problem)
     vectorised, per_corner = plain_torch(problem)
     peers = {"torch, vectorised corners": vectorised, "torch, per corner": per_corner}
-    dr = _drjit()
+    dr = dr_jit()
     if dr is not None:
         dr.set_thread_count(1)
         peers["Dr.Jit"] = drjit(problem)
@@ -188,7 +188,7 @@ def _at_offsets(problem: Problem, offsets: list[int]) -> Tensor:
     return flat
 
 
-def _drjit() -> ModuleType | None:
+def dr_jit() -> ModuleType | None:
     """Dr.Jit, if it and the LLVM library that it loads are there."""
     try:
         import drjit as dr

@@ -7,7 +7,6 @@ plain torch takes the same steps, each as long as it takes.
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,9 @@ from tests.bench.plain_image import PlainImage
 
 CROP = (4900, 400, 5400, 3700)  # 20 megapixels: Europe, Africa and Asia
 LARGE = {"n_levels": 8, "log2_hashmap_size": 22, "base_resolution": 64}  # a table that holds 35 dB of the crop
+LESS_TIME = round(1 / (1 - 0.086), 3)  # 8.6 % less time, the paper's own pair of times
 TARGET = 35.0  # dB
-MOST_STEPS = 6000
+TARGET_STEPS = 1500  # of the schedule: the rate falls towards the end
 QUALITY_STEPS = 1000
 SETTLED = 30  # steps before any is timed
 SEARCH = 100  # steps between two looks at the score
@@ -37,7 +37,7 @@ def run(size: Size) -> list[Row]:
     folder = os.environ.get("NEURAL_DATA")
     if size == "full" and not folder:
         return [
-            Row("simplex: time of a step below hash", None, "%", at_least=8.6, note="needs NEURAL_DATA"),
+            Row("step: hash over simplex", None, "x", at_least=LESS_TIME, note="needs NEURAL_DATA"),
             Row("to 35 dB: over plain torch", None, "x", at_least=8.0, note="needs NEURAL_DATA"),
         ]
     picture = _picture(size, folder)
@@ -96,8 +96,10 @@ def _simplex(size: Size, picture: Picture) -> list[Row]:
             Row(f"{kind}: encoding's share of the step", share.scaled(100), "%", note="forward and backward"),
         ]
     if "simplex" in kinds:
-        saved = [100 * (1 - s / h) for h, s in zip(times.seconds["hash"], times.seconds["simplex"], strict=True)]
-        rows.append(Row("simplex: time of a step below hash", Spread.of(saved), "%", at_least=8.6))
+        rows.append(
+            Row("step: hash over simplex", times.ratio("hash", "simplex"), "x", at_least=LESS_TIME,
+                note="1.094 is 8.6 % less time")
+        )  # fmt: skip
     scores = {kind: _score(take, steps) for kind, take in takes.items()}
     for kind, score in scores.items():
         rows.append(Row(f"{kind}: PSNR after {steps} steps", Spread.of([score]), "dB"))
@@ -131,11 +133,12 @@ def _against_plain(size: Size, picture: Picture) -> list[Row]:
     crop = picture.cropped(*CROP) if size == "full" else picture
     repeats, search, target = (5, SEARCH, TARGET) if size == "full" else (2, 2, 5.0)
     large = LARGE if size == "full" else {}
-    task = _task(size, crop, steps=MOST_STEPS if size == "full" else 4, **large)
+    steps = TARGET_STEPS if size == "full" else 4
+    task = _task(size, crop, steps=steps, **large)
     plain = {form: PlainImage(task, form) for form in ("vectorised", "per_corner")}  # type: ignore[arg-type]
-    take = _Steps(_without_end(task), MOST_STEPS)
+    take = _Steps(task, steps)
     score, seconds = 0.0, 0.0
-    while score < target and take.done < (MOST_STEPS if size == "full" else 4):
+    while score < target and take.done < steps:
         start = time.perf_counter()
         for _ in range(search):
             take()
@@ -150,14 +153,9 @@ def _against_plain(size: Size, picture: Picture) -> list[Row]:
     return [
         Row(f"{crop.width * crop.height / 1e6:.0f} megapixels to {target:g} dB", Spread.of([seconds]), "s",
             note=f"{reached}, {n} threads, without decoding"),
+        Row("PSNR reached", Spread.of([score]), "dB", at_least=target),
         Row("step, neural", times.of("neural"), "ms", note=f"wall, {n} threads"),
         *[Row(f"step, plain torch, {name}", times.of(name), "ms") for name in plain],
         Row("to 35 dB: over plain torch", times.ratio(faster, "neural"), "x", at_least=8.0,
             note=f"against {faster}, equal steps"),
     ]  # fmt: skip
-
-
-def _without_end(task: ImageTask) -> ImageTask:
-    """Without an end the rate cannot fall towards it."""
-    task.config = replace(task.config, optim=replace(task.config.optim, decay="none"))
-    return task

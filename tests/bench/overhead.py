@@ -25,6 +25,7 @@ from neural.cuda.modulated_sine import modulated_sine
 from neural.cuda.modulated_sine_spec import ModulatedSineSpec
 from neural.cuda.ray_march import ray_march
 from neural.cuda.ray_points import ray_points
+from neural.cuda.simplex import simplex
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
 from neural.cuda.trilinear import trilinear
@@ -69,6 +70,7 @@ def encoding_calls() -> dict[str, Work]:
     image, target = _rand(11, 11, 1).requires_grad_(), torch.zeros(11, 11, 1)  # the smallest that there is
     return {
         "hash_grid": lambda: hash_grid(positions, table, rows),
+        "simplex": lambda: simplex(positions, table, rows),
         "spherical_harmonics": lambda: spherical_harmonics(directions, 2),
         "frequency": lambda: frequency(positions, 2),
         "cell_sort": lambda: cell_sort(positions.detach(), cells, frame, split=(0, 1)),

@@ -62,7 +62,7 @@ class Training:
 
 def step_times(size: Size) -> list[Row]:
     """CPU time of a step with points spread over 1 and over 16 cells."""
-    settings = [(15, 18, 1.15), (13, 18, None), (17, 18, None), (15, 16, None)] if size == "full" else [(8, 9, None)]
+    settings = [(14, 18, 1.15), (15, 18, None), (17, 18, None), (15, 16, None)] if size == "full" else [(8, 9, None)]
     rows = []
     for log2_size, log2_points, bar in settings:
         n_points, work = 1 << log2_points, {}

@@ -110,6 +110,11 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ["level_blend_forward", "level_blend_spread", "level_blend_dot"],
     ),
     (
+        "simplex",
+        {"DIMS": 7, "FEATURES": 4, "LATTICE": 2, "OUTSIDE": 1, "TABLE_DTYPE": 1},
+        ["simplex_forward", "simplex_backward_table", "simplex_backward_positions", "simplex_backward_backward"],
+    ),
+    (
         "mlp",
         {"N_IN": 32, "N_OUT": 16, "WIDTH": 64, "N_HIDDEN": 2, "BIAS": 1, "ACTIVATION": 4, "OUTPUT_ACTIVATION": 6},
         ["mlp_forward", "mlp_backward", "mlp_backward_backward", "mlp_reduce"],

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural.cuda import hash_grid as module
+from neural.cuda import lattice
 from neural.cuda import levels as layout
 from neural.cuda.gradients import GradientBuffer
 from neural.cuda.hash_grid import INTERPOLATIONS, OUTSIDES, hash_grid
@@ -218,8 +218,8 @@ def test_empty_batch(cuda_device: torch.device) -> None:
 def test_descriptors_are_copied_once_per_change() -> None:
     rows, _ = _grid(3, 2)
     other = torch.device("meta")
-    assert module._on_device(rows, torch.device("cpu")) is rows
-    first = module._on_device(rows, other)
-    assert module._on_device(rows, other) is first
+    assert lattice.on_device(rows, torch.device("cpu")) is rows
+    first = lattice.on_device(rows, other)
+    assert lattice.on_device(rows, other) is first
     rows[0, 0, 0] += 8
-    assert module._on_device(rows, other) is not first
+    assert lattice.on_device(rows, other) is not first

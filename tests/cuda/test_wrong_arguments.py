@@ -29,6 +29,7 @@ from neural.cuda.modulated_sine import modulated_sine
 from neural.cuda.modulated_sine_spec import ModulatedSineSpec
 from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
+from neural.cuda.simplex import simplex
 from neural.cuda.spherical_harmonics import spherical_harmonics
 from neural.cuda.ssim import ssim_loss
 from neural.cuda.surfel_projection import Surfels
@@ -181,6 +182,7 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
         lambda **given: surfel_projection.project(**given, size=(64, 48)),
     ),
     "hash_grid": (_table, hash_grid),
+    "simplex": (_table, simplex),
     "metric_maps": (lambda: {"positions": torch.rand(7, 3)}, metric_maps),
     "modulated_sine": (
         lambda: {"coordinates": torch.rand(7, 2), "features": torch.rand(14, 3),
@@ -234,7 +236,11 @@ DENSE = {
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
     ("gaussian_noise", "means"), ("level_blend", "reach"), ("mlp", "params"), ("mlp_input_gradient", "params"),
     ("modulated_sine", "params"),
-    *(("hash_grid", name) for name in ("table", "levels", "working_copy", "segments", "level_weights")),
+    *(
+        (op, name)
+        for op in ("hash_grid", "simplex")
+        for name in ("table", "levels", "working_copy", "segments", "level_weights")
+    ),
     *((op, "packed_info") for op in ("visible_samples", "composite", "distortion")),
 }  # fmt: skip
 EACH = [(op, name) for op, (make, _) in OPS.items() for name in make()]

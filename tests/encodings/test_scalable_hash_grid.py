@@ -6,6 +6,9 @@ from torch import Tensor
 
 from neural import memory
 from neural.cuda.gradients import GradientBuffer
+from neural.cuda.reference import cell_blend as reference_blend
+from neural.cuda.reference import cell_sort as reference_sort
+from neural.cuda.reference import hash_grid as reference_grid
 from neural.encodings.hash_grid import HashGrid
 from neural.encodings.scalable_hash_grid import ScalableHashGrid
 from neural.errors import TooLarge
@@ -43,6 +46,44 @@ def test_every_cell_is_a_hash_grid_of_its_own() -> None:
             single.table.copy_(grid.table[c * rows : (c + 1) * rows])
         torch.testing.assert_close(features[inside], single(local), atol=2e-4, rtol=1e-4)
         assert bool(inside.any())
+
+
+def _expected(grid: ScalableHashGrid, x: Tensor) -> Tensor:
+    """The whole grid in plain torch."""
+    split = sum(1 << axis for axis in grid.axes)
+    local, segments, places, _ = reference_sort.sort(x, grid.cells, grid.frame, split, grid.overlap, False)
+    features = reference_grid.forward(local, grid.table.cpu(), grid.levels, segments, None, 1, 1)
+    if grid.overlap == 0:
+        return reference_blend.forward(features, places, None)
+    return reference_blend.forward(features, places, grid._weights(x, places))
+
+
+def _compare_with_plain_torch(overlap: float, device: torch.device) -> None:
+    grid, x = _grid(overlap=overlap), _points(200)
+    grid.to(device).grow(x[:150].to(device))  # some points have no cell
+    _fill(grid)
+    upstream = torch.randn(200, grid.n_output_dims, generator=torch.Generator().manual_seed(1))
+    results = []
+    for ours in (True, False):
+        place = device if ours else torch.device("cpu")
+        leaf = x.to(place).requires_grad_()
+        out = grid(leaf) if ours else _expected(grid, leaf)
+        results.append(
+            (out.cpu(), *(g.cpu() for g in torch.autograd.grad(out, (leaf, grid.table), upstream.to(place))))
+        )
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, atol=2e-3, rtol=1e-3)
+        assert expected.abs().max().item() > 0.1
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.2])
+def test_matches_plain_torch_in_value_and_gradients(overlap: float) -> None:
+    _compare_with_plain_torch(overlap, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.2])
+def test_the_cuda_path_matches_plain_torch(overlap: float, cuda_device: torch.device) -> None:
+    _compare_with_plain_torch(overlap, cuda_device)
 
 
 def test_growth_keeps_every_old_row_and_is_in_place() -> None:
@@ -192,6 +233,20 @@ def test_state_goes_into_a_fresh_grid() -> None:
         _grid().load_state_dict(state)
     with pytest.raises(RuntimeError, match=r"cells must be int64 \[cells, 2\], got \[1, 3\]"):
         _grid().load_state_dict({**state, "cells": torch.zeros(1, 3, dtype=torch.int64)})
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's own, where it goes on after a break of its graph
+def test_it_compiles() -> None:
+    grid, x = _grid(overlap=0.2), _points(60).requires_grad_()
+    grid.grow(x)
+    _fill(grid)
+    compiled = torch.compile(grid, backend="aot_eager")
+    results = []
+    for call in (compiled, grid):
+        out = call(x)
+        results.append((out, *torch.autograd.grad(out.square().sum(), (x, grid.table))))
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 def test_growth_is_bounded_and_says_what_it_would_take(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,14 @@ def test_what_is_refused(picture: Path, tmp_path: Path, capsys) -> None:
     assert "is not there; put it back" in refusal(capsys, 3, "eval", run)
 
 
+def test_nothing_is_decoded_into_a_folder_of_other_files(picture: Path, tmp_path: Path, capsys) -> None:
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.tex").write_text("years")
+    assert "chapter.tex" in refusal(capsys, 3, "train", "image", picture, "--out", thesis, "--steps", 2, *FLAGS)
+    assert [path.name for path in thesis.iterdir()] == ["chapter.tex"]
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture at all, whatever its name may say"])
 def test_a_bad_file_exits_with_3_and_leaves_no_run(tmp_path: Path, content: bytes, capsys) -> None:
     (tmp_path / "bad.png").write_bytes(content)

@@ -13,7 +13,7 @@ from neural import checkpoint, cli, log
 from neural.errors import BadOption, CheckpointError
 from neural.scenes.synthetic.cloud import CloudRecipe, cloud, write
 from neural.scenes.volumes.survey import FAINT, survey
-from neural.scenes.volumes.voxels import Voxels, from_arrays
+from neural.scenes.volumes.voxels import Voxels, from_arrays, load_voxels
 from neural.train import volume_run
 from neural.train.config import BaseRunConfig
 from neural.train.encoding_config import KINDS
@@ -113,6 +113,29 @@ def test_commands_on_a_run(trained: Path, tmp_path: Path, capsys: pytest.Capture
     assert len(list(frames.glob("*.png"))) == 2
     assert cli.main(["render", str(trained), "--path", "train"]) == 2
     assert "a volume has no photographs" in capsys.readouterr().err
+
+
+def test_an_exported_grid_is_what_the_field_shows(trained: Path, grid: Path, tmp_path: Path) -> None:
+    assert cli.main(["export", str(trained), str(tmp_path / "grid.npy")]) == 0
+    exported, original = np.load(tmp_path / "grid.npy"), np.load(grid)
+    assert exported.shape == original.shape
+    assert exported.dtype == np.float16
+    found, density = exported[..., 0].astype(float), original[..., 0].astype(float)
+    error = np.abs(found - density).mean()
+    assert error < 0.3 * density.mean()
+    for axis in range(3):  # and it lies where it lay
+        assert error < 0.7 * min(np.abs(np.roll(found, by, axis) - density).mean() for by in (-1, 1))
+    run = neural.load_run(trained, device="cpu")
+    voxel = torch.tensor([[16, 15, 6], [17, 14, 7]])
+    np.testing.assert_allclose(
+        exported[tuple(voxel.numpy().T)][:, 0], run.medium((voxel + 0.5) / 32)[:, 0].clamp(min=0), rtol=1e-3, atol=1e-3
+    )
+    empty = run.survey.peaks[0, 0, 0] == 0
+    assert empty
+    assert exported[0, 0, 0].tolist() == [0, 0, 0, 0]
+    survey(load_voxels(tmp_path / "grid.npy"), 16)
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.npy"]
+    assert cli.main(["export", str(trained), str(tmp_path / "grid.ply")]) == 2
 
 
 def test_a_run_taken_up_again_shows_the_same(trained: Path) -> None:
