@@ -4,13 +4,14 @@
 #pragma once
 #include "hash_grid.h"
 #include "mlp_batch.h"
+#include "simplex.h"
 #include "spherical_harmonics.h"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace field {
 
-enum Kind : i64 { kUnitCube, kHashGrid, kNetwork, kDensity, kDirections };
+enum Kind : i64 { kUnitCube, kHashGrid, kNetwork, kDensity, kDirections, kSimplex };
 constexpr int kWords = 16;
 constexpr float kMaxLogDensity = 15.0f; // nerfacc's truncation of exp's gradient
 
@@ -82,21 +83,25 @@ inline void unit_cube(const Stage& s, const Block& b) {
     }
 }
 
+inline bool is_encoding(const Stage& s) { return s.kind() == kHashGrid || s.kind() == kSimplex; }
+
 // Features [out ..] of the positions [in ..], a level after the other.
-inline void hash_grid(const Stage& s, const Block& b, i64 in, i64 out, int n_threads) {
+inline void encode(const Stage& s, const Block& b, i64 in, i64 out, int n_threads) {
     const i64 all[2] = {0, b.n};
-    hash_grid_forward(b.row(in), 1, b.stride, s.pointer<const void>(0), s.integer(1), s.pointer<const i64>(2), all, 1,
-                      s.integer(3), s.n_in(), s.integer(4), s.pointer<const float>(5), s.integer(6), s.integer(7),
-                      b.row(out), 1, b.stride, n_threads);
+    const auto forward = s.kind() == kSimplex ? simplex_forward : hash_grid_forward;
+    forward(b.row(in), 1, b.stride, s.pointer<const void>(0), s.integer(1), s.pointer<const i64>(2), all, 1, s.integer(3),
+            s.n_in(), s.integer(4), s.pointer<const float>(5), s.integer(6), s.integer(7), b.row(out), 1, b.stride,
+            n_threads);
 }
 
 // Adds the features' gradient [out ..] to the table's, unless none is wanted.
-inline void hash_grid_backward(const Stage& s, const Block& b, i64 in, i64 out, int n_threads) {
-    const i64 all[2] = {0, b.n};
+inline void encode_backward(const Stage& s, const Block& b, i64 in, i64 out, int n_threads) {
     if (!s.pointer<float>(8)) return;
-    hash_grid_backward_table(b.row(in), 1, b.stride, b.row(out), 1, b.stride, s.pointer<const i64>(2), all, 1,
-                             s.integer(3), s.n_in(), s.integer(4), s.pointer<const float>(5), s.integer(6),
-                             s.integer(7), s.pointer<float>(8), s.pointer<u64>(9), n_threads);
+    const i64 all[2] = {0, b.n};
+    const auto backward = s.kind() == kSimplex ? simplex_backward_table : hash_grid_backward_table;
+    backward(b.row(in), 1, b.stride, b.row(out), 1, b.stride, s.pointer<const i64>(2), all, 1, s.integer(3), s.n_in(),
+             s.integer(4), s.pointer<const float>(5), s.integer(6), s.integer(7), s.pointer<float>(8), s.pointer<u64>(9),
+             n_threads);
 }
 
 inline vfloat raw_density(const Stage& s, const Block& b, i64 c) { return load(b.row(s.in()) + c) + s.number(1); }
@@ -165,7 +170,8 @@ inline void forward(const Program& program, int first, int last, const Block& b,
         const Stage s = program.stage(i);
         switch (s.kind()) {
         case kUnitCube: unit_cube(s, b); break;
-        case kHashGrid: hash_grid(s, b, s.in(), s.out(), 1); break;
+        case kHashGrid:
+        case kSimplex: encode(s, b, s.in(), s.out(), 1); break;
         case kNetwork: network(s, b, nullptr, scratch); break;
         case kDensity: density(s, b); break;
         default: directions(s, b);

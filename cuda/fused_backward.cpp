@@ -44,7 +44,7 @@ void fused_backward(const float* origins, i64 origin_stride_n, i64 origin_stride
     const Layout layout(program, capacity);
     const i64 length = Room::size(program, layout, capacity), most = i64(part_size) * n_parts;
     int encode = 0;
-    while (program.stage(encode).kind() != field::kHashGrid) ++encode;
+    while (!field::is_encoding(program.stage(encode))) ++encode;
     const Stage grid = program.stage(encode);
     Columns known{nullptr, (most > capacity ? most : capacity) + kWidth, grid.n_in(), grid.n_out()};
     const Scratch<float> memory(length * team_size(n_parts, n_threads)), rows(known.stride * known.n_rows());
@@ -74,7 +74,7 @@ void fused_backward(const float* origins, i64 origin_stride_n, i64 origin_stride
         });
         if (total == 0) continue;
         const Block looked_up{known.at(2, 0), known.stride, total};
-        field::hash_grid(grid, looked_up, 0, known.n_dims, n_threads);
+        field::encode(grid, looked_up, 0, known.n_dims, n_threads);
         each_part([&](i64 i, Room& room) {
             const i64 at = parts.data[i].at;
             run_part(rays, program, encode, layout, {density, rgb_row}, parts.data[i], counts, room,
@@ -86,7 +86,7 @@ void fused_backward(const float* origins, i64 origin_stride_n, i64 origin_stride
                      },
                      known);
         });
-        field::hash_grid_backward(grid, looked_up, 0, known.n_dims, n_threads);
+        field::encode_backward(grid, looked_up, 0, known.n_dims, n_threads);
     }
     reduce(program, layout, partials.data, n_parts, n_threads);
 }

@@ -129,7 +129,7 @@ void fused_step(const float* origins, i64 origin_stride_n, i64 origin_stride_k, 
     const Program program{stages, n_stages, n_rows};
     const Loss loss{loss_kind, delta, scale, target, background, weights, rgb, alpha, depth};
     int encode = 0;
-    while (program.stage(encode).kind() != field::kHashGrid) ++encode;
+    while (!field::is_encoding(program.stage(encode))) ++encode;
     const Stage grid = program.stage(encode);
     i64 longest = 0;
     for (i64 r = 0; r < n; ++r) longest = packed_info[2 * r + 1] > longest ? packed_info[2 * r + 1] : longest;
@@ -187,7 +187,7 @@ void fused_step(const float* origins, i64 origin_stride_n, i64 origin_stride_k, 
                              partials.data + lane * layout.partial_size, known, column,
                              [&](int k, i64 ray) { loss(room, k, ray); }, grads);
         });
-        field::hash_grid_backward(grid, {grads.at(2, 0), stride, total}, 0, grads.n_dims, n_threads);
+        field::encode_backward(grid, {grads.at(2, 0), stride, total}, 0, grads.n_dims, n_threads);
     }
     reduce(program, layout, partials.data, kLanes, n_threads);
 }

@@ -33,21 +33,21 @@ class UnitCube:
 
 @dataclass(frozen=True)
 class Encode:
-    """Features of a multi-resolution grid.
+    """Features of a multi-resolution lattice over a table.
 
     Attributes:
         kind: The op that looks them up.
         n_levels: Levels.
         n_features: Features per entry.
-        interpolation: Index into `hash_grid.INTERPOLATIONS`.
-        outside: Index into `hash_grid.OUTSIDES`.
+        form: Index into `hash_grid.INTERPOLATIONS` or `simplex.LATTICES`.
+        outside: Index into `lattice.OUTSIDES`.
         table_dtype: What is read: index into `TABLE_DTYPES`.
     """
 
-    kind: Literal["hash_grid"]
+    kind: Literal["hash_grid", "simplex"]
     n_levels: int
     n_features: int
-    interpolation: int
+    form: int
     outside: int
     table_dtype: int
 
@@ -78,6 +78,7 @@ class Directions:
 
 Stage = UnitCube | Encode | Network | Density | Directions
 KINDS: tuple[type, ...] = (UnitCube, Encode, Network, Density, Directions)  # position = code, the enum of field_block.h
+_SIMPLEX = len(KINDS)  # the code of an `Encode` that is no hash grid
 ACTIVATIONS = ("exp", "softplus")
 
 
@@ -124,7 +125,9 @@ class Program:
         """All stages in the layout of field_block.h, with 0 for what the operands fill in."""
         flat: list[int] = []
         for wired in self.stages:
-            head = (KINDS.index(type(wired.stage)), wired.source, wired.n_in, wired.target, wired.n_out)
+            simplex = isinstance(wired.stage, Encode) and wired.stage.kind == "simplex"
+            kind = _SIMPLEX if simplex else KINDS.index(type(wired.stage))
+            head = (kind, wired.source, wired.n_in, wired.target, wired.n_out)
             flat += (*head, *_own_words(wired.stage)) + (0,) * (WORDS - _OWN - len(_own_words(wired.stage)))
         return tuple(flat)
 
@@ -221,7 +224,11 @@ def bound(program: Program, operands: tuple[Operand, ...], gradients: tuple[tupl
 
 
 def cuda_source(program: Program) -> dict[str, int | str]:
-    """What makes fused.cu the kernel of a program: its stages as calls, in order, and what it is specialised on."""
+    """What makes fused.cu the kernel of a program: its stages as calls, in order, and what it is specialised on.
+
+    Raises:
+        NotImplementedError: fused.cu has no such encoding.
+    """
     calls: list[str] = []
     loads: list[str] = []
     sizes: dict[str, int | str] = {}
@@ -232,9 +239,11 @@ def cuda_source(program: Program) -> dict[str, int | str]:
             case UnitCube():
                 calls.append(f"unit_cube<{rows},{own[1]}>(rows,{own[0]}u);")
             case Encode():
+                if stage.kind != "hash_grid":
+                    raise NotImplementedError(f"fused: no CUDA kernel looks up a {stage.kind}; render op by op")
                 calls.append(f"{stage.kind}<{rows},{stage.n_levels}>(rows,tables);")
                 sizes = {
-                    "DIMS": wired.n_in, "FEATURES": stage.n_features, "INTERPOLATION": stage.interpolation,
+                    "DIMS": wired.n_in, "FEATURES": stage.n_features, "INTERPOLATION": stage.form,
                     "OUTSIDE": stage.outside, "TABLE_DTYPE": stage.table_dtype,
                 }  # fmt: skip
             case Network():
@@ -263,7 +272,7 @@ def _own_words(stage: Stage) -> tuple[int, ...]:
             return _bits(0.5 / stage.half_side), int(stage.ball)
         case Encode():
             sizes = (stage.n_levels, stage.n_features)
-            return 0, stage.table_dtype, 0, *sizes, 0, stage.interpolation, stage.outside
+            return 0, stage.table_dtype, 0, *sizes, 0, stage.form, stage.outside
         case Network():
             _, _, *rest = stage.spec.code
             return 0, *rest, _bits(stage.spec.frequency), 0, stage.first_in

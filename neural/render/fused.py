@@ -1,11 +1,12 @@
 """Volume rendering in one pass: marching, encoding, networks and compositing block by block, nothing kept per sample.
 
-A field of the plain make (one grid, no appearance) is a list of stages (`neural.cuda.stages`), which the fused kernels
-run. Results are those of the op-by-op path in `neural.render.volume` to a few roundings. It is faster where the table
-stays near the caches, in training also beyond them; past `INFERENCE_BYTES` and `TRAINING_BYTES` the op-by-op path is
-taken, which brings all samples through one level of the table before the next. Fields with appearance, other encodings,
-other devices, rays that want gradients and the distortion loss have that path only. On a GPU, one kernel is written from
-the list of stages, for rendering alone and only where it is asked for: it has been tested, but not yet measured there.
+A field of the plain make (one grid or simplex lattice, no appearance) is a list of stages (`neural.cuda.stages`), which
+the fused kernels run. Results are those of the op-by-op path in `neural.render.volume` to a few roundings. It is faster
+where the table stays near the caches, in training also beyond them; past `INFERENCE_BYTES` and `TRAINING_BYTES` the
+op-by-op path is taken, which brings all samples through one level of the table before the next. Fields with appearance,
+other encodings, other devices, rays that want gradients and the distortion loss have that path only. On a GPU, one
+kernel is written from the list of stages, for hash grids, for rendering alone and only where it is asked for: it has
+been tested, but not yet measured there.
 """
 
 import math
@@ -14,19 +15,21 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from neural.cuda import hash_grid, ray_march, stages
+from neural.cuda import hash_grid, lattice, ray_march, simplex, stages
 from neural.cuda.fused import Fused, PixelLoss, fused, fused_step
 from neural.encodings.hash_grid import HashGrid
+from neural.encodings.pooled_table import PooledTable
+from neural.encodings.simplex import Permutohedral, Simplex
 from neural.fields.radiance import RadianceField
 from neural.rays import Rays
 from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Marching, Rendering, Traced
 
 Path = Literal["auto", "fused", "unfused"]
-# Of what lookups read, up to which one pass is faster: measured on tables of 1 to 14 MB, and 1 to 49 MB in training (suite
-# `fused`), where every sample is looked up once instead of twice.
+# Of what lookups read, up to which one pass is faster: measured on tables of 1 to 14 MB, and of 1 to 49 MB in training,
+# where every sample is looked up once instead of twice (suite `fused`).
 INFERENCE_BYTES, TRAINING_BYTES = 16 << 20, 64 << 20
 
 
@@ -61,15 +64,32 @@ def why_not(field: object, device: torch.device) -> str | None:
     if field.appearance is not None:
         return "its colours depend on the image (appearance)"
     grid = field.encoding
-    if not isinstance(grid, HashGrid) or type(grid).forward is not HashGrid.forward or grid.levels.shape[0] != 1:
-        return f"its encoding ({type(grid).__name__}) is not one grid"
+    if _encode(grid) is None or grid.levels.shape[0] != 1:  # type: ignore[index]
+        return f"its encoding ({type(grid).__name__}) is not one grid or simplex lattice"
+    if device.type == "cuda" and not isinstance(grid, HashGrid):
+        return "the CUDA kernel looks up hash grids alone"
     return None
+
+
+def _encode(encoding: nn.Module) -> stages.Encode | None:
+    """The stage that an encoding is; None for others."""
+    if isinstance(encoding, HashGrid) and type(encoding).forward is HashGrid.forward:
+        kind: Literal["hash_grid", "simplex"] = "hash_grid"
+        form = hash_grid.INTERPOLATIONS.index(encoding.interpolation)
+    elif isinstance(encoding, Simplex | Permutohedral):
+        kind, form = "simplex", simplex.LATTICES.index(encoding.lattice)
+    else:
+        return None
+    return stages.Encode(
+        kind, encoding.n_levels, encoding.n_features_per_level, form, lattice.OUTSIDES.index(encoding.outside),
+        stages.TABLE_DTYPES.index(encoding.read_table().dtype),
+    )  # fmt: skip
 
 
 def table_bytes(field: RadianceField) -> int:
     """Size of what the field's lookups read."""
     grid = field.encoding
-    assert isinstance(grid, HashGrid)
+    assert isinstance(grid, PooledTable)
     table = grid.read_table()
     return table.numel() * table.element_size()
 
@@ -77,12 +97,9 @@ def table_bytes(field: RadianceField) -> int:
 def stages_of(field: RadianceField) -> tuple[stages.Program, tuple[stages.Operand, ...]]:
     """The field's stages and their tensors; gradients go to the modules' buffers where they have any."""
     grid, grad = field.encoding, torch.is_grad_enabled()
-    assert isinstance(grid, HashGrid)
+    encode = _encode(grid)
+    assert isinstance(grid, PooledTable) and encode is not None
     table = grid.read_table()
-    encode = stages.Encode(
-        "hash_grid", grid.n_levels, grid.n_features_per_level, hash_grid.INTERPOLATIONS.index(grid.interpolation),
-        hash_grid.OUTSIDES.index(grid.outside), stages.TABLE_DTYPES.index(table.dtype),
-    )  # fmt: skip
     program = stages.radiance(
         stages.UnitCube(field.half_side, field.contraction == "ball"), encode, stages.Network(field.density_mlp.spec),
         stages.Density(field.density_activation, field.density_bias, 1 / field.half_side),

@@ -16,7 +16,7 @@ from neural.render.volume import render_rays, trace
 from tests.render.test_fused import BACKGROUND, FORMS, make_field, make_occupancy, make_rays
 
 
-@pytest.fixture(scope="module", params=list(FORMS))
+@pytest.fixture(scope="module", params=[name for name in FORMS if "lattice" not in FORMS[name][0]])
 def scene(request: pytest.FixtureRequest) -> Any:
     """A field, its occupancy, how it is marched, rays, and what the ops on the CPU make of them: of a wider scope than
     `cuda_device`, so that it is done before CUDA's kernels take the ops' place."""
@@ -80,6 +80,12 @@ def test_gradients_are_not_to_be_had(cuda_device: torch.device) -> None:
     program, operands = fused.stages_of(field)
     with pytest.raises(NotImplementedError, match="no_grad"):
         fused_op(fused._prepared(rays, occupancy, Marching()), program, operands, early_stop=1e-4)
+
+
+def test_simplices_have_no_cuda_kernel() -> None:
+    program, _ = fused.stages_of(make_field(lattice="kuhn"))
+    with pytest.raises(NotImplementedError, match="no CUDA kernel looks up a simplex"):
+        stages.cuda_source(program)
 
 
 def test_the_source_names_every_stage_in_order() -> None:

@@ -15,6 +15,8 @@ from neural.cuda import fused as kernels
 from neural.cuda import ray_march
 from neural.cuda.gradients import GradientBuffer
 from neural.encodings.hash_grid import HashGrid
+from neural.encodings.pooled_table import PooledTable
+from neural.encodings.simplex import Permutohedral, Simplex
 from neural.fields.radiance import RadianceField
 from neural.losses import huber, l2
 from neural.rays import Rays
@@ -30,9 +32,12 @@ BACKGROUND = torch.tensor([0.2, 0.5, 0.9])
 def make_field(*, seed: int = 0, opaque: float = 3.0, **options: Any) -> RadianceField:
     """A field of clouds: features of about 1, so that density and colour vary from cell to cell."""
     grid_options = {name: options.pop(name) for name in ("precision", "interpolation", "outside") if name in options}
-    grid = HashGrid(
-        3, n_levels=5, log2_hashmap_size=10, base_resolution=4, finest_resolution=40, seed=seed, **grid_options
-    )
+    sizes = {"n_levels": 5, "log2_hashmap_size": 10, "base_resolution": 4, "finest_resolution": 40, "seed": seed}
+    lattice = options.pop("lattice", None)
+    if lattice is None:
+        grid: nn.Module = HashGrid(3, **sizes, **grid_options)
+    else:
+        grid = Permutohedral(3, **sizes) if lattice == "permutohedral" else Simplex(3, lattice=lattice, **sizes)
     field = RadianceField(
         grid, aabb=BOX, density_width=16, color_width=32, geo_features=7, sh_degree=3, density_bias=opaque, seed=seed,
         **options,
@@ -64,6 +69,8 @@ FORMS: dict[str, tuple[dict[str, Any], dict[str, Any], Marching]] = {
         {"contraction": "ball", "density_activation": "softplus"}, {"cascades": 3}, Marching(1 / 64, 0.3, 1e-3)
     ),
     "half": ({"precision": "float16", "interpolation": "smoothstep"}, {}, Marching()),
+    "simplex": ({"lattice": "skewed"}, {}, Marching()),
+    "permutohedral": ({"lattice": "permutohedral"}, {}, Marching()),
     "bfloat16": ({"precision": "bfloat16", "outside": "zero"}, {}, Marching(near=0.5)),
 }  # fmt: skip
 
@@ -125,7 +132,7 @@ def test_gradients_are_those_of_the_ops(form: tuple, isa: str) -> None:
 def with_buffers(field: RadianceField) -> list[nn.Module]:
     modules: list[nn.Module] = [field.encoding, field.density_mlp, field.color_mlp]
     for module in modules:
-        parameter = module.table if isinstance(module, HashGrid) else module.params
+        parameter = module.table if isinstance(module, PooledTable) else module.params
         module.gradients = GradientBuffer.like(parameter)  # type: ignore[assignment,arg-type]
     return modules
 
