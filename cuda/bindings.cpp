@@ -35,6 +35,7 @@
 #include "occupancy.h"
 #include "packed.h"
 #include "philox.h"
+#include "probed_grid.h"
 #include "ray_march.h"
 #include "ray_points.h"
 #include "simplex.h"
@@ -185,6 +186,10 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, packed_info_check);
     NEURAL_BIND(m, packed_info_starts);
     NEURAL_BIND(m, philox_uniform);
+    NEURAL_BIND(m, probed_grid_forward);
+    NEURAL_BIND(m, probed_grid_backward_table);
+    NEURAL_BIND(m, probed_grid_backward_positions);
+    NEURAL_BIND(m, probed_grid_backward_backward);
     NEURAL_BIND(m, ray_march_count);
     NEURAL_BIND(m, ray_march_write);
     NEURAL_BIND(m, ray_points_forward);

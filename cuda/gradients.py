@@ -46,7 +46,7 @@ class GradientBuffer:
     def add(self, grad: Float[Tensor, "N F"]) -> None:
         """Adds a whole gradient and marks the blocks where it is not zero (for passes without marks of their own)."""
         self.grad.add_(grad)
-        rows = (grad != 0).flatten(1).any(1)
+        rows = (grad != 0).reshape(len(grad), -1).any(1)
         padded = torch.zeros(len(self.touched) * WORD_ROWS, dtype=torch.bool, device=rows.device)
         padded[: len(rows)] = rows
         bits = padded.reshape(-1, 64, BLOCK_ROWS).any(2).long()

@@ -31,6 +31,7 @@ _NAMES = {
     "Simplex": "neural.encodings.simplex",
     "Permutohedral": "neural.encodings.simplex",
     "AntiAliased": "neural.encodings.anti_aliasing",
+    "ProbedHashGrid": "neural.encodings.probed_grid",
     "TriangleWave": "neural.encodings.triangle_wave",
     "OneBlob": "neural.encodings.one_blob",
     "Composite": "neural.encodings.composite",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from neural.encodings.identity import Identity as Identity
     from neural.encodings.metric_grids import MetricGrids as MetricGrids
     from neural.encodings.one_blob import OneBlob as OneBlob
+    from neural.encodings.probed_grid import ProbedHashGrid as ProbedHashGrid
     from neural.encodings.scalable_hash_grid import ScalableHashGrid as ScalableHashGrid
     from neural.encodings.simplex import Permutohedral as Permutohedral
     from neural.encodings.simplex import Simplex as Simplex

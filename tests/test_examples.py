@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ARGUMENTS = {  # of an example -> what makes it short
     "image.py": [],
     "radiance.py": ["--downscale", "16"],
+    "sdf.py": [],
     "splats.py": ["--downscale", "16"],
     "volume.py": ["--downscale", "16"],
 }
@@ -30,5 +31,5 @@ def test_an_example_runs_and_fits_on_a_page(path: Path, tmp_path: Path) -> None:
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "PSNR" in done.stdout
+    assert "PSNR" in done.stdout or "IoU" in done.stdout
     assert (tmp_path / "run" / "report.html").exists()

@@ -19,7 +19,7 @@ RANKS = {
     4: "render",
     5: "losses metrics lpips",
     6: "optim densify",
-    7: "checkpoint runs log evaluate report video png compress export",
+    7: "checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
     8: "train config info doctor",
     9: "viewer",
     10: "cli",

@@ -144,7 +144,9 @@ void by_levels(const Grid& g, const void* table, int dtype, int n_vertices, Rows
         }
         const i64* row = g.row<D>(span.table, l);
         const char* base = (const char*)table + row[0] * bytes;
-        if (task % n_chunks == 0) stream_in<0>(base, row[1] * bytes, g.n_points() * n_vertices);
+        const i64 begin = g.segments[span.table];
+        if (span.first == begin) // of several sub-tables each
+            stream_in<0>(base, row[1] * bytes, (g.segments[span.table + 1] - begin) * n_vertices);
         visit(l, span, base);
     });
 }

@@ -60,9 +60,9 @@ def to_lattice(p: Float[Tensor, "N D"], lattice: int) -> Float[Tensor, "N D"]:
         return p + (math.sqrt(n_dims + 1) - 1) / n_dims * p.sum(1, keepdim=True)
     if lattice == 1:
         return p
-    # Adams et al. 2010, section 3.1: elevate to the plane of D + 1 coordinates whose sum is 0, where the lattice's
-    # vectors have coordinates that are equal modulo D + 1. They are c_j (D + 1) at j less 1 everywhere, so those of the
-    # axes 1 to D are the differences to coordinate 0. The axes' scales hold sqrt((d + 2) / (d + 1)).
+    # Adams et al. 2010, section 3.1: elevate into the plane of D + 1 coordinates whose sum is 0. The lattice there is
+    # spanned by the projections of the unit vectors, e_j - (1, ..., 1) / (D + 1), j = 1 to D, so that a point's
+    # coordinates in it are the differences of its own to the one numbered 0 (scales hold sqrt((d + 2) / (d + 1))).
     axes = torch.arange(1, n_dims + 1, dtype=p.dtype, device=p.device)
     scaled = p / (axes + 1)
     after = scaled.flip(1).cumsum(1).flip(1) - scaled

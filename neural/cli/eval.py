@@ -24,6 +24,8 @@ class Eval:
     """Photographs: what transparent ones are composited on; as in the run by default."""
     lpips: Literal["alex", "vgg"] | None = None
     """Photographs: network of the LPIPS distance, where its weights are installed; "alex" by default."""
+    resolution: int | None = None
+    """Signed distances: cells along each side of the grid for the IoU, a multiple of 8; that of the run by default."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
 
@@ -31,6 +33,11 @@ class Eval:
 def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Eval, prog="neural eval", args=list(arguments))
     run = neural.load_run(given.run, device=given.device)
-    options = {"split": given.split, "background": given.background, "lpips_net": given.lpips}
+    options = {
+        "split": given.split,
+        "background": given.background,
+        "lpips_net": given.lpips,
+        "resolution": given.resolution,
+    }
     print(call(run.evaluate, options, run.kind, lpips_net="lpips"))
     return EXIT_DONE

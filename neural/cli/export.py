@@ -20,10 +20,12 @@ class Export:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
     file: tyro.conf.Positional[Path]
-    """What to write; splats: .ply (3DGS, all spherical harmonics) or .splat (32 bytes each, one colour); a volume:
-    .npy of voxels."""
+    """What to write; splats: .ply (3DGS, all spherical harmonics) or .splat (32 bytes each, one colour); signed
+    distances: a mesh, .ply or .obj; a volume: .npy of voxels."""
     frame: Literal["input", "scene"] | None = None
     """Splats: coordinates of the capture's files ("input", the default), or of the scene as it was trained."""
+    resolution: int | None = None
+    """Signed distances: cells along each side of marching cubes; 256 by default."""
     exposure: str | None = None
     """Splats: name of a training photograph whose learnt colours are baked in; else the scene's mean colours."""
 
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.file.suffix.lower() not in kind.exports:
         raise UsageError(f"FILE must end in {' or '.join(kind.exports)}, got {given.file}")
     run = neural.load_run(given.run, device="cpu")
-    call(run.export, {"path": given.file, "frame": given.frame, "exposure": given.exposure}, run.kind)
+    options = {name: getattr(given, name) for name in ("frame", "exposure", "resolution")}
+    call(run.export, {"path": given.file, **options}, run.kind)
     print(run.exported(given.file))
     return EXIT_DONE

@@ -12,6 +12,7 @@ TASKS = {
     "radiance": ("neural.cli.train_radiance", "a radiance field (encoding and small networks), volume-rendered"),
     "image": ("neural.cli.train_image", "one picture of any size"),
     "volume": ("neural.cli.train_volume", "a field of density and albedo of a voxel grid, as clouds are"),
+    "sdf": ("neural.cli.train_sdf", "a signed distance field of a mesh, sphere-traced"),
 }
 
 

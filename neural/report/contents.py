@@ -105,6 +105,8 @@ class Report:
 _CHARTS: tuple[tuple[str, str, bool, dict[str, str]], ...] = (
     ("Loss", "", True, {"loss": "training"}),
     ("PSNR", "dB", False, {"psnr": "training", "test_psnr": "held out"}),
+    ("IoU", "", False, {"test_iou": "held out"}),
+    ("Error near the surface", "sides of the cube", True, {"test_mae": "held out"}),
 )
 _PER_SECOND = "_per_second"  # ending of the column that says how fast
 

@@ -1,7 +1,8 @@
 """Training: one module per kind of scene, each with its loop, and the configuration they share.
 
-`neural.train.splats(scene, ...)`, `neural.train.radiance(field, scene, ...)` and `neural.train.image(picture, ...)` are
-the calls for scripts; loaded at first use, so that the torch-free configuration beside them stays cheap.
+`neural.train.splats(scene, ...)`, `neural.train.radiance(field, scene, ...)`, `neural.train.image(picture, ...)`,
+`neural.train.sdf(mesh, ...)` and `neural.train.volume(voxels, ...)` are the calls for scripts; loaded at first use, so
+that the torch-free configuration beside them stays cheap.
 """
 
 import importlib
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neural.train.image_run import image as image
     from neural.train.radiance_run import radiance as radiance
+    from neural.train.sdf_run import sdf as sdf
     from neural.train.splats_run import splats as splats
     from neural.train.volume_run import volume as volume
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _CALLS = {
     "image": "neural.train.image_run",
     "radiance": "neural.train.radiance_run",
+    "sdf": "neural.train.sdf_run",
     "splats": "neural.train.splats_run",
     "volume": "neural.train.volume_run",
 }

@@ -23,6 +23,7 @@ class Source:
 
 SOURCES = {
     "radiance": Source("neural.train.radiance_run", "RadianceRun", "load_radiance"),
+    "sdf": Source("neural.train.sdf_run", "SdfRun", "load_sdf"),
     "splats": Source("neural.train.splats_run", "SplatRun", "load_splats"),
     "image": Source("neural.train.image_run", "ImageRun", "load_image"),
     "volume": Source("neural.train.volume_run", "VolumeRun", "load_volume"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from neural.errors import SceneFormatError
+from neural.errors import NotSaved, SceneFormatError
 from neural.scenes.files import obj, ply
 
 _GREY = 128
@@ -45,6 +45,23 @@ def read(path: Path) -> Mesh:
     mesh = Mesh(vertices, rgb, _triangles(counts, corners))
     _check(path, mesh)
     return mesh
+
+
+def write(path: Path, vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Path:
+    """Writes a mesh as a binary .ply (float32 corners) or as an .obj, to a temporary name first; gives the path.
+
+    Raises:
+        ValueError: Another ending.
+        NotSaved: The disk refuses.
+    """
+    if path.suffix.lower() not in (".ply", ".obj"):
+        raise ValueError(f"a mesh is written as .ply or .obj, got {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (obj if path.suffix.lower() == ".obj" else ply).write_mesh(path, vertices, faces)
+    except OSError as error:
+        raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
+    return path
 
 
 def _triangles(counts: Int64[np.ndarray, "N"], corners: Int64[np.ndarray, "M"]) -> Int64[np.ndarray, "F 3"]:

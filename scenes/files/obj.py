@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from neural.atomic import replacing
 from neural.errors import SceneFormatError
 
 
@@ -68,3 +69,10 @@ def read(path: Path) -> Lines:
         return Lines(xyz, rgb, np.array(counts, np.int64), np.array(indices, np.int64))
     except OverflowError:
         raise SceneFormatError(path, "a face names a corner beyond 64 bits; it is damaged") from None
+
+
+def write_mesh(path: Path, vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> None:
+    """Writes corners, to nine digits, and triangles."""
+    with replacing(path) as file:
+        np.savetxt(file, vertices, fmt="v %.9g %.9g %.9g")
+        np.savetxt(file, faces + 1, fmt="f %d %d %d")

@@ -99,6 +99,19 @@ def write(path: Path, rows: np.ndarray, comments: Sequence[str] = ()) -> None:
         file.write(rows.tobytes())
 
 
+def write_mesh(path: Path, vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> None:
+    """Write corners (float) and triangles, binary, to a temporary name first."""
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    lines += [f"property float {axis}" for axis in "xyz"]
+    lines += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n"]
+    rows = np.empty(len(faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
+    rows["count"], rows["corners"] = 3, faces
+    with replacing(path) as file:
+        file.write("\n".join(lines).encode())
+        file.write(vertices.astype("<f4").tobytes())
+        file.write(rows.tobytes())
+
+
 def read(path: Path, element: str) -> np.ndarray:
     """One element as a structured array with a field per property.
 

@@ -36,6 +36,7 @@ from tests.bench.stages import Stages, bytes_moved, counted, points, watched
 # name -> module and class, loaded when it is asked for
 APPLICATIONS = {
     "image": ("tests.bench.application_tasks", "ImageApplication"),
+    "sdf": ("tests.bench.application_sdf", "SdfApplication"),
     "volume": ("tests.bench.application_tasks", "VolumeApplication"),
     "radiance": ("tests.bench.application_tasks", "RadianceApplication"),
 }

@@ -23,6 +23,7 @@ from neural.cuda.metric_maps import metric_maps
 from neural.cuda.mlp import MLPSpec, mlp
 from neural.cuda.modulated_sine import modulated_sine
 from neural.cuda.modulated_sine_spec import ModulatedSineSpec
+from neural.cuda.probed_grid import probed_grid
 from neural.cuda.ray_march import ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.simplex import simplex
@@ -58,6 +59,9 @@ def encoding_calls() -> dict[str, Work]:
     table, positions = _rand(entries, 2).requires_grad_(), _rand(N, 3).requires_grad_()
     directions = _directions().requires_grad_()
     features, widths, reach = _rand(N, 2).requires_grad_(), _rand(N), _rand(1)
+    probed_rows, n = describe(3, n_levels=1, base_resolution=[8] * 3, per_level_scale=[1.0] * 3, log2_hashmap_size=6)
+    probed_table, probabilities = _rand(n, 2).requires_grad_(), _rand(1, 16, 4)
+    codes = probabilities.argmax(-1).to(torch.uint8)
     sine = ModulatedSineSpec(3, 4, 2, 16, 2)
     grids, sine_params = _rand(3 * N, 4).requires_grad_(), _rand(sine.n_params).requires_grad_()
     spec = MLPSpec(3, 3, width=16, n_hidden_layers=1)
@@ -75,9 +79,10 @@ def encoding_calls() -> dict[str, Work]:
         "frequency": lambda: frequency(positions, 2),
         "cell_sort": lambda: cell_sort(positions.detach(), cells, frame, split=(0, 1)),
         "cell_blend": lambda: cell_blend(features, pairs.places, pairs.order),
-        "triangle_wave": lambda: triangle_wave(positions, 2),
+        "axis_encoding": lambda: triangle_wave(positions, 2),
         "one_blob": lambda: one_blob(positions, 4),
         "level_blend": lambda: level_blend(features, widths, reach, 4),
+        "probed_grid": lambda: probed_grid(positions, probed_table, probabilities, codes, probed_rows),
         "metric_maps": lambda: metric_maps(positions),
         "mlp": lambda: mlp(positions, params, spec),
         "modulated_sine": lambda: modulated_sine(positions, grids, sine_params, sine),

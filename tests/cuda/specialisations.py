@@ -86,6 +86,24 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
     ),
     ("philox", {}, ["philox_uniform"]),
     ("fused", stages.cuda_source(_FIELD) | {"CONE": 1}, ["fused_forward"]),
+    (
+        "probed_grid",
+        {
+            "DIMS": 4,
+            "FEATURES": 8,
+            "INTERPOLATION": 2,
+            "OUTSIDE": 2,
+            "TABLE_DTYPE": 0,
+            "LOG2_CODES": 12,
+            "LOG2_PROBES": 4,
+        },
+        [
+            "probed_grid_forward",
+            "probed_grid_backward_table",
+            "probed_grid_backward_positions",
+            "probed_grid_backward_backward",
+        ],
+    ),
     ("ray_march", {"CONE": 1}, ["ray_march_count", "ray_march_write"]),
     ("ray_points", {}, ["ray_points_forward", "ray_points_backward"]),
     (

@@ -59,6 +59,15 @@ def _pairs(weights: bool = True) -> tuple[torch.Tensor | None, ...]:
     return features, places, order, torch.rand(3, 2).requires_grad_() if weights else None
 
 
+def _probed() -> tuple:
+    """table, probabilities, codes, levels, level_weights and forms of a small grid with two probed levels."""
+    table, rows = _table()
+    n_books = int(rows[0, :, 2].sum())
+    probabilities = torch.rand(n_books, 16, 4)
+    codes = probabilities.argmax(-1).to(torch.uint8)
+    return table, probabilities.requires_grad_(), codes, rows, None, 1, 1
+
+
 def _rays() -> tuple[torch.Tensor, ...]:
     """densities, colors, t_starts, t_ends, packed_info of three rays."""
     t_starts = torch.tensor([0.0, 1, 2, 0, 1, 5])
@@ -275,6 +284,15 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         torch.randn(7, 2),
         *(x.detach() for x in _mlp()[:2]),
         *_mlp()[2:],
+    ),
+    "probed_grid": lambda: (torch.rand(7, 3).requires_grad_(), *_probed()),
+    "probed_grid_backward": lambda: (
+        torch.randn(7, 8),
+        torch.rand(7, 3),
+        *(x.detach() for x in _probed()[:4]),
+        None,
+        1,
+        1,
     ),
     "modulated_sine": _modulated_sine,
     "modulated_sine_backward": _modulated_sine_backward,

@@ -345,6 +345,15 @@ def test_any_number_of_threads_gives_equal_bits(lattice: Lattice) -> None:
             assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("n", [1, 16, 37])
+def test_levels_that_outgrow_the_cache(n: int, isa: str) -> None:
+    """2 MB each: lines of the next vector of points are asked for ahead, and there is none after the last."""
+    rows, table = _levels(3, 2, n_levels=2, base=80, log2=18)
+    x = _positions(n, 3, rows, "skewed")
+    expected = reference.forward(x.double(), table.double(), rows, None, None, 0, 1)
+    torch.testing.assert_close(simplex(x, table, rows).double(), expected, atol=1e-4, rtol=0)
+
+
 def test_accumulates_into_a_buffer_and_marks_it(isa: str) -> None:
     rows, table = _levels(3, 2, n_levels=6, log2=12)
     x = _positions(7, 3, rows, "skewed")

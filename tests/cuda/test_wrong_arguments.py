@@ -27,6 +27,7 @@ from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import MLPSpec
 from neural.cuda.modulated_sine import modulated_sine
 from neural.cuda.modulated_sine_spec import ModulatedSineSpec
+from neural.cuda.probed_grid import probed_grid
 from neural.cuda.ray_march import Samples, ray_march
 from neural.cuda.ray_points import ray_points
 from neural.cuda.simplex import simplex
@@ -51,6 +52,16 @@ def _table() -> Arguments:
         "positions": torch.rand(7, 3), "table": torch.randn(entries, 2), "levels": rows,
         "working_copy": torch.randn(entries, 2).half(), "segments": torch.tensor([0, 7]),
         "level_weights": torch.rand(4),
+    }  # fmt: skip
+
+
+def _probed() -> Arguments:
+    given = _table()
+    probabilities = torch.rand(int(given["levels"][0, :, 2].sum()), 16, 4)
+    names = ("positions", "table", "levels", "level_weights")
+    return {
+        **{name: given[name] for name in names}, "probabilities": probabilities,
+        "codes": probabilities.argmax(-1).to(torch.uint8),
     }  # fmt: skip
 
 
@@ -212,6 +223,7 @@ OPS: dict[str, tuple[Callable[[], Arguments], Callable[..., Any]]] = {
     ),
     "mean": (lambda: {"thickness": torch.rand(1, 4096)}, occupancy.mean),
     "pack": (lambda: {"thickness": torch.rand(2, 4096), "threshold": torch.tensor(0.5)}, occupancy.pack),
+    "probed_grid": (_probed, probed_grid),
     "ray_march": (
         lambda: {"origins": torch.zeros(3, 3), "directions": torch.eye(3), "t_min": torch.zeros(3),
                  "t_max": torch.full((3,), 2.0), "bitfield": torch.full((1, 512), 255, dtype=torch.uint8),
@@ -235,6 +247,7 @@ DENSE = {
     ("trilinear", "voxels"),
     ("adam", "param"), ("adam", "grad"), ("update", "thickness"),
     ("gaussian_noise", "means"), ("level_blend", "reach"), ("mlp", "params"), ("mlp_input_gradient", "params"),
+    *(("probed_grid", name) for name in ("table", "levels", "level_weights", "probabilities", "codes")),
     ("modulated_sine", "params"),
     *(
         (op, name)

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from neural.cuda import levels as layout
 from neural.cuda.gradients import GradientBuffer
 from neural.encodings.anti_aliasing import AntiAliased, frustum_samples, hash_decay
 from neural.encodings.dense_grid import DenseGrid
 from neural.encodings.hash_grid import HashGrid
+from neural.encodings.simplex import Simplex
 
 
 def small(**options: object) -> HashGrid:
@@ -23,11 +25,19 @@ def samples(n: int = 20, m: int = 6) -> tuple[Tensor, Tensor]:
     return torch.rand(n * m, 3, generator=generator), torch.rand(n * m, generator=generator) * 0.1
 
 
-@pytest.mark.parametrize("make", [small, lambda: DenseGrid(3, n_levels=4, base_resolution=5, per_level_scale=1.5)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        small,
+        lambda: DenseGrid(3, n_levels=4, base_resolution=5, per_level_scale=1.5),
+        lambda: Simplex(3, n_levels=4, base_resolution=5, finest_resolution=64, log2_hashmap_size=10),
+    ],
+    ids=["hash", "dense", "simplex"],
+)
 def test_features_are_the_mean_of_the_samples_weighted_by_level(make) -> None:
     grid = make()
     x, widths = samples()
-    cells = [float(scale) for scale in grid.levels[0, :, 7].to(torch.int32).view(torch.float32)]
+    cells = layout.scales(grid.levels)[0, :, 0].tolist()
     weights = torch.stack([torch.erf(1 / (8 * widths**2 * n**2).sqrt()) for n in cells], 1)
     expected = (grid(x).reshape(20, 6, 4, 2) * weights.reshape(20, 6, 4, 1)).mean(1).flatten(1)
     torch.testing.assert_close(AntiAliased(grid)(x, widths), expected, atol=1e-9, rtol=1e-4)

@@ -1,0 +1,47 @@
+"""`neural train sdf MESH`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from neural.cli.training import configured, parse
+from neural.interrupt import EXIT_DONE
+from neural.train.config import BaseRunConfig
+from neural.train.field_config import FieldConfig
+from neural.train.sdf_config import SdfConfig, SdfOptimConfig, SdfSamplingConfig, SdfViewConfig
+
+
+@dataclass(frozen=True)
+class Sdf:
+    """Train a signed distance field on a mesh (extra [mesh]).
+
+    The same command goes on with a run that was stopped. Values left at None or auto are chosen for the
+    device and the mesh, and said.
+    """
+
+    scene: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MESH")]
+    """Triangle mesh: .obj, or .ply with faces."""
+    out: Path | None = None
+    """Folder of the run; runs/<mesh>-sdf by default."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Remove the run in that folder and start anew."""
+    config: Path | None = None
+    """TOML file with tables [model], [sampling], [optim], [view], [run]; flags win over it."""
+    model: FieldConfig = field(default_factory=FieldConfig)
+    sampling: SdfSamplingConfig = field(default_factory=SdfSamplingConfig)
+    optim: SdfOptimConfig = field(default_factory=SdfOptimConfig)
+    view: SdfViewConfig = field(default_factory=SdfViewConfig)
+    run: Annotated[BaseRunConfig, tyro.conf.arg(name="")] = field(default_factory=BaseRunConfig)
+
+
+def main(arguments: Sequence[str]) -> int:
+    given = parse(Sdf, SdfConfig, "sdf", arguments)
+    config = configured(given, SdfConfig)
+
+    from neural.train.sdf_run import sdf
+
+    sdf(given.scene, config=config, out=given.out, overwrite=given.overwrite)
+    return EXIT_DONE
