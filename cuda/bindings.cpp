@@ -21,6 +21,7 @@
 #include "distortion.h"
 #include "fma_peak.h"
 #include "frequency.h"
+#include "fused.h"
 #include "gaussian_blend.h"
 #include "gaussian_color.h"
 #include "gaussian_noise.h"
@@ -161,6 +162,9 @@ NB_MODULE(_native, m) {
     NEURAL_BIND(m, distortion_forward);
     NEURAL_BIND(m, distortion_backward);
     NEURAL_BIND(m, fma_peak);
+    NEURAL_BIND(m, fused_forward);
+    NEURAL_BIND(m, fused_backward);
+    NEURAL_BIND(m, fused_step);
     NEURAL_BIND(m, frequency_forward);
     NEURAL_BIND(m, frequency_backward);
     NEURAL_BIND(m, frequency_backward_backward);

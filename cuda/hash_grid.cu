@@ -4,21 +4,11 @@
 // cache while all points pass. What sums over levels takes one thread per point, which adds them in order: its bits are
 // the same in every run. Gradients of the table are summed by atomics in the order of arrival: theirs are not.
 // Tables are aligned to an entry or to 16 bytes, whichever is less.
-#include "common/half.cuh"
-#include "hash_grid.cuh"
+#include "hash_grid_lookup.cuh"
 
 using namespace neural;
 
 namespace {
-
-constexpr int kCorners = INTERPOLATION == grid::kNearest ? 1 : 1 << DIMS;
-constexpr int kUnroll = kCorners <= 16 ? kCorners : 4;
-typedef grid::Axis<float, u32> Axis;
-typedef grid::Level<DIMS> Level;
-
-template <class T> struct alignas(sizeof(T) * FEATURES < 16 ? sizeof(T) * FEATURES : 16) Entry {
-    T values[FEATURES];
-};
 
 __device__ i64 point_index() { return i64(blockIdx.x) * blockDim.x + threadIdx.x; }
 
@@ -31,49 +21,6 @@ __device__ Level level_of(i64 n, int l, const i64* levels, const i64* segments, 
         else end = middle;
     }
     return grid::read_level<DIMS>(levels + (table * n_levels + l) * grid::kRowLength<DIMS>);
-}
-
-// Axes of a point in a level; gives 0 where the point counts as outside (mode zero), else 1.
-__device__ float locate(const float* position, i64 stride, const Level& level, Axis* axes) {
-    float valid = 1.0f;
-    for (int d = 0; d < DIMS; ++d) {
-        float x = position[d * stride], inside = 1.0f;
-        if (OUTSIDE != grid::kWrap) {
-            const bool in = x >= 0.0f && x <= 1.0f;
-            inside = in ? 1.0f : 0.0f;
-            if (OUTSIDE == grid::kZero) {
-                valid *= inside;
-                x = in ? x : 0.0f;
-            } else {
-                x = x < 0.0f ? 0.0f : (x > 1.0f ? 1.0f : x); // NaN stays
-            }
-        }
-        axes[d] = grid::locate<INTERPOLATION, float, u32>(x, level.scale[d], level.shift[d], inside, [](float p, u32& cell) {
-            const float f = floorf(p);
-            cell = u32(int(fmaxf(fminf(f, grid::kFarthestCell), -grid::kFarthestCell)));
-            return f;
-        });
-    }
-    return valid;
-}
-
-// Index of a corner's entry in the whole table. A dense key is too large at the box's faces only.
-__device__ i64 entry_index(const Axis* axes, const Level& level, int corner) {
-    u32 key = grid::corner_key<DIMS>(axes, level, corner);
-    if (level.hashed) key &= level.size - 1;
-    else if (key >= level.size) key %= level.size;
-    return level.offset + key;
-}
-
-__device__ void read_entry(const void* table, i64 index, float* values) {
-#if TABLE_DTYPE == 0
-    const Entry<float> entry = ((const Entry<float>*)table)[index];
-    for (int f = 0; f < FEATURES; ++f) values[f] = entry.values[f];
-#else
-    const Entry<u16> entry = ((const Entry<u16>*)table)[index];
-    for (int f = 0; f < FEATURES; ++f)
-        values[f] = TABLE_DTYPE == 1 ? from_fp16(entry.values[f]) : from_bf16(entry.values[f]);
-#endif
 }
 
 // target[f] += scale * values[f]; sm_90 and later add two or four values at once.

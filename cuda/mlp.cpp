@@ -1,8 +1,7 @@
 // The MLP on the CPU: blocks of samples in feature-major order, ranges of blocks over threads.
 #include "mlp.h"
-#include "common/features.h"
 #include "common/threads.h"
-#include "mlp_block.h"
+#include "mlp_batch.h"
 
 namespace neural {
 namespace NEURAL_ISA {
@@ -10,80 +9,12 @@ namespace {
 
 using mlp::kBlock;
 using mlp::Network;
-using mlp::padded;
 using mlp::Shape;
 
 constexpr i64 kForwardBlocks = 8;          // blocks per task
 constexpr i64 kMaxRanges = 64;             // partial sums of a parameter gradient
 constexpr i64 kMinRanges = 8;              // even where they take more memory than kPartialFloats
 constexpr i64 kPartialFloats = i64(4) << 20;
-
-// Rows first .. first+count-1 of m as a feature-major block [k, kBlock]; the lanes past count are zero.
-void read_block(Rows m, i64 first, int count, int k, float* block) {
-    const float* p = m.data + first * m.stride_n;
-    if (count < kBlock)
-        for (i64 i = 0; i < i64(k) * kBlock; i += kWidth) store(block + i, vfloat{});
-    if (m.stride_n == 1) {
-        for (int r = 0; r < k; ++r) {
-            const float* row = p + r * m.stride_k;
-            for (int c = 0; c < count; c += kWidth) store(block + r * kBlock + c, load(row + c, count - c));
-            __builtin_prefetch(row + kBlock); // the next block: k streams are more than the hardware follows
-            __builtin_prefetch(row + kBlock + 16);
-            __builtin_prefetch(row + kBlock + 32);
-            __builtin_prefetch(row + kBlock + 48);
-        }
-    } else if (m.stride_k == 1) {
-        gemm::transpose(p, m.stride_n, count, k, block, kBlock);
-    } else {
-        for (int r = 0; r < k; ++r)
-            for (int c = 0; c < count; ++c) block[r * kBlock + c] = p[c * m.stride_n + r * m.stride_k];
-    }
-}
-
-void write_block(const float* block, i64 first, int count, int k, RowsOut m) {
-    float* p = m.data + first * m.stride_n;
-    if (m.stride_n == 1) {
-        for (int r = 0; r < k; ++r)
-            for (int c = 0; c < count; c += kWidth)
-                store(p + r * m.stride_k + c, load(block + r * kBlock + c), count - c);
-    } else if (m.stride_k == 1) {
-        gemm::transpose(block, kBlock, k, count, p, m.stride_n);
-    } else {
-        for (int r = 0; r < k; ++r)
-            for (int c = 0; c < count; ++c) p[c * m.stride_n + r * m.stride_k] = block[r * kBlock + c];
-    }
-}
-
-// Calls block(first sample, count) for all blocks of [begin, end).
-template <class Visit> void each_block(i64 begin, i64 end, const Visit& visit) {
-    for (i64 i = begin; i < end; i += kBlock) visit(i, end - i < kBlock ? int(end - i) : kBlock);
-}
-
-// grad (+)= the sum over ranges, in order, of the partial sums; lanes of a bias are added last.
-void reduce(const Shape& s, const float* partials, i64 n_ranges, float* grad, bool accumulate, int n_threads) {
-    const i64 stride = mlp::partial_size(s);
-    i64 first_row[mlp::kMaxHidden + 2] = {};
-    for (int l = 0; l <= s.n_hidden; ++l) first_row[l + 1] = first_row[l] + s.outputs(l);
-    parallel_for(first_row[s.n_hidden + 1], n_ranges > 1 ? n_threads : 1, [&](i64 row) {
-        int l = 0;
-        while (row >= first_row[l + 1]) ++l;
-        const i64 o = row - first_row[l], columns = padded(s.inputs(l)), rows = s.outputs(l);
-        const float* source = partials + mlp::partial_offset(s, l) + o * columns;
-        float* target = grad + s.offset(l) + o * s.inputs(l);
-        for (int c = 0; c < s.inputs(l); c += kWidth) {
-            vfloat total{};
-            for (i64 i = 0; i < n_ranges; ++i) total += load(source + i * stride + c);
-            const int count = s.inputs(l) - c;
-            store(target + c, accumulate ? load(target + c, count) + total : total, count);
-        }
-        if (!s.bias) return;
-        source = partials + mlp::partial_offset(s, l) + rows * columns + o * kWidth;
-        target = grad + s.offset(l) + rows * s.inputs(l) + o;
-        vfloat total{};
-        for (i64 i = 0; i < n_ranges; ++i) total += load(source + i * stride);
-        *target = accumulate ? *target + sum(total) : sum(total);
-    });
-}
 
 // Cuts n samples into ranges that depend on n and the shape only, calls work(begin, end, partial or null, scratch) for
 // each on some thread with `length` floats of scratch, and reduces the partial gradients where grad_params is not null.
@@ -103,7 +34,7 @@ void over_ranges(const Shape& s, i64 n, float* grad_params, bool accumulate, i64
         const i64 begin = range * blocks * kBlock, end = begin + blocks * kBlock;
         work(begin, end < n ? end : n, partial, scratch);
     });
-    if (grad_params) reduce(s, partials.data, n_ranges, grad_params, accumulate, n_threads);
+    if (grad_params) mlp::reduce(s, partials.data, n_ranges, size, grad_params, accumulate, n_threads);
 }
 
 } // namespace

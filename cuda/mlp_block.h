@@ -115,17 +115,14 @@ inline void forward_block(const Network& net, const float* in, int n, float* out
     }
 }
 
-// grad_in = gradient to the inputs (unless null); partial += gradient to the parameters (unless null).
-// Hidden activations are computed again: that is cheaper than writing and reading them once per batch.
-inline void backward_block(const Network& net, const float* in, const float* grad_out, int n, float* grad_in,
-                           float* partial, float* scratch) {
+// What a backward pass needs of the forward pass: a_l of the hidden layers, then phi'(z_l) of all layers.
+inline i64 kept_size(const Shape& shape) { return (2 * i64(shape.n_hidden) * shape.width + shape.n_out) * kBlock; }
+
+// out = the network of in (unless null); kept = what backward_kept_block needs.
+inline void forward_keeping_block(const Network& net, const float* in, int n, float* out, float* kept) {
     const Shape& s = net.shape;
     const i64 hidden = i64(s.width) * kBlock;
-    float* const values = scratch;                       // a_l per hidden layer
-    float* const slopes = values + s.n_hidden * hidden;  // phi'(z_l), then the gradient of z_l in its place
-    float* const slope_out = slopes + s.n_hidden * hidden;
-    float* const flipped = slope_out + i64(s.n_out) * kBlock;
-
+    float *const values = kept, *const slopes = values + s.n_hidden * hidden, *const last = slopes + s.n_hidden * hidden;
     const float* a = in;
     for (int l = 0; l < s.n_hidden; ++l) {
         float *value = values + l * hidden, *slope = slopes + l * hidden;
@@ -136,23 +133,51 @@ inline void backward_block(const Network& net, const float* in, const float* gra
         });
         a = value;
     }
+    if (net.output_activation == kNone) {
+        if (out) affine(net, s.n_hidden, a, n, out);
+        return;
+    }
+    affine(net, s.n_hidden, a, n, last);
+    each_jet(net.output_activation, net.frequency, last, s.n_out, n, [&](int at, auto jet) {
+        if (out) store(out + at, jet.value);
+        store(last + at, jet.first);
+    });
+}
+
+// grad_in [n_in - first_in, kBlock] = gradient to the inputs from first_in on (unless null); partial += gradient to the
+// parameters (unless null). `kept` is used up; `flipped` has room for widest_input(shape) kBlock floats.
+inline void backward_kept_block(const Network& net, const float* in, const float* grad_out, int n, float* kept,
+                                float* grad_in, int first_in, float* partial, float* flipped) {
+    const Shape& s = net.shape;
+    const i64 hidden = i64(s.width) * kBlock;
+    float *const values = kept, *const slopes = values + s.n_hidden * hidden, *const last = slopes + s.n_hidden * hidden;
     const float* g = grad_out;
     if (net.output_activation != kNone) {
-        affine(net, s.n_hidden, a, n, slope_out);
-        each_jet(net.output_activation, net.frequency, slope_out, s.n_out, n,
-                 [&](int at, auto jet) { store(slope_out + at, jet.first * load(grad_out + at)); });
-        g = slope_out;
+        for (int r = 0; r < s.n_out; ++r)
+            for (int c = 0; c < n; c += kWidth) {
+                const int at = r * kBlock + c;
+                store(last + at, load(last + at) * load(grad_out + at));
+            }
+        g = last;
     }
     for (int l = s.n_hidden; l >= 0; --l) {
         if (partial) add_weight_gradient(s, l, g, l ? values + (l - 1) * hidden : in, n, true, partial, flipped);
         if (l > 0) {
-            float* below = slopes + (l - 1) * hidden;
+            float* below = slopes + (l - 1) * hidden; // phi', then the gradient of z in its place
             transposed(net, l, g, n, gemm::Scale{below, kBlock});
             g = below;
         } else if (grad_in) {
-            transposed(net, l, g, n, gemm::Store{grad_in, kBlock});
+            gemm::product(Left{net.params + first_in, 1, s.n_in}, s.n_in - first_in, s.outputs(0), nullptr, g, kBlock,
+                          padded(n), gemm::Store{grad_in, kBlock});
         }
     }
+}
+
+// Both at once. Hidden activations are computed again: that is cheaper than writing and reading them once per batch.
+inline void backward_block(const Network& net, const float* in, const float* grad_out, int n, float* grad_in,
+                           float* partial, float* scratch) {
+    forward_keeping_block(net, in, n, nullptr, scratch);
+    backward_kept_block(net, in, grad_out, n, scratch, grad_in, 0, partial, scratch + kept_size(net.shape));
 }
 
 // Derivatives of S = <second, grad_in>, grad_in = backward_block's: to grad_out, to the inputs and to the parameters.

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -81,6 +82,51 @@ def ray_march(
 
     Source: lattice as in Mueller et al. 2022, arXiv:2201.05989, appendix E.
     """
+    marched = prepare(
+        origins, directions, t_min, t_max, bitfield, centre=centre, half_extent=half_extent, resolution=resolution,
+        step=step, max_step=max_step, cone_angle=cone_angle, jitter=jitter, max_samples=max_samples,
+    )  # fmt: skip
+    packed_info, spans, n_samples, kept = count(marched, max_samples)
+    write = torch.ops.neural.ray_march_write if torch.compiler.is_compiling() else _write
+    t_starts, t_ends, ray_indices = write(*marched, spans, packed_info, n_samples)
+    return Samples(t_starts, t_ends, ray_indices, packed_info, kept)
+
+
+class Prepared(NamedTuple):
+    """Rays and the grid that they go through, checked, in the order in which kernels take them."""
+
+    origins: Float[Tensor, "R 3"]
+    directions: Float[Tensor, "R 3"]
+    t_min: Float[Tensor, " R"]
+    t_max: Float[Tensor, " R"]
+    jitter: Float[Tensor, " R"] | None
+    bitfield: UInt8[Tensor, "K B"]
+    settings: Float[Tensor, " W"]  # the buffer of cuda/ray_march.cuh
+    resolution: int
+    cone: bool
+
+
+def prepare(
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+    t_min: Float[Tensor, " R"],
+    t_max: Float[Tensor, " R"],
+    bitfield: UInt8[Tensor, "K B"],
+    *,
+    centre: Sequence[float],
+    half_extent: float,
+    resolution: int,
+    step: float,
+    max_step: float = math.inf,
+    cone_angle: float = 0.0,
+    jitter: Float[Tensor, " R"] | tuple[int, int] | None = None,
+    max_samples: int | None = None,
+) -> Prepared:
+    """Checks the arguments of `ray_march` and draws the jitter.
+
+    Raises:
+        TypeError, ValueError: A wrong dtype, shape, device or setting.
+    """
     n = origins.shape[0] if isinstance(origins, Tensor) and origins.ndim else 0
     checks.require("ray_march", "origins", origins, ("R", 3))
     device = origins.device
@@ -109,14 +155,20 @@ def ray_march(
     if jitter is not None:
         checks.require("ray_march", "jitter", jitter, (n,), device=device)
     bitfield = bitfield if bitfield.is_contiguous() and bitfield.data_ptr() % 8 == 0 else bitfield.clone()
-    eager = not torch.compiler.is_compiling()
-    count = _count if eager else torch.ops.neural.ray_march_count
-    write = _write if eager else torch.ops.neural.ray_march_write
-    grid = (jitter, bitfield, box, resolution, cone_angle > 0)
-    packed_info, spans = count(origins, directions, t_min, t_max, *grid)
+    return Prepared(origins, directions, t_min, t_max, jitter, bitfield, box, resolution, cone_angle > 0)
+
+
+def count(marched: Prepared, max_samples: int | None) -> tuple[Int[Tensor, "R 2"], Float[Tensor, "2 R"], int, int]:
+    """How many samples each ray has.
+
+    Returns:
+        (start, count) of each ray in packed arrays, 0 for rays that are cut; lattice indices at which each ray's
+        samples begin and end; samples of all kept rays; how many rays are kept.
+    """
+    counting = torch.ops.neural.ray_march_count if torch.compiler.is_compiling() else _count
+    packed_info, spans = counting(*marched)
     n_samples, kept = packed.starts(packed_info, max_samples)
-    t_starts, t_ends, ray_indices = write(origins, directions, t_min, t_max, *grid, spans, packed_info, n_samples)
-    return Samples(t_starts, t_ends, ray_indices, packed_info, kept)
+    return packed_info, spans, n_samples, kept
 
 
 @functools.lru_cache(maxsize=64)

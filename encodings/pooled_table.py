@@ -84,6 +84,11 @@ class PooledTable(nn.Module):
             copy.copy_(self.table.detach())
         self._fresh = self._versions()
 
+    def read_table(self) -> Float[Tensor, "E F"]:
+        """What lookups read now: the table, or its working copy."""
+        copy = self._current_copy()
+        return self.table if copy is None else copy
+
     def _current_copy(self) -> Tensor | None:
         """The working copy, made anew if the table has been written without it."""
         if self._copy_dtype is not None:

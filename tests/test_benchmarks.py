@@ -29,7 +29,7 @@ def test_suite_runs_and_is_kept(
 def test_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["speed"])
-    assert "choose of applications, core, gaussians" in capsys.readouterr().err
+    assert "choose of applications, core, fused, gaussians" in capsys.readouterr().err
 
 
 def test_every_op_has_its_overhead_measured() -> None:

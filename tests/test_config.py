@@ -18,7 +18,7 @@ from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunCon
 @pytest.mark.parametrize("unbounded", [False, True])
 def test_resolving_leaves_nothing_open(device, unbounded: bool) -> None:
     resolved = resolve(RadianceConfig(), device, unbounded=unbounded)
-    assert settings.unresolved(resolved) == ["run.minutes", "run.eval_every"]
+    assert settings.unresolved(resolved) == ["sampling.path", "run.minutes", "run.eval_every"]
     assert resolved.run.device == device
     assert resolve(resolved, device, unbounded=unbounded) == resolved  # idempotent
 
@@ -55,7 +55,7 @@ def test_background_follows_the_scene_and_is_white_without_one() -> None:
 
 def test_minutes_leave_the_steps_to_the_warm_up() -> None:
     resolved = resolve(RadianceConfig(run=RunConfig(minutes=2.0)), "cpu")
-    assert settings.unresolved(resolved) == ["run.steps", "run.eval_every"]
+    assert settings.unresolved(resolved) == ["sampling.path", "run.steps", "run.eval_every"]
 
 
 def test_plain_values_round_trip_through_json() -> None:

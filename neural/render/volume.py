@@ -1,7 +1,6 @@
 """Volume rendering of a radiance field: march through occupied space, shade what can be seen, composite."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -15,47 +14,11 @@ from neural.cuda.ray_march import Samples
 from neural.cuda.ray_points import ray_points
 from neural.fields.radiance import RadianceField
 from neural.rays import Rays, pixel_rays
+from neural.render import fused
+from neural.render.fused import Path
 from neural.render.occupancy import OccupancyGrid
-from neural.render.rendering import Radiant, Rendering
+from neural.render.rendering import Marching, Radiant, Rendering, Traced
 from neural.render.waves import densities_along, next_wave
-
-
-@dataclass(frozen=True)
-class Marching:
-    """How rays are sampled; the shortest step is the occupancy grid's.
-
-    Attributes:
-        cone_angle: Growth of the step with distance; 0 for a box.
-        near: No sample closer to the origin than this, scene units.
-        early_stop: A ray ends where less than this share of the light gets through.
-    """
-
-    cone_angle: float = 0.0
-    near: float = 0.0
-    early_stop: float = 1e-4
-
-
-@dataclass(frozen=True)
-class Traced:
-    """A rendering and what training needs beside it.
-
-    Attributes:
-        rendering: Colours, opacity and depth.
-        n_marched: Samples in occupied space.
-        n_looked_up: Those of them whose density was looked up: none behind an opaque surface.
-        n_shaded: Those of them that could be seen.
-        n_rays: Rays [0, n_rays) were rendered; the rest did not fit `max_samples` and show the background.
-        distortion: Per-ray distortion of the samples, or None where it was not asked for.
-        healthy: Whether every density was a number; a sample whose density is NaN is not seen, and would go unnoticed.
-    """
-
-    rendering: Rendering
-    n_marched: int
-    n_looked_up: int
-    n_shaded: int
-    n_rays: int
-    distortion: Float[Tensor, "R"] | None
-    healthy: bool
 
 
 def trace(
@@ -69,11 +32,12 @@ def trace(
     image_indices: Int[Tensor, "R"] | None = None,
     max_samples: int | None = None,
     with_distortion: bool = False,
+    path: Path = "unfused",
 ) -> Traced:
     """Renders rays for training; differentiable with respect to the field and the rays.
 
-    Densities of the samples in occupied space are looked up first, front to back and without gradients; only samples in
-    front of the early stop are then shaded and differentiated.
+    Op by op, densities of the samples in occupied space are looked up first, front to back and without gradients; only
+    samples in front of the early stop are then shaded and differentiated.
 
     Args:
         field: Density and colour.
@@ -85,7 +49,19 @@ def trace(
         image_indices: Image whose appearance each ray shows; None for the mean appearance.
         max_samples: Bound on marched samples; rays beyond it are left out.
         with_distortion: Whether the distortion of each ray is wanted too.
+        path: `fused` marches and evaluates in one pass and again for the gradients: memory does not grow with the
+            samples, the time is about the same; gradients go to the field alone. See `neural.render.fused`, also for
+            the faster way where the loss is known.
+
+    Raises:
+        ValueError: `path` is `fused`, and the field or what is asked for has no such form.
     """
+    if path == "fused":
+        if with_distortion:
+            raise ValueError("the fused path gives no distortion; pass path='unfused'")
+        return fused.trace(
+            field, rays, occupancy, marching, background=background, jitter=jitter, max_samples=max_samples
+        )
     samples = march(rays, occupancy, marching, jitter=jitter, max_samples=max_samples)
     found, n_looked_up = densities_along(field, rays, samples, early_stop=marching.early_stop)
     total = found.sum()  # NaN if any is; read at the end, so that a GPU need not be waited for here
@@ -144,11 +120,12 @@ def render_rays(
     marching: Marching,
     *,
     background: Float[Tensor, "R 3"] | Float[Tensor, "3"],
+    path: Path = "auto",
 ) -> Rendering:
     """Renders rays to look at, without gradients: wave after wave is looked up, shaded and laid behind what is there.
 
-    The result is `trace`'s, and keeps what that leaves behind the early stop within the last wave of a ray. Memory
-    is that of one wave.
+    The result is `trace`'s; op by op, it keeps what that leaves behind the early stop within the last wave of a ray.
+    Memory is that of one wave, in one pass that of one block.
 
     Args:
         field: Density and colour; images look as on average.
@@ -156,7 +133,14 @@ def render_rays(
         occupancy: Where samples are worth taking.
         marching: Steps and stops.
         background: sRGB behind the scene, per ray or for all.
+        path: In one pass, op by op, or what is faster (see `neural.render.fused`).
+
+    Raises:
+        ValueError: `path` is `fused`, and the field has no such form.
     """
+    if fused.chosen(path, field, rays.origins.device, fused.INFERENCE_BYTES):
+        assert isinstance(field, RadianceField)
+        return fused.render_rays(field, rays, occupancy, marching, background=background)
     samples = march(rays, occupancy, marching)
     light = rays.origins.new_ones(len(rays))
     rgb, depth = torch.zeros_like(rays.origins), torch.zeros_like(light)
@@ -184,11 +168,12 @@ def render_image(
     *,
     background: Float[Tensor, "3"],
     rays_per_chunk: int = 1 << 12,
+    path: Path = "auto",
 ) -> Rendering:
     """One whole image of `cameras[index]`; fields of the result have H W rows, row by row from the top."""
     n = int(cameras.sizes[index].prod())
     parts = []
     for first in range(0, n, rays_per_chunk):
         rays = pixel_rays(cameras, index, first, min(first + rays_per_chunk, n))
-        parts.append(render_rays(field, rays, occupancy, marching, background=background))
+        parts.append(render_rays(field, rays, occupancy, marching, background=background, path=path))
     return Rendering(*(torch.cat([getattr(p, name) for p in parts]) for name in ("rgb", "alpha", "depth")))

@@ -78,6 +78,9 @@ class SamplingConfig:
     """Optical thickness of the smallest step above which a cell is kept; the mean over cells, if lower."""
     early_stop: float = 1e-4
     """A ray ends where the light that still gets through falls below this share."""
+    path: Literal["auto", "fused", "unfused"] = "auto"
+    """March, encode, evaluate and composite in one pass ("fused", on a CPU, without poses, exposure, distortion and
+    appearance), or op by op; "auto" takes what is faster for the size of the table."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +178,8 @@ def resolve(
 ) -> RadianceConfig:
     """The configuration with a value in place of every None and "auto".
 
-    Two may stay open: `run.eval_every`, which follows the steps, and where minutes are asked for `run.steps`,
-    which a warm-up fixes.
+    Three may stay open: `run.eval_every`, which follows the steps, `sampling.path`, which follows the field, and where
+    minutes are asked for `run.steps`, which a warm-up fixes.
 
     Args:
         config: As asked for.
@@ -247,6 +250,12 @@ def _check(config: RadianceConfig) -> None:
     check_between("sampling.occupancy_interval", sampling.occupancy_interval, 1, 1 << 20)
     check_between("sampling.occupancy_decay", sampling.occupancy_decay, 0.0, 1.0)
     check_between("sampling.early_stop", sampling.early_stop, 0.0, 1.0)
+    if sampling.path == "fused":
+        extras = ("optim.refine_poses", "optim.exposure", "optim.distortion", "model.appearance_dims")
+        values = (optim.refine_poses, optim.exposure, optim.distortion, model.appearance_dims)
+        for name, value in zip(extras, values, strict=True):
+            if value:
+                raise ValueError(f"--sampling.path fused cannot be had with --{name.replace('_', '-')}; use unfused")
     for name in ("lr", "pose_lr", "exposure_lr", "eps", "huber_delta"):
         check_positive(f"optim.{name}", getattr(optim, name))
     for beta in optim.betas:

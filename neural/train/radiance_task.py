@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,10 @@ from neural.fields.radiance import RadianceField
 from neural.losses import huber, l2, steady_mean
 from neural.optim import Adam, Group
 from neural.rays import generate
+from neural.render import fused
 from neural.render.occupancy import OccupancyConfig, OccupancyGrid
-from neural.render.rendering import Rendering
-from neural.render.volume import Marching, render_image, trace
+from neural.render.rendering import Marching, Rendering, Traced
+from neural.render.volume import render_image, trace
 from neural.scenes.scene import Scene
 from neural.train.config import RadianceConfig
 from neural.train.encodings import build_encoding
@@ -66,6 +67,19 @@ def build_marching(config: RadianceConfig, field: RadianceField) -> Marching:
     return Marching(float(_known(sampling.cone_angle)), sampling.near * field.half_side, sampling.early_stop)
 
 
+def trained_in_one_pass(config: RadianceConfig, field: RadianceField, device: torch.device) -> bool:
+    """Whether steps go through the fused kernels: where the loss is on colours alone, and where that is faster.
+
+    Raises:
+        ValueError: `sampling.path` is `fused`, and the field or the device has no such form.
+    """
+    optim, path = config.optim, config.sampling.path
+    if path == "fused" and device.type != "cpu":
+        raise ValueError("--sampling.path fused trains on the CPU alone; use auto, or --device cpu")
+    plain = not (optim.refine_poses or optim.exposure or optim.distortion > 0)
+    return plain and fused.chosen(path, field, device, fused.TRAINING_BYTES)
+
+
 class RadianceTask:
     """Trains `field` on the training images of `scene`; see `neural.train.loop.Task`.
 
@@ -94,6 +108,7 @@ class RadianceTask:
             nn.Parameter(torch.zeros(len(self._cameras), 3, device=device)) if optim.exposure else None
         )  # stops
         self.optimiser = self._build_optimiser()
+        self._fused = trained_in_one_pass(config, field, device)
         self.occupancy.mark_unseen(posed)
 
     def _build_optimiser(self) -> Adam:
@@ -113,23 +128,20 @@ class RadianceTask:
         pixels = self._sampler.draw(step, self._n_rays).to(self.device)
         n = len(pixels.rgb)
         background = self._background(step, n)
-        traced = trace(
-            self.field, generate(self._posed(), pixels.image_indices, pixels.centres), self.occupancy, self.marching,
-            background=background, jitter=(config.run.seed, step), image_indices=pixels.image_indices,
-            max_samples=4 * _known(config.sampling.target_samples), with_distortion=config.optim.distortion > 0,
-        )  # fmt: skip
+        target = torch.addcmul(pixels.rgb * pixels.alpha[:, None], (1 - pixels.alpha)[:, None], background)
+        traced = self._traced(step, pixels, target, background)
         if not traced.healthy:
             raise self._diverged(step, "the field's density is NaN")
         predicted = self._exposed(traced.rendering, background, pixels)
-        target = torch.addcmul(pixels.rgb * pixels.alpha[:, None], (1 - pixels.alpha)[:, None], background)
         counted = self._counted(pixels, traced.n_rays)
         if counted is not None:
             predicted, target = predicted[counted], target[counted]
         loss = self._loss(predicted, target)
         if traced.distortion is not None:
             loss = loss + config.optim.distortion * steady_mean(traced.distortion)
-        if loss.requires_grad and len(target):
-            loss.backward()
+        if (loss.requires_grad or self._fused) and len(target):
+            if not self._fused:  # else the gradients are there
+                loss.backward()
             self.optimiser.step(learning_rate(step, steps, config.optim) / config.optim.lr)
             self.optimiser.zero_grad()
             self._check_gradients(step)
@@ -142,6 +154,23 @@ class RadianceTask:
         return StepResult(
             float(loss.detach()) if len(target) else 0.0, -10 * math.log10(max(error, 1e-12)), traced.n_rays, extra
         )
+
+    def _traced(self, step: int, pixels: Pixels, target: Tensor, background: Tensor) -> Traced:
+        """The pixels rendered; in one pass, with the gradients of the loss in the field's buffers."""
+        rays = generate(self._posed(), pixels.image_indices, pixels.centres)
+        jitter, most = (self.config.run.seed, step), 4 * _known(self.config.sampling.target_samples)
+        optim = self.config.optim
+        if not self._fused:
+            return trace(
+                self.field, rays, self.occupancy, self.marching, background=background, jitter=jitter,
+                image_indices=pixels.image_indices, max_samples=most, with_distortion=optim.distortion > 0,
+            )  # fmt: skip
+        counted = None if self._train.masks is None else (pixels.weights != 0).float()
+        kind: Literal["huber", "square"] = "huber" if optim.loss == "huber" else "square"
+        return fused.train_step(
+            self.field, rays, self.occupancy, self.marching,
+            fused.Comparison(target, background, counted, kind, optim.huber_delta), jitter=jitter, max_samples=most,
+        )  # fmt: skip
 
     def tensors(self) -> dict[str, Tensor]:
         """Field, optimiser, occupancy, ray count, poses and exposure."""

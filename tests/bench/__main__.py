@@ -19,6 +19,7 @@ from pathlib import Path
 SUITES = {
     "applications": "tests.bench.applications",
     "core": "tests.bench.core",
+    "fused": "tests.bench.fused",
     "gaussians": "tests.bench.gaussians",
     "splats": "tests.bench.splats",
     "hash_grid": "tests.bench.hash_grid",

@@ -4,7 +4,17 @@ A new `.cu` file, or a new kernel in one, needs a line here; test_compile_gate.p
 the most registers and shared memory of those in use.
 """
 
+from neural.cuda import stages
+from neural.cuda.mlp_spec import MLPSpec
+
 ARCHITECTURES = ("sm_75", "sm_80", "sm_89", "sm_90", "sm_100", "sm_120")
+
+# The radiance field that training makes where nothing else is asked for, in an unbounded scene.
+_FIELD = stages.radiance(
+    stages.UnitCube(1.0, True), stages.Encode("hash_grid", 16, 2, 1, 1, 0), stages.Network(MLPSpec(32, 16, 64, 1)),
+    stages.Density("exp", -1.0, 1.0), stages.Directions(4),
+    MLPSpec(32, 3, 64, 2, output_activation="sigmoid"),
+)  # fmt: skip
 
 # source, defines, kernels
 SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
@@ -75,6 +85,7 @@ SPECIALISATIONS: list[tuple[str, dict[str, int | str], list[str]]] = [
         ],
     ),
     ("philox", {}, ["philox_uniform"]),
+    ("fused", stages.cuda_source(_FIELD) | {"CONE": 1}, ["fused_forward"]),
     (
         "probed_grid",
         {

@@ -164,18 +164,20 @@ def test_nan_stops_the_run_and_the_last_checkpoint_is_whole(
     assert all(bool(torch.isfinite(t).all()) for t in last.tensors.values() if t.is_floating_point())
 
 
-def test_a_step_with_too_many_samples_leaves_rays_out(ball: Path, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("path", ["fused", "unfused"])
+def test_a_step_with_too_many_samples_leaves_rays_out(ball: Path, tmp_path: Path, monkeypatch, path: Any) -> None:
     """Far more rays than the budget holds: the step is cut at 4 budgets, and the next has fewer rays."""
     seen = []
-    original = radiance_task.trace
+    module, name = (radiance_task.fused, "train_step") if path == "fused" else (radiance_task, "trace")
+    original = getattr(module, name)
 
     def spy(field: Any, rays: Any, *arguments: Any, **options: Any) -> Any:
         traced = original(field, rays, *arguments, **options)
         seen.append((len(rays), traced.n_rays, traced.n_marched))
         return traced
 
-    monkeypatch.setattr(radiance_task, "trace", spy)
-    sampling = replace(BALL.sampling, target_samples=512, initial_rays=2048)
+    monkeypatch.setattr(module, name, spy)
+    sampling = replace(BALL.sampling, target_samples=512, initial_rays=2048, path=path)
     train(ball, tmp_path, replace(BALL, sampling=sampling), steps=3)
     rays, kept, marched = seen[0]
     assert rays == 2048
