@@ -217,7 +217,7 @@ def test_the_flags_are_frozen() -> None:
     def names(kind: type) -> list[str]:
         return [field.name for field in dataclasses.fields(kind)]
 
-    assert names(eval_command.Eval) == ["run", "split", "background", "lpips", "device"]
+    assert names(eval_command.Eval) == ["run", "split", "background", "lpips", "resolution", "device"]
     assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "size", "crop", "device"]
     assert names(Radiance) == ["scene", "out", "overwrite", "config", "model", "sampling", "optim", "run"]
     assert names(RunConfig) == [

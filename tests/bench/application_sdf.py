@@ -47,7 +47,7 @@ class SdfApplication(Application):
         config = self.resolved(model)
         task = SdfTask(build_field(config.model, 3, 1, seed=config.run.seed), self.distance, config, CPU)
         seconds = train_steps(task, steps)
-        run = SdfRun(NOWHERE, self.solid, config, task.averaged_field(), self.solid.name)
+        run = SdfRun(NOWHERE, self.solid, config, task.averaged_field())
         cameras = sdf_pictures.turntable(self.solid, 1, self.side)
         return Trained(
             run.field, lambda: run.picture(cameras),
