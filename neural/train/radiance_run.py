@@ -64,7 +64,9 @@ class RadianceRun(TrainedCapture):
         device = self.occupancy.bitfield.device
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background], device=device)
         posed = cameras.relative_to(self.field.origin).to(device, torch.float32)
-        return render_image(self.field, posed, index, self.occupancy, self.marching, background=color)
+        return render_image(
+            self.field, posed, index, self.occupancy, self.marching, background=color, path=self.config.sampling.path
+        )
 
     def facts(self) -> dict[str, str]:
         """See `TrainedCapture`."""

@@ -180,11 +180,14 @@ class RadianceApplication(Application):
 
     def resolved(self, model: Mapping[str, Any]) -> radiance_config.RadianceConfig:
         asked = radiance_config.RadianceConfig(
-            model=radiance_config.ModelConfig(**model), run=radiance_config.RunConfig(device="cpu", steps=1000)
+            model=radiance_config.ModelConfig(**model),
+            run=radiance_config.RunConfig(device="cpu", steps=1000),
+            sampling=radiance_config.SamplingConfig(path="unfused"),  # stages are told apart by their kernels
         )
         if self.size == "tiny":
             asked = replace(asked, sampling=radiance_config.SamplingConfig(
-                target_samples=1024, initial_rays=64, occupancy_resolution=32, steps_per_box=64))  # fmt: skip
+                path="unfused", target_samples=1024, initial_rays=64, occupancy_resolution=32,
+                steps_per_box=64))  # fmt: skip
         return radiance_config.resolve(asked, "cpu", unbounded=self.scene.unbounded, background=self.scene.background)
 
     def train(self, model: Mapping[str, Any], steps: int) -> Trained:
