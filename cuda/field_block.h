@@ -3,7 +3,8 @@
 // The list comes from Python (stages.py), kWords int64 per stage; the same list makes the CUDA kernel.
 #pragma once
 #include "hash_grid.h"
-#include "mlp_batch.h"
+#include "common/sample_blocks.h"
+#include "mlp_block.h"
 #include "simplex.h"
 #include "spherical_harmonics.h"
 

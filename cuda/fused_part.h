@@ -47,7 +47,7 @@ struct Layout {
             kept[i] = kept_size;
             if (p.stage(i).kind() != field::kNetwork) continue;
             const mlp::Shape s = p.stage(i).network().shape;
-            partial_size += (mlp::partial_size(s) + 15) / 16 * 16;
+            partial_size += (affine::partial_size(s) + 15) / 16 * 16;
             kept_size += (capacity + kBlock - 1) / kBlock * mlp::kept_size(s);
             const i64 size = field::network_backward_scratch(s);
             scratch = size > scratch ? size : scratch;
@@ -178,8 +178,8 @@ inline void reduce(const Program& program, const Layout& layout, const float* pa
     for (int i = 0; i < program.n_stages; ++i) {
         const Stage s = program.stage(i);
         if (s.kind() == field::kNetwork && s.pointer<float>(7))
-            mlp::reduce(s.network().shape, partials + layout.partial[i], n, layout.partial_size, s.pointer<float>(7), true,
-                        n_threads);
+            affine::reduce(s.network().shape, partials + layout.partial[i], n, layout.partial_size, s.pointer<float>(7),
+                           true, n_threads);
     }
 }
 

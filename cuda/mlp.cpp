@@ -1,41 +1,16 @@
 // The MLP on the CPU: blocks of samples in feature-major order, ranges of blocks over threads.
 #include "mlp.h"
-#include "common/threads.h"
-#include "mlp_batch.h"
+#include "common/sample_blocks.h"
+#include "mlp_block.h"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
+using affine::kForwardBlocks;
+using affine::over_ranges;
 using mlp::kBlock;
 using mlp::Network;
-using mlp::Shape;
-
-constexpr i64 kForwardBlocks = 8;          // blocks per task
-constexpr i64 kMaxRanges = 64;             // partial sums of a parameter gradient
-constexpr i64 kMinRanges = 8;              // even where they take more memory than kPartialFloats
-constexpr i64 kPartialFloats = i64(4) << 20;
-
-// Cuts n samples into ranges that depend on n and the shape only, calls work(begin, end, partial or null, scratch) for
-// each on some thread with `length` floats of scratch, and reduces the partial gradients where grad_params is not null.
-template <class Work>
-void over_ranges(const Shape& s, i64 n, float* grad_params, bool accumulate, i64 length, int n_threads,
-                 const Work& work) {
-    const i64 size = mlp::partial_size(s), n_blocks = (n + kBlock - 1) / kBlock;
-    i64 most = kPartialFloats / size;
-    most = most < kMinRanges ? kMinRanges : most > kMaxRanges ? kMaxRanges : most;
-    i64 blocks = (n_blocks + most - 1) / most; // per range
-    blocks = blocks < kForwardBlocks ? kForwardBlocks : blocks;
-    const i64 n_ranges = (n_blocks + blocks - 1) / blocks;
-    const Scratch<float> partials(grad_params ? n_ranges * size : 0);
-    parallel_for_with<float>(length, n_ranges, n_threads, [&](i64 range, float* scratch) {
-        float* partial = grad_params ? partials.data + range * size : nullptr;
-        for (i64 i = 0; partial && i < size; ++i) partial[i] = 0.0f;
-        const i64 begin = range * blocks * kBlock, end = begin + blocks * kBlock;
-        work(begin, end < n ? end : n, partial, scratch);
-    });
-    if (grad_params) mlp::reduce(s, partials.data, n_ranges, size, grad_params, accumulate, n_threads);
-}
 
 } // namespace
 

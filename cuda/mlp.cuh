@@ -58,6 +58,7 @@ template <int Act, class Math, class V> NEURAL_HD Jet<V> activate(V z, float fre
 struct Shape {
     int n_in, n_out, width, n_hidden, bias;
 
+    NEURAL_HD constexpr int n_maps() const { return n_hidden + 1; }
     NEURAL_HD constexpr int inputs(int layer) const { return layer == 0 ? n_in : width; } // layer = 0 .. n_hidden
     NEURAL_HD constexpr int outputs(int layer) const { return layer == n_hidden ? n_out : width; }
     // First parameter of the layer; offset(n_hidden + 1) is the number of parameters.

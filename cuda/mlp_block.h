@@ -3,7 +3,7 @@
 // vector that holds one of the n samples is computed; lanes past n hold values that nobody may use.
 // `scratch` is 64-byte aligned and of the length that *_scratch(shape) gives, in floats.
 #pragma once
-#include "common/block_gemm.h"
+#include "common/affine_block.h"
 #include "mlp.cuh"
 
 namespace neural {
@@ -50,16 +50,6 @@ inline void each_jet(int activation, float frequency, const float* z, int rows, 
     });
 }
 
-// Gradients of the parameters are summed in a layout of their own: per layer dW [outputs, padded(inputs)], then
-// kWidth lanes of db per output.
-inline i64 partial_offset(const Shape& shape, int layer) {
-    i64 sum = 0;
-    for (int l = 0; l < layer; ++l)
-        sum += i64(shape.outputs(l)) * (padded(shape.inputs(l)) + (shape.bias ? kWidth : 0));
-    return sum;
-}
-inline i64 partial_size(const Shape& shape) { return partial_offset(shape, shape.n_hidden + 1); }
-
 inline i64 widest_input(const Shape& shape) {
     return shape.n_in > shape.width ? padded(shape.n_in) : padded(shape.width);
 }
@@ -72,34 +62,13 @@ inline i64 backward_backward_scratch(const Shape& shape) {
 }
 
 // z_l = W_l a + b_l for input a.
-inline void affine(const Network& net, int layer, const float* a, int n, float* z) {
-    const Shape& s = net.shape;
-    gemm::product(Left{net.params + s.offset(layer), s.inputs(layer), 1}, s.outputs(layer), s.inputs(layer),
-                  s.bias_of(net.params, layer), a, kBlock, padded(n), gemm::Store{z, kBlock});
+inline void layer(const Network& net, int l, const float* a, int n, float* z) {
+    affine::apply(net.shape, net.params, l, a, n, gemm::Store{z, kBlock});
 }
 
 // finish(r, c, (W_l^T g)[r, c]).
-template <class Finish>
-inline void transposed(const Network& net, int layer, const float* g, int n, const Finish& finish) {
-    const Shape& s = net.shape;
-    gemm::product(Left{net.params + s.offset(layer), 1, s.inputs(layer)}, s.inputs(layer), s.outputs(layer), nullptr, g,
-                  kBlock, padded(n), finish);
-}
-
-// dW_l += g a^T (and db_l += g where with_bias). `flipped` holds a^T meanwhile.
-inline void add_weight_gradient(const Shape& s, int layer, const float* g, const float* a, int n, bool with_bias,
-                                float* partial, float* flipped) {
-    const int rows = s.outputs(layer), columns = padded(s.inputs(layer));
-    float* dw = partial + partial_offset(s, layer);
-    gemm::transpose(a, kBlock, s.inputs(layer), kBlock, flipped, columns);
-    gemm::product(Left{g, kBlock, 1}, rows, n, nullptr, flipped, columns, columns, gemm::Add{dw, columns});
-    if (!with_bias || !s.bias) return;
-    float* db = dw + i64(rows) * columns;
-    for (int r = 0; r < rows; ++r) {
-        vfloat sum = load(db + r * kWidth);
-        for (int c = 0; c < n; c += kWidth) sum += load(g + r * kBlock + c, n - c);
-        store(db + r * kWidth, sum);
-    }
+template <class Finish> inline void transposed(const Network& net, int l, const float* g, int n, const Finish& finish) {
+    affine::transposed(net.shape, net.params, l, g, n, finish);
 }
 
 // out = the network of in.
@@ -108,7 +77,7 @@ inline void forward_block(const Network& net, const float* in, int n, float* out
     const float* a = in;
     for (int l = 0; l <= s.n_hidden; ++l) {
         float* z = l == s.n_hidden ? out : scratch + (l % 2) * i64(s.width) * kBlock;
-        affine(net, l, a, n, z);
+        layer(net, l, a, n, z);
         if (const int act = net.activation_of(l); act != kNone)
             each_jet(act, net.frequency, z, s.outputs(l), n, [&](int at, auto jet) { store(z + at, jet.value); });
         a = z;
@@ -126,7 +95,7 @@ inline void forward_keeping_block(const Network& net, const float* in, int n, fl
     const float* a = in;
     for (int l = 0; l < s.n_hidden; ++l) {
         float *value = values + l * hidden, *slope = slopes + l * hidden;
-        affine(net, l, a, n, value);
+        layer(net, l, a, n, value);
         each_jet(net.activation, net.frequency, value, s.width, n, [&](int at, auto jet) {
             store(value + at, jet.value);
             store(slope + at, jet.first);
@@ -134,10 +103,10 @@ inline void forward_keeping_block(const Network& net, const float* in, int n, fl
         a = value;
     }
     if (net.output_activation == kNone) {
-        if (out) affine(net, s.n_hidden, a, n, out);
+        if (out) layer(net, s.n_hidden, a, n, out);
         return;
     }
-    affine(net, s.n_hidden, a, n, last);
+    layer(net, s.n_hidden, a, n, last);
     each_jet(net.output_activation, net.frequency, last, s.n_out, n, [&](int at, auto jet) {
         if (out) store(out + at, jet.value);
         store(last + at, jet.first);
@@ -161,7 +130,7 @@ inline void backward_kept_block(const Network& net, const float* in, const float
         g = last;
     }
     for (int l = s.n_hidden; l >= 0; --l) {
-        if (partial) add_weight_gradient(s, l, g, l ? values + (l - 1) * hidden : in, n, true, partial, flipped);
+        if (partial) affine::add_gradient(s, l, g, l ? values + (l - 1) * hidden : in, n, true, partial, flipped);
         if (l > 0) {
             float* below = slopes + (l - 1) * hidden; // phi', then the gradient of z in its place
             transposed(net, l, g, n, gemm::Scale{below, kBlock});
@@ -204,7 +173,7 @@ inline void backward_backward_block(const Network& net, const float* in, const f
         float* value = last ? bends + l * hidden : values + l * hidden;
         float* tangent = last ? tangent_out : tangents + l * hidden;
         float *slope = slopes + l * hidden, *bend = bends + l * hidden;
-        affine(net, l, a, n, value);
+        layer(net, l, a, n, value);
         gemm::product(Left{net.params + s.offset(l), s.inputs(l), 1}, s.outputs(l), s.inputs(l), nullptr, t, kBlock,
                       padded(n), gemm::Store{tangent, kBlock});
         each_jet(net.activation_of(l), net.frequency, value, s.outputs(l), n, [&](int at, auto jet) {
@@ -236,8 +205,8 @@ inline void backward_backward_block(const Network& net, const float* in, const f
         for (int r = 0; r < s.outputs(l); ++r)
             for (int c = 0; c < n; c += kWidth) store(g + r * kBlock + c, load(g + r * kBlock + c) * load(p + r * kBlock + c));
         if (partial) {
-            add_weight_gradient(s, l, g, l ? tangents + (l - 1) * hidden : second, n, false, partial, flipped);
-            add_weight_gradient(s, l, q, l ? values + (l - 1) * hidden : in, n, true, partial, flipped);
+            affine::add_gradient(s, l, g, l ? tangents + (l - 1) * hidden : second, n, false, partial, flipped);
+            affine::add_gradient(s, l, q, l ? values + (l - 1) * hidden : in, n, true, partial, flipped);
         }
     }
     if (to_in) transposed(net, 0, bends, n, gemm::Store{to_in, kBlock});

@@ -53,10 +53,9 @@ inline void add_gradient(const Shape& s, int i, const float* g, const float* a, 
     }
 }
 
-// grad (+)= the sum over ranges, in order, of the partial sums; lanes of a bias are added last.
+// grad (+)= the sum over ranges, in order, of the partial sums, which are `stride` apart; lanes of a bias are added last.
 template <class Shape>
-void reduce(const Shape& s, const float* partials, i64 n_ranges, float* grad, bool accumulate, int n_threads) {
-    const i64 stride = partial_size(s);
+void reduce(const Shape& s, const float* partials, i64 n_ranges, i64 stride, float* grad, bool accumulate, int n_threads) {
     i64 n_rows = 0;
     for (int i = 0; i < s.n_maps(); ++i) n_rows += s.outputs(i);
     parallel_for(n_rows, n_ranges > 1 ? n_threads : 1, [&](i64 o) {
@@ -103,7 +102,7 @@ void over_ranges(const Shape& s, i64 n, float* grad_params, bool accumulate, i64
         const i64 begin = range * blocks * kBlock, end = begin + blocks * kBlock;
         work(begin, end < n ? end : n, partial, scratch);
     });
-    if (grad_params) reduce(s, partials.data, n_ranges, grad_params, accumulate, n_threads);
+    if (grad_params) reduce(s, partials.data, n_ranges, size, grad_params, accumulate, n_threads);
 }
 
 } // namespace affine
