@@ -1,14 +1,12 @@
 // Hash grid with learned probing on the CPU, a vector of points at a time; the order of work is common/lattice.h's.
 #include "probed_grid.h"
-#include "common/gather.h"
-#include "common/lattice.h"
+#include "grid_corners.h"
 #include "probed_grid.cuh"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
-typedef grid::Axis<vfloat, vuint> Axis;
 template <int D> constexpr int kCorners = 1 << D;
 
 struct Books {
@@ -23,21 +21,6 @@ struct Books {
         return i < 0 ? nullptr : codes + (i64(i) << book.log2_codes);
     }
 };
-
-// A vector of points in one level: its axes, and per lane 0 where the point counts as outside (mode zero).
-template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& level, i64 n, int count, Axis* axes) {
-    vfloat valid = splat(1.0f), inside;
-    const auto at = [](vfloat p, vuint& cell) { return whole(p, cell); };
-    for (int d = 0; d < D; ++d) {
-        const vfloat x = read_axis(g, n, d, count, inside, valid);
-        const float scale = level.scale[d], shift = level.shift[d];
-        if (g.form == grid::kLinear) axes[d] = grid::locate<grid::kLinear, vfloat, vuint>(x, scale, shift, inside, at);
-        else if (g.form == grid::kSmoothstep)
-            axes[d] = grid::locate<grid::kSmoothstep, vfloat, vuint>(x, scale, shift, inside, at);
-        else axes[d] = grid::locate<grid::kNearest, vfloat, vuint>(x, scale, shift, inside, at);
-    }
-    return valid;
-}
 
 // codes[place[i]] in each lane: words of four codes, since there is no gather of bytes.
 NEURAL_HD vuint gather_codes(const u8* codes, vuint place) {
@@ -61,28 +44,31 @@ NEURAL_HD vuint entry_index(const Axis* axes, const grid::Level<D>& level, const
     return probe::block_start<D>(axes, level, book, c) + gather_codes(codes, probe::code_place<D>(axes, book, c));
 }
 
-template <int D, int F> void forward(const Grid& g, const Books& books, const float* table, RowsOut features, int n_threads) {
-    by_levels<D, F>(g, table, 0, kCorners<D>, features, n_threads, [&](int l, const Span& span, const char* base) {
-        const auto level = g.level<D>(span.table, l);
+template <int D> struct ProbedCorners {
+    static constexpr bool kCurved = true;
+    const Books& books;
+
+    int n_vertices(const Grid& g) const { return g.form == grid::kNearest ? 1 : kCorners<D>; }
+    bool flat(const Grid& g) const { return g.form == grid::kNearest; }
+
+    NEURAL_HD vfloat find(const Grid& g, const grid::Level<D>& level, int l, i64 n, int count, const Rows* direction,
+                          u32* index, float* weight) const {
         const u8* codes = books.codes_of(l, g.n_levels);
-        const float weight = g.weight(l);
-        const int corners = g.form == grid::kNearest ? 1 : kCorners<D>;
-        for (i64 n = span.first; n < span.last; n += kWidth) {
-            const int count = lanes(n, span.last);
-            Axis axes[D];
-            const vfloat scale = locate<D>(g, level, n, count, axes) * weight;
-            vfloat sum[F] = {};
-            NEURAL_UNROLL
-            for (int c = 0; c < corners; ++c) {
-                vfloat entry[F];
-                gather_entries<F>(base, 0, entry_index<D>(axes, level, codes, books.book, c), entry);
-                const vfloat w = grid::corner_weight<D>(axes, c);
-                for (int f = 0; f < F; ++f) sum[f] = sum[f] + w * entry[f];
-            }
-            for (int f = 0; f < F; ++f) features.store_lanes(n, l * F + f, sum[f] * scale, count);
-        }
-    });
-}
+        Axis axes[D];
+        const vfloat scale = locate<D>(g, level, n, count, axes);
+        for (int c = 0; c < n_vertices(g); ++c) put(index + c * kWidth, entry_index<D>(axes, level, codes, books.book, c));
+        if (flat(g)) store(weight, splat(1.0f));
+        else if (direction) directional_weights<D>(axes, *direction, n, count, weight);
+        else corner_weights<D>(axes, weight);
+        return scale;
+    }
+    NEURAL_HD void gradient(const Grid& g, const grid::Level<D>& level, int, i64 n, int count, const Rows* direction,
+                            const float* dots, vfloat* sums) const {
+        Axis axes[D];
+        locate<D>(g, level, n, count, axes);
+        corner_gradient<D>(axes, n, count, direction, dots, sums);
+    }
+};
 
 // The blocks of a level, of P entries each, and their probabilities, all from the first on.
 struct Blocks {
@@ -123,7 +109,7 @@ NEURAL_HD void add_to_blocks(int log2_probes, const Blocks& blocks, vuint start,
 }
 
 template <int D, int F>
-void backward_table(const Grid& g, const Books& books, const float* table, const float* probabilities, Rows grad,
+void add_to_table(const Grid& g, const Books& books, const float* table, const float* probabilities, Rows grad,
                     Rows direction, float* grad_table, u64* touched, float* grad_probabilities, int n_threads) {
     const int n_probes = 1 << books.book.log2_probes;
     if (direction.data && g.form == grid::kNearest) return; // constant in pieces
@@ -147,8 +133,11 @@ void backward_table(const Grid& g, const Books& books, const float* table, const
                 vfloat add[F];
                 for (int f = 0; f < F; ++f) add[f] = w * up[f];
                 if (book < 0) {
-                    const vuint index = wrap(grid::corner_key<D>(axes, level, c), level);
-                    scatter_add_entries<F>(base, index, add);
+                    alignas(64) u32 index[kWidth];
+                    alignas(64) float values[F * kWidth];
+                    put(index, wrap(grid::corner_key<D>(axes, level, c), level));
+                    interleave_entries<F>(add, values);
+                    add_lanes<F>(base, index, values, kWidth);
                     if (marks.blocks) marks.add(index, level.offset, count);
                     continue;
                 }
@@ -156,65 +145,15 @@ void backward_table(const Grid& g, const Books& books, const float* table, const
                 const vuint place = probe::code_place<D>(axes, books.book, c);
                 add_to_blocks<F>(books.book.log2_probes, blocks, start, place, add, count);
                 if (marks.blocks) { // a block may lie across two runs of 64
-                    marks.add(start, level.offset, count);
-                    marks.add(start + u32(n_probes - 1), level.offset, count);
+                    alignas(64) u32 index[kWidth];
+                    put(index, start);
+                    marks.add(index, level.offset, count);
+                    put(index, start + u32(n_probes - 1));
+                    marks.add(index, level.offset, count);
                 }
             }
         }
     });
-}
-
-template <int D, int F>
-void backward_positions(const Grid& g, const Books& books, const float* table, Rows grad, float* grad_positions, int n_threads) {
-    by_chunks<D>(g, grad_positions, n_threads, [&](int l, const Span& span, vfloat* sums) {
-        if (g.form == grid::kNearest) return;
-        const auto level = g.level<D>(span.table, l);
-        const u8* codes = books.codes_of(l, g.n_levels);
-        for (i64 n = span.first; n < span.last; n += kWidth, sums += D) {
-            const int count = lanes(n, span.last);
-            Axis axes[D];
-            const vfloat scale = locate<D>(g, level, n, count, axes) * g.weight(l);
-            vfloat up[F];
-            for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale;
-            for (int c = 0; c < kCorners<D>; ++c) {
-                vfloat entry[F];
-                gather_entries<F>(table + level.offset * F, 0, entry_index<D>(axes, level, codes, books.book, c), entry);
-                vfloat dot = up[0] * entry[0];
-                for (int f = 1; f < F; ++f) dot = dot + up[f] * entry[f];
-                grid::add_weight_gradient<D>(axes, c, dot, sums);
-            }
-        }
-    });
-}
-
-template <int D, int F>
-void backward_backward(const Grid& g, const Books& books, const float* table, Rows grad, Rows direction,
-                       RowsOut grad_grad, float* grad_positions, int n_threads) {
-    by_chunks<D>(g, grad_positions, n_threads, [&](int l, const Span& span, vfloat* sums) {
-        const auto level = g.level<D>(span.table, l);
-        const u8* codes = books.codes_of(l, g.n_levels);
-        for (i64 n = span.first; n < span.last; n += kWidth, sums += D) {
-            const int count = lanes(n, span.last);
-            Axis axes[D];
-            const vfloat scale = locate<D>(g, level, n, count, axes) * g.weight(l);
-            vfloat v[D], up[F], gg[F] = {};
-            for (int d = 0; d < D; ++d) v[d] = direction.load_lanes(n, d, count);
-            for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale;
-            for (int c = 0; c < (g.form == grid::kNearest ? 0 : kCorners<D>); ++c) {
-                vfloat entry[F];
-                gather_entries<F>(table + level.offset * F, 0, entry_index<D>(axes, level, codes, books.book, c), entry);
-                const vfloat s = grid::directional<D>(axes, c, v);
-                vfloat dot{};
-                for (int f = 0; f < F; ++f) {
-                    gg[f] = gg[f] + s * entry[f];
-                    dot = dot + up[f] * entry[f];
-                }
-                grid::add_directional_gradient<D>(axes, c, v, dot, sums);
-            }
-            for (int f = 0; f < F; ++f) grad_grad.store_lanes(n, l * F + f, gg[f] * scale, count);
-        }
-    });
-    clear_skipped<F>(g, grad_grad);
 }
 
 // Calls visit(Constant<D>, Constant<F>), D at most kMaxDims.
@@ -242,7 +181,8 @@ void probed_grid_forward(const float* positions, i64 pos_n, i64 pos_k, const flo
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, codes};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {
-        forward<decltype(d)::value, decltype(f)::value>(g, books, table, {features, feat_n, feat_k}, n_threads);
+        constexpr int D = decltype(d)::value;
+        forward<D, decltype(f)::value>(ProbedCorners<D>{books}, g, table, 0, nullptr, {features, feat_n, feat_k}, n_threads);
     });
 }
 
@@ -257,7 +197,7 @@ void probed_grid_backward_table(const float* positions, i64 pos_n, i64 pos_k, co
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, nullptr};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {
-        backward_table<decltype(d)::value, decltype(f)::value>(g, books, table, probabilities, {grad, grad_n, grad_k},
+        add_to_table<decltype(d)::value, decltype(f)::value>(g, books, table, probabilities, {grad, grad_n, grad_k},
                                                                {direction, dir_n, dir_k}, grad_table, touched,
                                                                grad_probabilities, n_threads);
     });
@@ -273,8 +213,9 @@ void probed_grid_backward_positions(const float* positions, i64 pos_n, i64 pos_k
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, codes};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {
-        backward_positions<decltype(d)::value, decltype(f)::value>(g, books, table, {grad, grad_n, grad_k},
-                                                                   grad_positions, n_threads);
+        constexpr int D = decltype(d)::value;
+        backward_positions<D, decltype(f)::value>(ProbedCorners<D>{books}, g, table, 0, {grad, grad_n, grad_k}, nullptr,
+                                                  grad_positions, n_threads);
     });
 }
 
@@ -289,9 +230,10 @@ void probed_grid_backward_backward(const float* positions, i64 pos_n, i64 pos_k,
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, codes};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {
-        backward_backward<decltype(d)::value, decltype(f)::value>(g, books, table, {grad, grad_n, grad_k},
-                                                                  {direction, dir_n, dir_k}, {grad_grad, gg_n, gg_k},
-                                                                  grad_positions, n_threads);
+        constexpr int D = decltype(d)::value;
+        backward_backward<D, decltype(f)::value>(ProbedCorners<D>{books}, g, table, {grad, grad_n, grad_k},
+                                                 {direction, dir_n, dir_k}, nullptr, {grad_grad, gg_n, gg_k},
+                                                 grad_positions, n_threads);
     });
 }
 

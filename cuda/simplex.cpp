@@ -1,17 +1,12 @@
-// Simplex encoding on the CPU, a vector of points at a time; the order of work is common/lattice.h's.
+// Simplex encoding on the CPU: the simplices of a vector of points; the passes are common/lattice_passes.h's.
 #include "simplex.h"
-#include "common/gather.h"
-#include "common/lattice.h"
+#include "common/lattice_passes.h"
 #include "common/mask.h"
 #include "simplex.cuh"
-
-#define NEURAL_ROLLED _Pragma("GCC unroll 1")
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
-
-constexpr i64 kNear = 1 << 19; // bytes of a level that stay in the L2 cache
 
 struct Lanes {
     typedef vfloat V;
@@ -42,180 +37,44 @@ NEURAL_HD Place<D> locate(const Grid& g, const grid::Level<D>& level, i64 n, int
     return simplex::locate<Lanes, D>(q, level);
 }
 
-// Entries of the D + 1 vertices, in the walk's order.
-template <int D> NEURAL_HD void entries(const Place<D>& place, const grid::Level<D>& level, vuint* index) {
-    vuint key = place.key;
-    index[0] = wrap(key, level);
-    for (int k = 0; k < D; ++k) {
-        key = level.hashed ? key ^ place.step[k] : key + place.step[k];
-        index[k + 1] = wrap(key, level);
-    }
-}
-template <int D> NEURAL_HD void weights(const vfloat* sorted, float whole, vfloat* w) {
-    for (int k = 0; k <= D; ++k) w[k] = simplex::weight<D>(sorted, k, whole);
-}
+template <int D> struct Simplices {
+    static constexpr bool kCurved = false;
 
-// Adds weight * entry over the vertices. A loop, not unrolled: its body is long, and there are 28 shapes.
-template <int D, int F>
-NEURAL_HD void interpolate(const char* base, int dtype, const vuint* index, const vfloat* w, vfloat* sum) {
-    for (int f = 0; f < F; ++f) sum[f] = vfloat{};
-    NEURAL_ROLLED
-    for (int k = 0; k <= D; ++k) {
-        vfloat entry[F];
-        gather_entries<F>(base, dtype, index[k], entry);
-        for (int f = 0; f < F; ++f) sum[f] = sum[f] + w[k] * entry[f];
-    }
-}
-template <int D, int F>
-NEURAL_HD void add(float* base, const vuint* index, const vfloat* w, const vfloat* up, Marks& marks, i64 offset, int count) {
-    NEURAL_ROLLED
-    for (int k = 0; k <= D; ++k) {
-        vfloat part[F];
-        for (int f = 0; f < F; ++f) part[f] = w[k] * up[f];
-        scatter_add_entries<F>(base, index[k], part);
-        if (marks.blocks) marks.add(index[k], offset, count);
-    }
-}
+    int n_vertices(const Grid&) const { return D + 1; }
+    bool flat(const Grid&) const { return false; }
 
-// The vertices of a vector of points: their entries and weights, and what the result is multiplied by.
-template <int D> struct Vertices {
-    vuint index[D + 1];
-    vfloat weight[D + 1];
-    vfloat scale;
-
-    NEURAL_HD void find(const Grid& g, const grid::Level<D>& level, i64 n, int count) {
-        vfloat slopes[D];
+    // Vertices in the walk's order.
+    NEURAL_HD vfloat find(const Grid& g, const grid::Level<D>& level, int, i64 n, int count, const Rows* direction,
+                          u32* index, float* weight) const {
+        vfloat scale, slopes[D];
         const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
-        entries<D>(place, level, index);
-        weights<D>(place.fraction, 1.0f, weight);
-    }
-    // Asks for the entries' lines.
-    NEURAL_HD void prefetch(const char* base, i64 bytes) const {
-        alignas(64) u32 at[kWidth];
-        NEURAL_ROLLED
-        for (int k = 0; k <= D; ++k) {
-            __builtin_memcpy(at, &index[k], sizeof(at));
-            for (int i = 0; i < kWidth; ++i) __builtin_prefetch(base + i64(at[i]) * bytes, 0, 3);
+        vuint key = place.key;
+        put(index, wrap(key, level));
+        for (int k = 0; k < D; ++k) {
+            key = level.hashed ? key ^ place.step[k] : key + place.step[k];
+            put(index + (k + 1) * kWidth, wrap(key, level));
         }
+        const vfloat* sorted = place.fraction;
+        vfloat v[D];
+        if (direction) { // the derivatives of q along it, in the fractions' order
+            for (int d = 0; d < D; ++d) v[d] = direction->load_lanes(n, d, count) * slopes[d];
+            simplex::to_lattice<D>(g.form, v);
+            simplex::permute<Lanes, D>(v, place.swaps);
+            sorted = v;
+        }
+        for (int k = 0; k <= D; ++k) store(weight + k * kWidth, simplex::weight<D>(sorted, k, direction ? 0.0f : 1.0f));
+        return scale;
+    }
+    NEURAL_HD void gradient(const Grid& g, const grid::Level<D>& level, int, i64 n, int count, const Rows*,
+                            const float* dots, vfloat* sums) const {
+        vfloat scale, slopes[D], along[D];
+        const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
+        for (int d = 0; d < D; ++d) along[d] = load(dots + (d + 1) * kWidth) - load(dots + d * kWidth);
+        simplex::restore<Lanes, D>(along, place.swaps);
+        simplex::from_lattice<D>(g.form, along);
+        for (int d = 0; d < D; ++d) sums[d] = sums[d] + along[d] * slopes[d];
     }
 };
-
-// In levels that outgrow the L2 cache the lines of the next vector are on their way while one is summed: a tenth faster.
-template <int D, int F> void forward(const Grid& g, const void* table, int dtype, RowsOut features, int n_threads) {
-    by_levels<D, F>(g, table, dtype, D + 1, features, n_threads, [&](int l, const Span& span, const char* base) {
-        const auto level = g.level<D>(span.table, l);
-        const float weight = g.weight(l);
-        const i64 bytes = F * (dtype == 0 ? 4 : 2);
-        const bool far = level.size * bytes > kNear;
-        Vertices<D> vertices[2];
-        int now = 0;
-        vertices[0].find(g, level, span.first, lanes(span.first, span.last));
-        for (i64 n = span.first, next; n < span.last; n = next, now ^= 1) {
-            next = n + kWidth;
-            if (next < span.last) {
-                vertices[now ^ 1].find(g, level, next, lanes(next, span.last));
-                if (far) vertices[now ^ 1].prefetch(base, bytes);
-            }
-            vfloat sum[F];
-            interpolate<D, F>(base, dtype, vertices[now].index, vertices[now].weight, sum);
-            const vfloat scale = vertices[now].scale * weight;
-            for (int f = 0; f < F; ++f) features.store_lanes(n, l * F + f, sum[f] * scale, lanes(n, span.last));
-        }
-    });
-}
-
-template <int D, int F>
-void backward_table(const Grid& g, Rows grad, float* grad_table, u64* touched, int n_threads) {
-    by_owners<D, F>(g, grad_table, touched, D + 1, n_threads, [&](int l, const Span& span, float* base, Marks& marks) {
-        const auto level = g.level<D>(span.table, l);
-        const float weight = g.weight(l);
-        for (i64 n = span.first; n < span.last; n += kWidth) {
-            const int count = lanes(n, span.last);
-            vfloat scale, slopes[D], w[D + 1], up[F];
-            vuint index[D + 1];
-            const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
-            entries<D>(place, level, index);
-            weights<D>(place.fraction, 1.0f, w);
-            scale = scale * weight;
-            for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale; // 0 past the end
-            add<D, F>(base, index, w, up, marks, level.offset, count);
-        }
-    });
-}
-
-template <int D, int F>
-void backward_positions(const Grid& g, const void* table, int dtype, Rows grad, float* grad_positions, int n_threads) {
-    by_chunks<D>(g, grad_positions, n_threads, [&](int l, const Span& span, vfloat* sums) {
-        const auto level = g.level<D>(span.table, l);
-        const float weight = g.weight(l);
-        const char* base = (const char*)table + level.offset * F * (dtype == 0 ? 4 : 2);
-        for (i64 n = span.first; n < span.last; n += kWidth, sums += D) {
-            const int count = lanes(n, span.last);
-            vfloat scale, slopes[D], up[F], dot[D + 1], along[D];
-            vuint index[D + 1];
-            const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
-            entries<D>(place, level, index);
-            scale = scale * weight;
-            for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale;
-            NEURAL_ROLLED
-            for (int k = 0; k <= D; ++k) {
-                vfloat entry[F];
-                gather_entries<F>(base, dtype, index[k], entry);
-                dot[k] = up[0] * entry[0];
-                for (int f = 1; f < F; ++f) dot[k] = dot[k] + up[f] * entry[f];
-            }
-            for (int d = 0; d < D; ++d) along[d] = dot[d + 1] - dot[d];
-            simplex::restore<Lanes, D>(along, place.swaps);
-            simplex::from_lattice<D>(g.form, along);
-            for (int d = 0; d < D; ++d) sums[d] = sums[d] + along[d] * slopes[d];
-        }
-    });
-}
-
-// The derivatives of q along `direction`, in the fractions' order.
-template <int D>
-NEURAL_HD void turn(const Grid& g, const Place<D>& place, Rows direction, i64 n, int count, const vfloat* slopes, vfloat* v) {
-    for (int d = 0; d < D; ++d) v[d] = direction.load_lanes(n, d, count) * slopes[d];
-    simplex::to_lattice<D>(g.form, v);
-    simplex::permute<Lanes, D>(v, place.swaps);
-}
-
-template <int D, int F>
-void backward_backward(const Grid& g, const float* table, Rows grad, Rows direction, float* grad_table,
-                       RowsOut grad_grad, int n_threads) {
-    if (grad_table)
-        by_owners<D, F>(g, grad_table, nullptr, D + 1, n_threads, [&](int l, const Span& span, float* base, Marks& marks) {
-            const auto level = g.level<D>(span.table, l);
-            for (i64 n = span.first; n < span.last; n += kWidth) {
-                const int count = lanes(n, span.last);
-                vfloat scale, slopes[D], up[F], v[D], w[D + 1];
-                vuint index[D + 1];
-                const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
-                entries<D>(place, level, index);
-                turn<D>(g, place, direction, n, count, slopes, v);
-                weights<D>(v, 0.0f, w);
-                scale = scale * g.weight(l);
-                for (int f = 0; f < F; ++f) up[f] = grad.load_lanes(n, l * F + f, count) * scale;
-                add<D, F>(base, index, w, up, marks, level.offset, count);
-            }
-        });
-    if (!grad_grad.data) return;
-    by_levels<D, F>(g, table, 0, D + 1, grad_grad, n_threads, [&](int l, const Span& span, const char* base) {
-        const auto level = g.level<D>(span.table, l);
-        for (i64 n = span.first; n < span.last; n += kWidth) {
-            const int count = lanes(n, span.last);
-            vfloat scale, slopes[D], v[D], w[D + 1], sum[F];
-            vuint index[D + 1];
-            const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
-            entries<D>(place, level, index);
-            turn<D>(g, place, direction, n, count, slopes, v);
-            weights<D>(v, 0.0f, w);
-            interpolate<D, F>(base, 0, index, w, sum);
-            scale = scale * g.weight(l);
-            for (int f = 0; f < F; ++f) grad_grad.store_lanes(n, l * F + f, sum[f] * scale, count);
-        }
-    });
-}
 
 } // namespace
 
@@ -226,7 +85,8 @@ void simplex_forward(const float* positions, i64 pos_n, i64 pos_k, const void* t
     const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, lattice, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
-        forward<decltype(d)::value, decltype(f)::value>(g, table, table_dtype, {features, feat_n, feat_k}, n_threads);
+        constexpr int D = decltype(d)::value;
+        forward<D, decltype(f)::value>(Simplices<D>{}, g, table, table_dtype, nullptr, {features, feat_n, feat_k}, n_threads);
     });
 }
 
@@ -237,7 +97,9 @@ void simplex_backward_table(const float* positions, i64 pos_n, i64 pos_k, const 
     const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, lattice, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
-        backward_table<decltype(d)::value, decltype(f)::value>(g, {grad, grad_n, grad_k}, grad_table, touched, n_threads);
+        constexpr int D = decltype(d)::value;
+        backward_table<D, decltype(f)::value>(Simplices<D>{}, g, {grad, grad_n, grad_k}, nullptr, grad_table, touched,
+                                              n_threads);
     });
 }
 
@@ -248,8 +110,9 @@ void simplex_backward_positions(const float* positions, i64 pos_n, i64 pos_k, co
     const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, lattice, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
-        backward_positions<decltype(d)::value, decltype(f)::value>(g, table, table_dtype, {grad, grad_n, grad_k},
-                                                                   grad_positions, n_threads);
+        constexpr int D = decltype(d)::value;
+        backward_positions<D, decltype(f)::value>(Simplices<D>{}, g, table, table_dtype, {grad, grad_n, grad_k}, nullptr,
+                                                  grad_positions, n_threads);
     });
 }
 
@@ -261,8 +124,10 @@ void simplex_backward_backward(const float* positions, i64 pos_n, i64 pos_k, con
     const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, lattice, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
-        backward_backward<decltype(d)::value, decltype(f)::value>(
-            g, table, {grad, grad_n, grad_k}, {direction, dir_n, dir_k}, grad_table, {grad_grad, gg_n, gg_k}, n_threads);
+        constexpr int D = decltype(d)::value;
+        backward_backward<D, decltype(f)::value>(Simplices<D>{}, g, table, {grad, grad_n, grad_k},
+                                                 {direction, dir_n, dir_k}, grad_table, {grad_grad, gg_n, gg_k}, nullptr,
+                                                 n_threads);
     });
 }
 

@@ -6,6 +6,9 @@
 namespace neural {
 namespace NEURAL_ISA {
 
+// Lanes of the vector of points that begins at n.
+NEURAL_HD int lanes(i64 n, i64 end) { return end - n < kWidth ? int(end - n) : kWidth; }
+
 struct Rows {
     const float* data;
     i64 stride_n, stride_k; // in floats; one of them is 1 where N and K are above 1

@@ -1,4 +1,5 @@
-// Table reads by lane: entries of F features, fp32, fp16 or bf16, from per-lane indices.
+// Table reads and sums by lane: entries of F features, fp32, fp16 or bf16. Indices lie in memory, best for some time:
+// see vertices.h.
 #pragma once
 #include "simd.h"
 
@@ -28,15 +29,13 @@ NEURAL_HD float half_to_float(u16 h) {
 #endif
 }
 
-// (a, b)[lane] = base[2 index], base[2 index + 1]: one 64-bit load a lane, then even and odd parts. Plain loads were
+// (a, b)[lane] = the pair at base + Step * index[lane]: one 64-bit load a lane, then even and odd parts. Plain loads were
 // measured against the gather instruction: equal in L2, 8-15 % faster beyond it (Zen 4, tables of 0.25 to 8 MB).
-NEURAL_HD void gather_pairs(const float* base, vuint index, vfloat& a, vfloat& b) {
+template <int Step> NEURAL_HD void gather_pairs(const float* base, const u32* index, vfloat& a, vfloat& b) {
 #if defined(__AVX512F__)
-    alignas(64) u32 at[16];
-    _mm512_store_si512(at, (__m512i)index);
-    const pair64* p = (const pair64*)base;
+    const auto at = [&](int i) { return (const pair64*)(base + Step * u64(index[i])); };
     __m128d q[8];
-    for (int k = 0; k < 8; ++k) q[k] = _mm_loadh_pd(_mm_set_sd(p[at[2 * k]]), (const double*)(p + at[2 * k + 1]));
+    for (int k = 0; k < 8; ++k) q[k] = _mm_loadh_pd(_mm_set_sd(*at(2 * k)), (const double*)at(2 * k + 1));
     const __m256d r0 = _mm256_insertf128_pd(_mm256_castpd128_pd256(q[0]), q[1], 1);
     const __m256d r1 = _mm256_insertf128_pd(_mm256_castpd128_pd256(q[2]), q[3], 1);
     const __m256d r2 = _mm256_insertf128_pd(_mm256_castpd128_pd256(q[4]), q[5], 1);
@@ -48,18 +47,16 @@ NEURAL_HD void gather_pairs(const float* base, vuint index, vfloat& a, vfloat& b
     a = (vfloat)_mm512_permutex2var_ps(lo, even, hi);
     b = (vfloat)_mm512_permutex2var_ps(lo, odd, hi);
 #elif defined(__AVX2__)
-    alignas(32) u32 at[8];
-    _mm256_store_si256((__m256i*)at, (__m256i)index);
-    const pair64* p = (const pair64*)base;
+    const auto at = [&](int i) { return *(const pair64*)(base + Step * u64(index[i])); };
     // lanes 0 1 4 5 and 2 3 6 7: the in-lane shuffle below then comes out sorted
-    const __m256 lo = _mm256_castpd_ps(_mm256_setr_pd(p[at[0]], p[at[1]], p[at[4]], p[at[5]]));
-    const __m256 hi = _mm256_castpd_ps(_mm256_setr_pd(p[at[2]], p[at[3]], p[at[6]], p[at[7]]));
+    const __m256 lo = _mm256_castpd_ps(_mm256_setr_pd(at(0), at(1), at(4), at(5)));
+    const __m256 hi = _mm256_castpd_ps(_mm256_setr_pd(at(2), at(3), at(6), at(7)));
     a = (vfloat)_mm256_shuffle_ps(lo, hi, 0x88);
     b = (vfloat)_mm256_shuffle_ps(lo, hi, 0xdd);
 #else
     for (int i = 0; i < kWidth; ++i) {
-        a[i] = base[2 * u64(index[i])];
-        b[i] = base[2 * u64(index[i]) + 1];
+        a[i] = base[Step * u64(index[i])];
+        b[i] = base[Step * u64(index[i]) + 1];
     }
 #endif
 }
@@ -72,11 +69,12 @@ NEURAL_HD float narrow_to_float(u16 bits, int dtype) {
     __builtin_memcpy(&f, &wide, 4);
     return f;
 }
-NEURAL_HD void gather_narrow_pairs(const u16* base, int dtype, vuint index, vfloat& a, vfloat& b) {
+template <int Step>
+NEURAL_HD void gather_narrow_pairs(const u16* base, int dtype, const u32* index, vfloat& a, vfloat& b) {
     vuint both;
     for (int i = 0; i < kWidth; ++i) {
         u32 word;
-        __builtin_memcpy(&word, base + 2 * u64(index[i]), 4);
+        __builtin_memcpy(&word, base + Step * u64(index[i]), 4);
         both[i] = word;
     }
     if (dtype == 2) {
@@ -96,27 +94,20 @@ NEURAL_HD void gather_narrow_pairs(const u16* base, int dtype, vuint index, vflo
 }
 
 // out[f][lane] = feature f of entry index[lane]; dtype 0 fp32, 1 fp16, 2 bf16.
-template <int F> NEURAL_HD void gather_entries(const void* base, int dtype, vuint index, vfloat* out) {
-    if (F == 1) {
+template <int F> NEURAL_HD void gather_entries(const void* base, int dtype, const u32* index, vfloat* out) {
+    if constexpr (F == 1) {
         for (int i = 0; i < kWidth; ++i)
             out[0][i] = dtype == 0 ? ((const float*)base)[index[i]] : narrow_to_float(((const u16*)base)[index[i]], dtype);
     } else {
-        for (int j = 0; j < F / 2; ++j) { // entry i holds the pairs i F/2 .. i F/2 + F/2 - 1
-            const float* wide = (const float*)base + 2 * j;
-            const u16* narrow = (const u16*)base + 2 * j;
-            const vuint at = index * u32(F / 2); // below 2^31: levels hold < 2^29 entries (levels.py)
-            if (dtype == 0) gather_pairs(wide, at, out[2 * j], out[2 * j + 1]);
-            else gather_narrow_pairs(narrow, dtype, at, out[2 * j], out[2 * j + 1]);
+        for (int j = 0; j < F; j += 2) {
+            if (dtype == 0) gather_pairs<F>((const float*)base + j, index, out[j], out[j + 1]);
+            else gather_narrow_pairs<F>((const u16*)base + j, dtype, index, out[j], out[j + 1]);
         }
     }
 }
 
-// base[2 index + (0, 1)][lane] += (a, b)[lane], lane by lane in order, so equal indices add up.
-NEURAL_HD void scatter_add_pairs(float* base, vuint index, vfloat a, vfloat b) {
-    typedef float pair __attribute__((vector_size(8)));
-    alignas(64) u32 at[kWidth];
-    alignas(64) float both[2 * kWidth];
-    __builtin_memcpy(at, &index, sizeof(index));
+// (a[0], b[0], a[1], b[1], ...)
+NEURAL_HD void interleave_pairs(vfloat a, vfloat b, float* both) {
 #if defined(__AVX512F__)
     const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
@@ -132,21 +123,31 @@ NEURAL_HD void scatter_add_pairs(float* base, vuint index, vfloat a, vfloat b) {
         both[2 * i + 1] = b[i];
     }
 #endif
-    for (int i = 0; i < kWidth; ++i) {
-        float* p = base + 2 * u64(at[i]);
-        pair sum, add;
-        __builtin_memcpy(&sum, p, 8);
-        __builtin_memcpy(&add, both + 2 * i, 8);
-        sum += add;
-        __builtin_memcpy(p, &sum, 8);
-    }
 }
-template <int F> NEURAL_HD void scatter_add_entries(float* base, vuint index, const vfloat* values) {
-    if (F == 1) {
-        for (int i = 0; i < kWidth; ++i) base[index[i]] += values[0][i];
+
+// Values of kWidth entries as add_lanes takes them: pairs of features, of all lanes each.
+template <int F> NEURAL_HD void interleave_entries(const vfloat* values, float* out) {
+    if constexpr (F == 1) store(out, values[0]);
+    else
+        for (int j = 0; j < F; j += 2) interleave_pairs(values[j], values[j + 1], out + j * kWidth);
+}
+
+// entry index[i] += values of i, for i in 0 .. n-1 in order, so that equal indices add up; n is a multiple of kWidth.
+template <int F> NEURAL_HD void add_lanes(float* base, const u32* index, const float* values, i64 n) {
+    typedef float pair __attribute__((vector_size(8)));
+    if constexpr (F == 1) {
+        for (i64 i = 0; i < n; ++i) base[index[i]] += values[i];
     } else {
-        for (int j = 0; j < F / 2; ++j)
-            scatter_add_pairs(base + 2 * j, index * u32(F / 2), values[2 * j], values[2 * j + 1]);
+        for (i64 row = 0; row < n; row += kWidth)
+            for (int j = 0; j < F; j += 2)
+                for (int i = 0; i < kWidth; ++i) {
+                    float* p = base + F * u64(index[row + i]) + j;
+                    pair sum, add;
+                    __builtin_memcpy(&sum, p, 8);
+                    __builtin_memcpy(&add, values + row * F + j * kWidth + 2 * i, 8);
+                    sum += add;
+                    __builtin_memcpy(p, &sum, 8);
+                }
     }
 }
 

@@ -125,9 +125,6 @@ template <int Write> void stream_in(const char* base, i64 bytes, i64 n_uses) {
     for (i64 i = 0; i < bytes; i += 64) __builtin_prefetch(base + i, Write, 2);
 }
 
-// Lanes of the vector of points that begins at n.
-NEURAL_HD int lanes(i64 n, i64 end) { return end - n < kWidth ? int(end - n) : kWidth; }
-
 // Runs visit(level index, span, the level's first entry) for all points, level by level, and fills the features of levels
 // of weight 0 with zeros. A point reads `n_vertices` entries of a level.
 template <int D, int F, class Visit>
@@ -167,7 +164,7 @@ struct Marks {
     void set(u64* touched, i64 b) const {
         __atomic_fetch_or(touched + ((first + b) >> 6), u64(1) << ((first + b) & 63), __ATOMIC_RELAXED);
     }
-    void add(vuint index, i64 offset, int count) {
+    void add(const u32* index, i64 offset, int count) const {
         for (int i = 0; i < count; ++i) blocks[((offset + index[i]) >> 6) - first] = 1;
     }
     void end(u64* touched) {
@@ -217,14 +214,6 @@ void by_chunks(const Grid& g, float* grad_positions, int n_threads, const Visit&
             for (int d = 0; d < D; ++d)
                 store_strided(grad_positions + n * D + d, D, sums[(n - span.first) / kWidth * D + d], lanes(n, span.last));
     });
-}
-
-// Zeros in the columns of levels of weight 0, which no pass visits.
-template <int F> void clear_skipped(const Grid& g, RowsOut out) {
-    for (int l = 0; l < g.n_levels; ++l)
-        if (g.weight(l) == 0.0f)
-            for (i64 n = 0; n < g.n_points(); ++n)
-                for (int f = 0; f < F; ++f) out.data[n * out.stride_n + (l * F + f) * out.stride_k] = 0.0f;
 }
 
 // Calls visit(Constant<D>, Constant<F>) for the run-time dimension and number of features.

@@ -8,6 +8,9 @@
 #define NEURAL_HD inline __attribute__((always_inline))
 #endif
 
+// A long function that is called for a block of work at a time: not worth a copy at every call.
+#define NEURAL_OUTLINED __attribute__((noinline))
+
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define NEURAL_UNROLL _Pragma("GCC unroll 16")
 #else
