@@ -16,9 +16,9 @@ from neural import settings
 from neural.errors import TooLarge
 from neural.gaussians.model import Gaussians
 from neural.scenes.files import splats
-from neural.train import splats_config
-from neural.train.config import RunConfig
-from neural.train.splats_config import (
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.splats import config as splats_config
+from neural.train.tasks.splats.config import (
     BYTES_PER_SPLAT,
     PLY_HEADER,
     STATE_BYTES,

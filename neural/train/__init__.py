@@ -9,19 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neural.train.image_run import image as image
-    from neural.train.radiance_run import radiance as radiance
-    from neural.train.sdf_run import sdf as sdf
-    from neural.train.splats_run import splats as splats
-    from neural.train.volume_run import volume as volume
+    from neural.train.tasks.image.run import image as image
+    from neural.train.tasks.radiance.run import radiance as radiance
+    from neural.train.tasks.sdf.run import sdf as sdf
+    from neural.train.tasks.splats.run import splats as splats
+    from neural.train.tasks.volume.run import volume as volume
 
 # call -> module that defines it
 _CALLS = {
-    "image": "neural.train.image_run",
-    "radiance": "neural.train.radiance_run",
-    "sdf": "neural.train.sdf_run",
-    "splats": "neural.train.splats_run",
-    "volume": "neural.train.volume_run",
+    "image": "neural.train.tasks.image.run",
+    "radiance": "neural.train.tasks.radiance.run",
+    "sdf": "neural.train.tasks.sdf.run",
+    "splats": "neural.train.tasks.splats.run",
+    "volume": "neural.train.tasks.volume.run",
 }
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
-from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunConfig, SamplingConfig, resolve
 from neural.train.loop import StepResult
-from neural.train.radiance_task import RadianceTask, build_field
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.radiance.config import ModelConfig, OptimConfig, RadianceConfig, SamplingConfig, resolve
+from neural.train.tasks.radiance.task import RadianceTask, build_field
 
 # Everything that learns, with more rays and samples than torch or a kernel leaves to one thread; neither number is a
 # multiple of what threads work on at a time.

@@ -13,11 +13,13 @@ from neural.encodings.base import Tabled
 from neural.encodings.metric_grids import MetricGrids
 from neural.errors import TooLarge
 from neural.fields.metric import MetricField
-from neural.train import encodings, radiance_run
-from neural.train.config import RadianceConfig, RunConfig
-from neural.train.encoding_config import DEFAULTS, KINDS, EncodingConfig, check_encoding, resolve_encoding
-from neural.train.field_config import FieldConfig, resolve_network
-from neural.train.field_groups import field_groups, release_buffers
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.field import encodings
+from neural.train.tasks.field.config import FieldConfig, resolve_network
+from neural.train.tasks.field.encoding_config import DEFAULTS, KINDS, EncodingConfig, check_encoding, resolve_encoding
+from neural.train.tasks.field.groups import field_groups, release_buffers
+from neural.train.tasks.radiance import run as radiance_run
+from neural.train.tasks.radiance.config import RadianceConfig
 
 SMALL = {"log2_hashmap_size": 10, "finest_resolution": 64}
 

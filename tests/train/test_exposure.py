@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural.train.exposure import Exposure
+from neural.train.tasks.splats.exposure import Exposure
 
 
 @pytest.fixture

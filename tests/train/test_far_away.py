@@ -10,7 +10,7 @@ import torch
 
 import neural
 from neural import checkpoint, cli, log
-from neural.train.trained_capture import TrainedCapture
+from neural.train.tasks.capture.run import TrainedCapture
 
 UTM = np.array([4.5e5, 5.2e6, 100.0])  # metres; float32 has steps of 1/32 and 1/2 there
 GRID = 2.0**-20  # places that are multiples of it are exact in float64, here and there
@@ -70,7 +70,7 @@ def test_a_stored_run_renders_them_alike(pair: Pair) -> None:
 
 @pytest.mark.parametrize("path", ["orbit", "train"])
 def test_films_of_them_are_alike(pair: Pair, path: str) -> None:
-    near, far = (np.stack(list(run._frames(run._path(path, 3), progress=False))) for run in pair[:2])
+    near, far = (np.stack(list(run._frames(run._along(path, 3, 1), progress=False))) for run in pair[:2])
     assert near.shape == far.shape
     assert np.abs(near.astype(int) - far).max() <= (2 if pair.exact else 5)
 

@@ -14,13 +14,13 @@ from neural import checkpoint, log
 from neural.errors import BadOption, CheckpointError, SceneFormatError
 from neural.scenes.pictures.picture import Picture
 from neural.train.config import BaseRunConfig
-from neural.train.encoding_config import KINDS
-from neural.train.encodings import build_field
-from neural.train.field_config import FieldConfig
-from neural.train.image_config import ImageConfig, ImageDataConfig, ImageOptimConfig, resolve
-from neural.train.image_data import ImageData
-from neural.train.image_run import ImageRun
-from neural.train.image_task import ImageTask
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.field.encoding_config import KINDS
+from neural.train.tasks.field.encodings import build_field
+from neural.train.tasks.image.config import ImageConfig, ImageDataConfig, ImageOptimConfig, resolve
+from neural.train.tasks.image.data import ImageData
+from neural.train.tasks.image.run import ImageRun
+from neural.train.tasks.image.task import ImageTask
 
 SMALL = ImageConfig(
     model=FieldConfig(n_levels=6, log2_hashmap_size=12, finest_resolution=64, width=16, hidden_layers=1),

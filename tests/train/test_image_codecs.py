@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neural.train import image_codecs
+from neural.train.tasks.image import codecs as image_codecs
 from tests.train.test_image import pixels
 
 

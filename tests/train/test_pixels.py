@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from neural.cameras import Cameras
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
-from neural.train.pixels import PixelSampler, step_generator
+from neural.train.draws import step_generator
+from neural.train.tasks.radiance.pixels import PixelSampler
 
 SIZES = ((7, 5), (3, 11), (16, 2))  # width, height
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from neural import checkpoint
 from neural.cameras import Cameras
 from neural.scenes.load import load
-from neural.train import radiance_run
-from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunConfig, SamplingConfig
-from neural.train.pose_refinement import PoseRefinement, rotation
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.capture.pose_refinement import PoseRefinement, rotation
+from neural.train.tasks.radiance import run as radiance_run
+from neural.train.tasks.radiance.config import ModelConfig, OptimConfig, RadianceConfig, SamplingConfig
 
 vectors = st.lists(st.floats(-4, 4), min_size=3, max_size=3).map(lambda v: torch.tensor([v], dtype=torch.float64))
 

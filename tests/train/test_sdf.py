@@ -13,12 +13,12 @@ from neural.errors import SceneFormatError
 from neural.scenes.files import mesh as meshes
 from neural.scenes.mesh_distance import MeshDistance
 from neural.scenes.solid import build
-from neural.train.encodings import build_field
-from neural.train.field_config import FieldConfig
-from neural.train.pixels import step_generator
-from neural.train.sdf_config import SdfConfig, SdfOptimConfig, SdfSamplingConfig, SdfViewConfig, resolve
-from neural.train.sdf_samples import Samples, SurfacePoints
-from neural.train.sdf_task import SdfTask
+from neural.train.draws import step_generator
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.field.encodings import build_field
+from neural.train.tasks.sdf.config import SdfConfig, SdfOptimConfig, SdfSamplingConfig, SdfViewConfig, resolve
+from neural.train.tasks.sdf.samples import Samples, SurfacePoints
+from neural.train.tasks.sdf.task import SdfTask
 from tests.shapes import box, icosphere, mesh_of, without
 
 pytest.importorskip("open3d", reason="distances to a mesh need Open3D: pip install 'neural[mesh]'")

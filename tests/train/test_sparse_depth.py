@@ -14,9 +14,9 @@ from neural.render.splats import View, splat
 from neural.scenes.capture import Observations, Points
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
-from neural.train.sparse_depth import SparseDepth
-from neural.train.splats_build import SKY_DISTANCE, build_gaussians
-from neural.train.splats_config import SplatModelConfig, SplatsConfig, resolve
+from neural.train.tasks.splats.build import SKY_DISTANCE, build_gaussians
+from neural.train.tasks.splats.config import SplatModelConfig, SplatsConfig, resolve
+from neural.train.tasks.splats.sparse_depth import SparseDepth
 
 
 def _scene() -> Scene:

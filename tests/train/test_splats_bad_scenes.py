@@ -17,8 +17,8 @@ from neural.scenes.files import ply
 from neural.scenes.images import ImageStack
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
-from neural.train import splats_run
-from neural.train.splats_build import refuse_unseen
+from neural.train.tasks.splats import run as splats_run
+from neural.train.tasks.splats.build import refuse_unseen
 from tests import ball, splat_tasks
 
 HALF_TURN = torch.diag(torch.tensor([-1.0, 1.0, -1.0], dtype=torch.float64))

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from neural.cuda.adam_in_backward import ParameterStep
 from neural.optim import Adam
-from neural.train import splats_task
-from neural.train.splats_task import SplatsTask
+from neural.train.tasks.splats import task as splats_task
+from neural.train.tasks.splats.task import SplatsTask
 from tests import ball, splat_tasks
 
 STEPS = 7

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from neural.train import rehearsal
-from neural.train.splats_task import SplatsTask
+from neural.train.tasks.splats import rehearsal
+from neural.train.tasks.splats.task import SplatsTask
 from tests import ball, splat_tasks
 
 OPTIM = {"refine_poses": True, "exposure": True, "coarse": 4, "coarse_share": 0.5}

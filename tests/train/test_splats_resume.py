@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from neural.gaussians.model import Gaussians
-from neural.train.splats_config import SplatsConfig
-from neural.train.splats_task import SplatsTask
+from neural.train.tasks.splats.config import SplatsConfig
+from neural.train.tasks.splats.task import SplatsTask
 from tests import ball, splat_tasks
 
 STEPS = 24

@@ -18,12 +18,13 @@ from neural.scenes.capture import Points
 from neural.scenes.files import mesh, ply, splats
 from neural.scenes.files.splats import SplatRecord
 from neural.scenes.scene import Scene
-from neural.train import splats_run, splats_start
-from neural.train.splats_build import build_gaussians
-from neural.train.splats_config import PLY_HEADER, SplatsConfig, resolve
-from neural.train.splats_run import SplatRun
-from neural.train.splats_task import SplatsTask
-from neural.train.trained_capture import photograph
+from neural.train.tasks.capture.photographs import photograph
+from neural.train.tasks.splats import run as splats_run
+from neural.train.tasks.splats import start as splats_start
+from neural.train.tasks.splats.build import build_gaussians
+from neural.train.tasks.splats.config import PLY_HEADER, SplatsConfig, resolve
+from neural.train.tasks.splats.run import SplatRun
+from neural.train.tasks.splats.task import SplatsTask
 from tests import ball, splat_tasks
 
 MOVED = np.eye(4)  # a frame of the files that is turned, scaled and far away

@@ -15,9 +15,9 @@ from neural.cuda.gaussian_projection import project
 from neural.errors import CheckpointError, DivergenceError, SceneFormatError
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
-from neural.train import splats_run
-from neural.train.splats_run import SplatRun
-from neural.train.splats_task import SplatsTask
+from neural.train.tasks.splats import run as splats_run
+from neural.train.tasks.splats.run import SplatRun
+from neural.train.tasks.splats.task import SplatsTask
 from tests import ball, splat_tasks
 
 

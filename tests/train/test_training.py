@@ -17,8 +17,10 @@ from neural.errors import BadOption, CheckpointError, DivergenceError, SceneForm
 from neural.fields.radiance import RadianceField
 from neural.scenes.images import ImageStack
 from neural.scenes.load import load
-from neural.train import radiance_run, radiance_task
-from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunConfig, SamplingConfig
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.radiance import run as radiance_run
+from neural.train.tasks.radiance import task as radiance_task
+from neural.train.tasks.radiance.config import ModelConfig, OptimConfig, RadianceConfig, SamplingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("goldens") / "city_loss.json"

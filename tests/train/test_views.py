@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from neural.cameras import Cameras
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
-from neural.train.views import Photograph, Views
+from neural.train.tasks.splats.views import Photograph, Views
 from tests import ball
 
 SCENE = ball.scene(n=7, size=(16, 12))

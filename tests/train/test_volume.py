@@ -14,14 +14,20 @@ from neural.errors import BadOption, CheckpointError
 from neural.scenes.synthetic.cloud import CloudRecipe, cloud, write
 from neural.scenes.volumes.survey import FAINT, survey
 from neural.scenes.volumes.voxels import Voxels, from_arrays, load_voxels
-from neural.train import volume_run
 from neural.train.config import BaseRunConfig
-from neural.train.encoding_config import KINDS
-from neural.train.encodings import build_field
-from neural.train.field_config import FieldConfig
-from neural.train.volume_config import VolumeConfig, VolumeOptimConfig, VolumeSamplingConfig, VolumeViewConfig, resolve
-from neural.train.volume_points import VolumePoints
-from neural.train.volume_task import VolumeTask
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.field.encoding_config import KINDS
+from neural.train.tasks.field.encodings import build_field
+from neural.train.tasks.volume.config import (
+    VolumeConfig,
+    VolumeOptimConfig,
+    VolumeSamplingConfig,
+    VolumeViewConfig,
+    resolve,
+)
+from neural.train.tasks.volume.points import VolumePoints
+from neural.train.tasks.volume.run import VolumeRun
+from neural.train.tasks.volume.task import VolumeTask
 
 SMALL = {
     "model.n-levels": 6, "model.log2-hashmap-size": 12, "model.base-resolution": 4, "model.finest-resolution": 32,
@@ -41,7 +47,7 @@ CONFIG = VolumeConfig(
 def short_films() -> Iterator[None]:
     """Of the fewest frames: no test here is about the others."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(volume_run, "FILM_PATIENCE", 0.0)
+        patch.setattr(VolumeRun, "film_patience", 0.0)
         yield
 
 
