@@ -2,34 +2,30 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
-from torch import Tensor, nn
-from tqdm import tqdm
+from jaxtyping import Shaped
+from torch import nn
 
 from neural import atomic, metrics, png, runs
 from neural.errors import BadOption, CheckpointError, SceneFormatError
-from neural.report import View
 from neural.scenes.pictures.picture import Picture, open_picture
 from neural.train import session
+from neural.train.film import to_bytes
 from neural.train.tasks.field.encoding_config import describe_encoding
 from neural.train.tasks.field.encodings import build_field
-from neural.train.tasks.field.run import FieldRun, look_up, stored_field
-from neural.train.tasks.image import codecs as image_codecs
+from neural.train.tasks.field.run import FieldRun, stored_field
+from neural.train.tasks.image import codecs
 from neural.train.tasks.image.config import ImageConfig, resolve
 from neural.train.tasks.image.data import ImageData
+from neural.train.tasks.image.pictures import bands, overview, part, zooms
 from neural.train.tasks.image.scores import ImageScores
 from neural.train.tasks.image.task import ImageTask
 from neural.train.trained import Shown
 
-BAND_PIXELS = 1 << 19  # that are rendered or scored at once, about
-OVERVIEW = 1000  # pixels, longer side of the report's picture of the whole
-ZOOM = 320  # pixels, side of the report's pictures of parts
 MAX_SIDE = 1 << 20  # pixels of a rendering
 
 
@@ -51,15 +47,15 @@ class ImageRun(FieldRun):
         """Scores on all pixels, a band of rows at a time, and other formats' sizes at that PSNR; see `TrainedRun`."""
         picture = self.data.picture
         scores = metrics.BandScores()
-        for top, bottom in _bands(picture.height, picture.width, "evaluating", progress):
-            shown = self.data.shown(self._part(0, top, picture.width, bottom - top))
+        for top, bottom in bands(picture.height, picture.width, "evaluating", progress):
+            shown = self.data.shown(part(self.field, self.data, (0, top, picture.width, bottom - top)))
             scores.add(shown, self.data.shown(self.data.rows(top, bottom)))
         values = torch.cat([p.detach().cpu().flatten() for p in self.field.parameters()])
         result = ImageScores(
             picture.width, picture.height, scores.psnr, scores.ssim, scores.ms_ssim, values.numel(),
             len(zlib.compress(values.half().numpy().tobytes(), 6)),
-            tuple(image_codecs.at_equal_psnr(
-                image_codecs.mosaic(lambda top, bottom: _bytes(self.data.shown(self.data.rows(top, bottom))),
+            tuple(codecs.at_equal_psnr(
+                codecs.mosaic(lambda top, bottom: to_bytes(self.data.shown(self.data.rows(top, bottom))),
                                     picture.width, picture.height),
                 scores.psnr, picture.width * picture.height,
             )),
@@ -89,17 +85,17 @@ class ImageRun(FieldRun):
         target = out or self.folder / "image.png"
         if target.suffix.lower() != ".png":
             raise BadOption(f"--out must end in .png for an image, got {target}")
-        left, top, width, height = self._checked(crop)
+        place = _, _, width, height = self._checked(crop)
         scale = 1.0 if size is None else size / max(width, height)
         if size is not None and not 1 <= size <= MAX_SIDE:
             raise BadOption(f"--size must be 1 to {MAX_SIDE} pixels, got {size}")
         columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
-        bands = (
-            _bytes(self.data.shown(self._part(left, top, width, height, (columns, rows), (first, last))))
-            for first, last in _bands(rows, columns, "rendering", progress)
+        strips = (
+            to_bytes(self.data.shown(part(self.field, self.data, place, (columns, rows), (first, last))))
+            for first, last in bands(rows, columns, "rendering", progress)
         )
         target.parent.mkdir(parents=True, exist_ok=True)
-        png.write(target, columns, rows, bands)
+        png.write(target, columns, rows, strips)
         print(f"{columns} x {rows} pixels in {target}")
         return target
 
@@ -107,11 +103,12 @@ class ImageRun(FieldRun):
         """See `TrainedRun`: the whole, made smaller, and parts pixel by pixel."""
         picture = self.data.picture
         config = self.config
+        known = (None, None) if scores is None else (scores.psnr, scores.ssim)
         return Shown(
             title=picture.name,
             views_title="Picture",
             truth="picture",
-            views=[self._overview(scores), *self._zooms()],
+            views=[overview(self.field, self.data, *known), *zooms(self.field, self.data)],
             data={
                 "size": f"{picture.width} x {picture.height}, {picture.width * picture.height / 1e6:.1f} megapixels",
                 "values": f"{picture.pixels.dtype} [{picture.pixels.shape[2]}], "
@@ -122,18 +119,6 @@ class ImageRun(FieldRun):
             warnings=picture.warnings,
         )
 
-    def _part(
-        self, left: int, top: int, width: int, height: int,
-        size: tuple[int, int] | None = None, rows: tuple[int, int] | None = None,
-    ) -> Float[Tensor, "H W K"]:  # fmt: skip
-        """Learnt values on a grid of columns and rows over a part, some of its rows."""
-        n_columns, n_rows = size or (width, height)
-        first, last = rows or (0, n_rows)
-        x = (left + (torch.arange(n_columns, dtype=torch.float64) + 0.5) * (width / n_columns)) / self.data.side
-        y = (top + (torch.arange(first, last, dtype=torch.float64) + 0.5) * (height / n_rows)) / self.data.side
-        points = torch.stack([x.float().repeat(last - first), y.float().repeat_interleave(n_columns)]).t()
-        return look_up(self.field, points).reshape(last - first, n_columns, -1)
-
     def _checked(self, crop: tuple[int, int, int, int] | None) -> tuple[int, int, int, int]:
         picture = self.data.picture
         left, top, width, height = crop or (0, 0, picture.width, picture.height)
@@ -142,36 +127,6 @@ class ImageRun(FieldRun):
                 f"--crop: {width} x {height} at {left}, {top} is not within {picture.width} x {picture.height} pixels"
             )
         return left, top, width, height
-
-    def _overview(self, scores: ImageScores | None) -> View:
-        picture = self.data.picture
-        scale = min(1.0, OVERVIEW / max(picture.width, picture.height))
-        columns, rows = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-        at = ((np.arange(rows) + 0.5) / scale).astype(int).clip(max=picture.height - 1)
-        across = ((np.arange(columns) + 0.5) / scale).astype(int).clip(max=picture.width - 1)
-        places = torch.from_numpy(np.stack(np.meshgrid(at, across, indexing="ij")).reshape(2, -1))
-        values = look_up(self.field, self.data.positions(places[0], places[1])).reshape(rows, columns, -1)
-        truth = self.data.values(picture.gather(places[0].numpy(), places[1].numpy()))
-        return _view(
-            "the whole" if scale == 1 else "the whole, every so-many-th pixel",
-            self.data.shown(values), self.data.shown(truth.reshape(rows, columns, -1)),
-            None if scores is None else scores.psnr, None if scores is None else scores.ssim,
-        )  # fmt: skip
-
-    def _zooms(self) -> Iterator[View]:
-        """Parts where the picture has most detail, of a few evenly spaced ones."""
-        picture = self.data.picture
-        if min(picture.width, picture.height) < 2 * ZOOM:
-            return
-        found = []
-        for y in np.linspace(0, picture.height - ZOOM, 6).astype(int):
-            for x in np.linspace(0, picture.width - ZOOM, 6).astype(int):
-                part = picture.pixels[y : y + ZOOM : 4, x : x + ZOOM : 4].astype(np.float32)
-                found.append((float(np.abs(np.diff(part, axis=1)).mean()), int(x), int(y)))
-        for _, x, y in sorted(found, reverse=True)[:3]:
-            truth = self.data.values(picture.pixels[y : y + ZOOM, x : x + ZOOM])
-            shown = self.data.shown(self._part(x, y, ZOOM, ZOOM))
-            yield _view(f"{ZOOM} x {ZOOM} at {x}, {y}", shown, self.data.shown(truth))
 
 
 def train(
@@ -288,7 +243,7 @@ def _check(picture: Picture) -> None:
         SceneFormatError: Fully transparent, or values that are not finite.
     """
     transparent = picture.alpha
-    for top, bottom in _bands(picture.height, picture.width, "", False):
+    for top, bottom in bands(picture.height, picture.width, "", False):
         band = picture.pixels[top:bottom]
         if band.dtype == np.float32 and not np.isfinite(band).all():
             row, column = np.argwhere(~np.isfinite(band).all(-1))[0]
@@ -312,23 +267,3 @@ def _announce(picture: Picture, config: ImageConfig, folder: Path) -> str:
         f"{config.data.batch} pixels a step, {config.data.sampling}, {config.data.space}, loss {config.optim.loss}",
     ]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in picture.warnings)])
-
-
-def _bands(height: int, width: int, what: str, progress: bool) -> Iterator[tuple[int, int]]:
-    """First row and row behind the last of bands of about `BAND_PIXELS` pixels."""
-    rows = max(1, BAND_PIXELS // width)
-    for top in tqdm(range(0, height, rows), desc=what, unit="band", disable=not progress, leave=False):
-        yield top, min(top + rows, height)
-
-
-def _bytes(shown: Tensor) -> np.ndarray:
-    return (shown * 255 + 0.5).to(torch.uint8).numpy()
-
-
-def _view(name: str, shown: Tensor, truth: Tensor, psnr: float | None = None, ssim: float | None = None) -> View:
-    """Grey pictures are shown as colour."""
-    image, target = (_bytes(x.expand(-1, -1, 3).contiguous()) for x in (shown, truth))
-    if psnr is None:
-        psnr = metrics.psnr(shown, truth)
-        ssim = metrics.ssim(shown, truth)
-    return View(name, image, target, psnr=psnr, ssim=ssim)

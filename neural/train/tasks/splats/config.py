@@ -5,20 +5,13 @@ Rates and weights are those of Kerbl et al. 2023 and Kheradmand et al. 2024 unle
 """
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from neural.errors import TooLarge
 from neural.train.config import Device, check_between, check_positive
 from neural.train.tasks.capture.config import RunConfig, check_run
-
-BYTES_PER_SPLAT = {0: 68, 1: 104, 2: 164, 3: 248}  # of the .ply, by SH degree
-PLY_HEADER = 1600  # bytes, at most
-STATE_BYTES = {0: 224, 1: 368, 2: 608, 3: 944}  # of one Gaussian in training: value, gradient, two moments, fp32
-STEP_BYTES = 500  # more at the peak, where all are in view: the projection, its gradients, copies while they are sorted
-_SIZE = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([kMG]?)B?\s*")
-_UNITS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+from neural.train.tasks.splats.sizes import BYTES_PER_SPLAT, PLY_HEADER, parse_size
 
 
 @dataclass(frozen=True)
@@ -250,18 +243,6 @@ def resolve(
             background=(background or "white") if run.background == "auto" else run.background,
         ),
     )
-
-
-def parse_size(text: str) -> float:
-    """Bytes of "10MB", "800 kB", "1.5G" or "4096".
-
-    Raises:
-        ValueError: Anything else.
-    """
-    match = _SIZE.fullmatch(text)
-    if match is None or float(match[1]) <= 0:
-        raise ValueError(f"--model.target must be a size such as 10MB or 800kB, got {text!r}")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _check(config: SplatsConfig) -> None:

@@ -33,8 +33,9 @@ from neural.train.tasks.splats.build import (
     reach,
     refuse_unseen,
 )
-from neural.train.tasks.splats.config import STARTS, STATE_BYTES, STEP_BYTES, SplatsConfig, resolve
+from neural.train.tasks.splats.config import STARTS, SplatsConfig, resolve
 from neural.train.tasks.splats.exposure import Exposure
+from neural.train.tasks.splats.sizes import STATE_BYTES, STEP_BYTES
 from neural.train.tasks.splats.sparse_depth import require_observations
 from neural.train.tasks.splats.start import Start
 from neural.train.tasks.splats.task import SplatsTask

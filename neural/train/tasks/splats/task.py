@@ -20,19 +20,18 @@ from neural.gaussians.clusters import Clusters
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import CLUSTER
 from neural.losses import photometric, steady_mean
-from neural.optim import Adam, Group
 from neural.render.splats import Splatted, View, render_camera, splat
 from neural.scenes.scene import Scene
 from neural.train.draws import step_generator
 from neural.train.loop import StepResult
 from neural.train.restore import load_values
-from neural.train.schedules import exponential
 from neural.train.tasks.capture.photographs import BACKGROUNDS, drawn_small, photograph
 from neural.train.tasks.capture.pose_refinement import PoseRefinement
 from neural.train.tasks.splats import rehearsal
 from neural.train.tasks.splats.build import NEAR, build_strategy, reach
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.exposure import Exposure
+from neural.train.tasks.splats.optimiser import betas, build_optimiser, lr_scales
 from neural.train.tasks.splats.sparse_depth import SparseDepth
 from neural.train.tasks.splats.views import Photograph, Views
 
@@ -83,38 +82,13 @@ class SplatsTask:
         if optim.depth > 0:
             self._depths = {factor: SparseDepth(scaled) for factor, scaled in self._views.scenes.items()}
         self._exposure = Exposure(n).to(device) if optim.exposure else None
-        self.optimiser = self._build_optimiser()
+        self.optimiser = build_optimiser(optim, self.gaussians, self.extent, self._poses, self._exposure)
         # One view's gradient is all of a step's: its backward pass may use it up (None where it cannot).
         self._steps_in_backward = optim.views == 1 and self.optimiser.in_backward(self._names()) is not None
         self.population = Population(self.gaussians, self.optimiser)
         self.strategy: Strategy = build_strategy(config, self.extent)
         self.strategy.prepare(self.population)
-        self._clusters = Clusters(self.gaussians, self._betas())
-
-    def _betas(self) -> tuple[float, float]:
-        """Adam's; a step of several photographs forgets as much as that many steps."""
-        first, second = (max(0.0, 1 - self.config.optim.views * (1 - beta)) for beta in self.config.optim.betas)
-        return first, second
-
-    def _build_optimiser(self) -> Adam:
-        optim, gaussians = self.config.optim, self.gaussians
-        views, scale, betas = optim.views, optim.lr_scale or 1.0, self._betas()
-        rates = {
-            "means": optim.means_lr * self.extent, "quats": optim.quats_lr, "log_scales": optim.scales_lr,
-            "opacity_logits": optim.opacities_lr, "sh0": optim.sh0_lr, "shN": optim.shN_lr,
-        }  # fmt: skip
-        groups = [
-            Group(
-                {name: getattr(gaussians, name)}, lr=rate * scale * math.sqrt(views), betas=betas,
-                eps=optim.eps / math.sqrt(views), lazy=bool(optim.lazy),
-            )
-            for name, rate in rates.items()
-        ]  # fmt: skip
-        if self._poses is not None:
-            groups.append(Group({"poses": self._poses.tangent}, lr=optim.pose_lr))
-        if self._exposure is not None:
-            groups.append(Group({"exposure": self._exposure.change}, lr=optim.exposure_lr))
-        return Adam(groups)
+        self._clusters = Clusters(self.gaussians, betas(optim))
 
     def step(self, step: int, steps: int | None) -> StepResult:
         """One step: draw photographs, render, compare, follow the gradient, let Gaussians come and go."""
@@ -129,7 +103,7 @@ class SplatsTask:
         working = self.gaussians if rows is None else self.gaussians.taken(rows)
         in_backward = None
         if self._steps_in_backward and rows is None:
-            in_backward = self.optimiser.in_backward(self._names(), lr_scales=self._lr_scales(step, steps))
+            in_backward = self.optimiser.in_backward(self._names(), lr_scales=lr_scales(optim, step, steps))
         for taken, view in zip(batch, views, strict=True):
             value, square, visible = self._view(step, steps, taken, view, working, rows, in_backward)
             loss, error = loss + value / optim.views, error + square / optim.views
@@ -258,25 +232,19 @@ class SplatsTask:
         if chosen is not None:
             n_blocks = -(-self.gaussians.n // BLOCK_ROWS)
             blocks = Blocks.of(chosen.repeat_interleave(CLUSTER // BLOCK_ROWS)[:n_blocks])
-        lr_scales = self._lr_scales(step, steps)
-        self.optimiser.step(lr_scales=lr_scales, parts=parts, blocks=blocks)
+        scales = lr_scales(optim, step, steps)
+        self.optimiser.step(lr_scales=scales, parts=parts, blocks=blocks)
         for parameter in self._parameters().values():
             parameter.grad = None
         if bad := self.optimiser.nonfinite():
             raise self._diverged(step, f"the gradient of {next(iter(bad))} has NaN or Inf")
         if self.strategy.noise:
             g = self.gaussians
-            strength = (
-                self.strategy.noise * optim.means_lr / self.extent * lr_scales["means"]
-            )  # times an area: a length
+            strength = self.strategy.noise * optim.means_lr / self.extent * scales["means"]  # times an area: a length
             with torch.no_grad():
                 gaussian_noise(
                     g.means, g.quats, g.log_scales, g.opacity_logits, strength, seed=self.config.run.seed, step=step
                 )
-
-    def _lr_scales(self, step: int, steps: int | None) -> dict[str, float]:
-        decay = 1.0 if steps is None else exponential(step, steps, self.config.optim.means_final, start=steps // 4)
-        return {"means": decay}
 
     def _names(self) -> list[str]:
         return [name for name, _ in self.gaussians.named_parameters()]

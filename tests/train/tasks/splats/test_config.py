@@ -19,16 +19,13 @@ from neural.scenes.files import splats
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats import config as splats_config
 from neural.train.tasks.splats.config import (
-    BYTES_PER_SPLAT,
-    PLY_HEADER,
-    STATE_BYTES,
     DensifyConfig,
     SplatModelConfig,
     SplatOptimConfig,
     SplatsConfig,
-    parse_size,
     resolve,
 )
+from neural.train.tasks.splats.sizes import BYTES_PER_SPLAT, PLY_HEADER, STATE_BYTES, parse_size
 
 # Those that follow the steps or the strategy; see `resolve`.
 OPEN = {"model.target", "densify.start", "densify.stop", "densify.gradient", "densify.reset", "optim.sh_every"}

@@ -22,8 +22,9 @@ from neural.train.tasks.capture.photographs import photograph
 from neural.train.tasks.splats import run as splats_run
 from neural.train.tasks.splats import start as splats_start
 from neural.train.tasks.splats.build import build_gaussians
-from neural.train.tasks.splats.config import PLY_HEADER, SplatsConfig, resolve
+from neural.train.tasks.splats.config import SplatsConfig, resolve
 from neural.train.tasks.splats.run import SplatRun
+from neural.train.tasks.splats.sizes import PLY_HEADER
 from neural.train.tasks.splats.task import SplatsTask
 from tests import ball, splat_tasks
 

@@ -22,7 +22,7 @@ from neural.train.tasks.radiance import run as radiance_run
 from neural.train.tasks.radiance import task as radiance_task
 from neural.train.tasks.radiance.config import ModelConfig, OptimConfig, RadianceConfig, SamplingConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 GOLDEN = Path(__file__).with_name("goldens") / "city_loss.json"
 CITY = RadianceConfig(
     model=ModelConfig(n_levels=8, log2_hashmap_size=14, finest_resolution=256, density_width=32, color_width=32),
@@ -322,7 +322,7 @@ def test_images_in_memory_train_too(ball: Path, tmp_path: Path) -> None:
     assert neural.load_run(tmp_path, field=small_field(mixed.aabb), scene=mixed).scene is mixed
 
 
-if __name__ == "__main__":  # the golden curve, made anew: python tests/train/test_training.py
+if __name__ == "__main__":  # the golden curve, made anew: python tests/train/tasks/radiance/test_training.py
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from neural.train.tasks.image import codecs as image_codecs
-from tests.train.test_image import pixels
+from tests.train.tasks.image.test_training import pixels
 
 
 def test_the_lowest_quality_that_is_as_good_is_found() -> None:

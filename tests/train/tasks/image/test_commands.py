@@ -9,7 +9,7 @@ from PIL import Image
 
 from neural import cli
 from tests.train.test_bad_runs import refusal
-from tests.train.test_image import pixels
+from tests.train.tasks.image.test_training import pixels
 
 FLAGS = ["--model.n-levels", "4", "--model.log2-hashmap-size", "10", "--model.width", "16", "--data.batch", "512",
          "--device", "cpu", "--log-every", "1"]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from neural import cli
 from neural.scenes.files.splats import read_ply, read_splat
 
-CITY = Path(__file__).parents[2] / "data" / "city"
+CITY = Path(__file__).parents[4] / "data" / "city"
 FIRST = "images/orbit_000.png"
 
 
