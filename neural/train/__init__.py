@@ -1,4 +1,9 @@
-"""Training: one module per kind of scene, each with its loop, and the configuration they share.
+"""Training: a loop that knows no task, and the tasks in folders of their own.
+
+Here: `loop` steps a task, keeps its checkpoints and its log; `session` has what comes before and after, `load` takes a
+run up again; `trained` and `film` say what every trained thing can do. `tasks.<task>` holds what a training of one kind
+of data is told (`config`), one step of it (`task`) and what is got from it (`run`); what photographs have in common is
+in `tasks.capture`, what fields have in `tasks.field`. A task imports nothing of another.
 
 `neural.train.splats(scene, ...)`, `neural.train.radiance(field, scene, ...)`, `neural.train.image(picture, ...)`,
 `neural.train.sdf(mesh, ...)` and `neural.train.volume(voxels, ...)` are the calls for scripts; loaded at first use, so

@@ -74,7 +74,7 @@ def with_length(asked: Config, steps: int | None, minutes: float | None) -> Conf
     """The configuration with a length in place of its own, if one is given."""
     if steps is None and minutes is None:
         return asked
-    return replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))  # type: ignore
+    return replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))  # type: ignore[type-var,attr-defined]
 
 
 def as_long_as_stored(asked: Config, folder: Path) -> Config:

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from neural import cli
-from tests.train.test_bad_runs import refusal
 from tests.train.tasks.image.test_training import pixels
+from tests.train.test_bad_runs import refusal
 
 FLAGS = ["--model.n-levels", "4", "--model.log2-hashmap-size", "10", "--model.width", "16", "--data.batch", "512",
          "--device", "cpu", "--log-every", "1"]  # fmt: skip
