@@ -19,6 +19,7 @@ from neural.train.tasks.field.encoding_config import KINDS
 from neural.train.tasks.field.encodings import build_field
 from neural.train.tasks.image.config import ImageConfig, ImageDataConfig, ImageOptimConfig, resolve
 from neural.train.tasks.image.data import ImageData
+from neural.train.tasks.image.pictures import part
 from neural.train.tasks.image.run import ImageRun
 from neural.train.tasks.image.task import ImageTask
 
@@ -149,7 +150,7 @@ def test_high_dynamic_range_is_learnt_by_its_ratio(tmp_path: Path) -> None:
     bright = (10.0 ** (pixels() / 255.0 * 1.5 - 0.5)).astype(np.float32)
     run = trained(tmp_path / "hdr", bright, replace(SMALL, run=replace(SMALL.run, steps=400)))
     assert (run.config.data.space, run.config.optim.loss) == ("linear", "relative_l2")
-    found = run._part(0, 0, 60, 40).numpy()
+    found = part(run.field, run.data, (0, 0, 60, 40)).numpy()
     assert np.median(np.abs(found / bright - 1)) < 0.1
 
 
