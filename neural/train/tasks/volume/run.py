@@ -101,7 +101,7 @@ class VolumeRun(FieldRun, FilmedRun):
         return scores
 
     def export(self, path: Path) -> Path:
-        """Writes a voxel grid of the field, as large as the one it was trained on; see `neural.train.tasks.volume.export`."""
+        """Writes a voxel grid of the field, as large as the one it was trained on; see `volume.export.write_grid`."""
         return write_grid(self.medium, self.occupancy, self.voxels.sizes, Path(path))
 
     def show(self, scores: VolumeScores | None, *, progress: bool = True) -> Shown:
