@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 import neural
-from neural.train.field_config import FieldConfig
+from neural.train.tasks.field.config import FieldConfig
 
 parser = argparse.ArgumentParser(description="Train an image.")
 parser.add_argument("picture", nargs="?", type=Path)

@@ -11,8 +11,8 @@ import numpy as np
 
 import neural
 from neural.scenes.files import mesh
-from neural.train.field_config import FieldConfig
-from neural.train.sdf_config import SdfConfig, SdfSamplingConfig, SdfViewConfig
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.sdf.config import SdfConfig, SdfSamplingConfig, SdfViewConfig
 
 parser = argparse.ArgumentParser(description="Train a signed distance field.")
 parser.add_argument("mesh", nargs="?", type=Path)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import neural
 from neural.scenes.synthetic.cloud import CloudRecipe, write
-from neural.train.field_config import FieldConfig
-from neural.train.volume_config import VolumeConfig, VolumeViewConfig
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.volume.config import VolumeConfig, VolumeViewConfig
 
 parser = argparse.ArgumentParser(description="Train a volume.")
 parser.add_argument("grid", nargs="?", type=Path, help=".npy or .npz: density [X, Y, Z], with albedo [X, Y, Z, 4]")

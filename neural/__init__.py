@@ -42,14 +42,14 @@ _NAMES = {
     "MetricField": "neural.fields.metric",
     "OccupancyGrid": "neural.render.occupancy",
     "Field": "neural.fields.field",
-    "ImageConfig": "neural.train.image_config",
-    "ImageRun": "neural.train.image_run",
-    "RadianceConfig": "neural.train.config",
-    "RadianceRun": "neural.train.radiance_run",
-    "SplatsConfig": "neural.train.splats_config",
-    "SplatRun": "neural.train.splats_run",
-    "VolumeConfig": "neural.train.volume_config",
-    "VolumeRun": "neural.train.volume_run",
+    "ImageConfig": "neural.train.tasks.image.config",
+    "ImageRun": "neural.train.tasks.image.run",
+    "RadianceConfig": "neural.train.tasks.radiance.config",
+    "RadianceRun": "neural.train.tasks.radiance.run",
+    "SplatsConfig": "neural.train.tasks.splats.config",
+    "SplatRun": "neural.train.tasks.splats.run",
+    "VolumeConfig": "neural.train.tasks.volume.config",
+    "VolumeRun": "neural.train.tasks.volume.run",
     "load_run": "neural.train.load",
 }
 # public submodules, reached as attributes
@@ -90,15 +90,15 @@ if TYPE_CHECKING:
     from neural.scenes.pictures.picture import Picture as Picture
     from neural.scenes.pictures.picture import open_picture as open_picture
     from neural.scenes.scene import Scene as Scene
-    from neural.train.config import RadianceConfig as RadianceConfig
-    from neural.train.image_config import ImageConfig as ImageConfig
-    from neural.train.image_run import ImageRun as ImageRun
     from neural.train.load import load_run as load_run
-    from neural.train.radiance_run import RadianceRun as RadianceRun
-    from neural.train.splats_config import SplatsConfig as SplatsConfig
-    from neural.train.splats_run import SplatRun as SplatRun
-    from neural.train.volume_config import VolumeConfig as VolumeConfig
-    from neural.train.volume_run import VolumeRun as VolumeRun
+    from neural.train.tasks.image.config import ImageConfig as ImageConfig
+    from neural.train.tasks.image.run import ImageRun as ImageRun
+    from neural.train.tasks.radiance.config import RadianceConfig as RadianceConfig
+    from neural.train.tasks.radiance.run import RadianceRun as RadianceRun
+    from neural.train.tasks.splats.config import SplatsConfig as SplatsConfig
+    from neural.train.tasks.splats.run import SplatRun as SplatRun
+    from neural.train.tasks.volume.config import VolumeConfig as VolumeConfig
+    from neural.train.tasks.volume.run import VolumeRun as VolumeRun
 
 
 def __getattr__(name: str) -> Any:

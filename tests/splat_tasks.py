@@ -8,10 +8,10 @@ import torch
 
 from neural.scenes.capture import Points
 from neural.scenes.scene import Scene
-from neural.train.config import RunConfig
-from neural.train.splats_build import build_gaussians
-from neural.train.splats_config import SplatsConfig, resolve
-from neural.train.splats_task import SplatsTask
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.splats.build import build_gaussians
+from neural.train.tasks.splats.config import SplatsConfig, resolve
+from neural.train.tasks.splats.task import SplatsTask
 from tests import ball
 
 _CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def configured(**parts: dict[str, Any]) -> SplatsConfig:
 
 
 def task(scene: Scene, config: SplatsConfig, device: torch.device = _CPU) -> SplatsTask:
-    """As `neural.train.splats_run.splats` makes it where no file is named to start from."""
+    """As `neural.train.tasks.splats.run.splats` makes it where no file is named to start from."""
     n_points = 0 if scene.points is None else len(scene.points)
     resolved = resolve(config, device.type, n_points=n_points, shorter_side=int(scene.cameras.sizes.min()))
     origin = scene.aabb.mean(0)

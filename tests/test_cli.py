@@ -15,15 +15,16 @@ from neural.cli.train_radiance import Radiance
 from neural.cli.training import parse
 from neural.errors import BackendUnavailable, CheckpointError, DivergenceError, NotSaved, SceneFormatError
 from neural.interrupt import Interrupted
-from neural.train.config import RadianceConfig, RunConfig
-from neural.train.splats_config import DensifyConfig, SplatsConfig
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.radiance.config import RadianceConfig
+from neural.train.tasks.splats.config import DensifyConfig, SplatsConfig
 
 
 @pytest.fixture
 def training(monkeypatch: pytest.MonkeyPatch):
-    """Stands in for `neural.train.radiance_run`; collects the calls and raises what it is told to."""
+    """Stands in for `neural.train.tasks.radiance.run`; collects the calls and raises what it is told to."""
     calls: list[tuple] = []
-    module = types.ModuleType("neural.train.radiance_run")
+    module = types.ModuleType("neural.train.tasks.radiance.run")
 
     def train(scene, config, *, out, overwrite):  # type: ignore[no-untyped-def]
         calls.append((scene, config, out, overwrite))
@@ -31,10 +32,10 @@ def training(monkeypatch: pytest.MonkeyPatch):
             raise module.error
 
     module.train, module.error, module.calls = train, None, calls  # type: ignore[attr-defined]
-    import neural.train
+    import neural.train.tasks.radiance
 
-    monkeypatch.setitem(sys.modules, "neural.train.radiance_run", module)
-    monkeypatch.setattr(neural.train, "radiance_run", module, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(neural.train.tasks.radiance, "run", module, raising=False)
     return module
 
 
@@ -83,13 +84,13 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
 
 
 def test_train_splats_passes_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import neural.train
+    import neural.train.tasks.splats
 
     calls: list[tuple] = []
-    module = types.ModuleType("neural.train.splats_run")
+    module = types.ModuleType("neural.train.tasks.splats.run")
     module.train = lambda *arguments, **options: calls.append((arguments, options))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "neural.train.splats_run", module)
-    monkeypatch.setattr(neural.train, "splats_run", module, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(neural.train.tasks.splats, "run", module, raising=False)
     path = tmp_path / "a.toml"
     path.write_text('[run]\nseed = 3\n[densify]\nstrategy = "mcmc"\nevery = 7\n')
     typed = f"train splats data/fox --steps 7 --model.target 10MB --densify.every 9 --config {path}"

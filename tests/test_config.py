@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from neural import settings
 from neural.train import schedules
-from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunConfig, SamplingConfig, resolve
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.radiance.config import ModelConfig, OptimConfig, RadianceConfig, SamplingConfig, resolve
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -115,10 +116,14 @@ def test_every_field_says_what_it_is() -> None:
     import ast
     import inspect
 
-    from neural.train import config
+    from neural.train import config as base
+    from neural.train.tasks.capture import config as capture
+    from neural.train.tasks.radiance import config as radiance
 
-    groups = [node for node in ast.parse(inspect.getsource(config)).body if isinstance(node, ast.ClassDef)]
-    for group in groups[:4]:
+    source = "\n".join(inspect.getsource(module) for module in (base, capture, radiance))
+    groups = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    assert [group.name for group in groups].index("RadianceConfig") == len(groups) - 1 == 5
+    for group in groups[:-1]:
         for field, after in zip(group.body, [*group.body[1:], None], strict=True):
             if isinstance(field, ast.AnnAssign):
                 assert isinstance(after, ast.Expr), f"{group.name}.{ast.unparse(field.target)} has no docstring"

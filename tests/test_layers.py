@@ -26,6 +26,7 @@ RANKS = {
     11: "__main__",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
+SHARED = {"capture", "field"}  # what tasks have in common; neither needs the other
 ANYWHERE = {"errors"}  # the one module that everything may import
 
 
@@ -75,8 +76,53 @@ def violations(root: Path) -> list[str]:
     return wrong
 
 
+def crossings(root: Path) -> list[str]:
+    """Every import of a task's parts from outside that task, as `file:line: why`; commands and the facade may."""
+    train = root / "neural" / "train"
+    wrong = []
+    for path in sorted(train.rglob("*.py")):
+        relative = path.relative_to(train)
+        if relative == Path("__init__.py"):
+            continue
+        here = relative.parts[1] if relative.parts[0] == "tasks" else None
+        module = ".".join(["neural", "train", *relative.with_suffix("").parts])
+        for line, name in imports(path, module):
+            there = name.removeprefix("neural.train.tasks.").split(".")[0] if ".train.tasks." in name else here
+            if there != here and (here is None or here in SHARED or there not in SHARED):
+                wrong.append(f"{path.relative_to(root).as_posix()}:{line}: {here or 'the loop'} imports {there}")
+    return wrong
+
+
 def test_imports_go_down_the_ranks() -> None:
     assert violations(ROOT) == []
+
+
+def test_tasks_import_nothing_of_one_another() -> None:
+    assert crossings(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "caught"),
+    [
+        ("tasks/sdf/run.py", "from neural.train.tasks.image.data import ImageData", "sdf imports image"),
+        ("tasks/sdf/run.py", "from neural.train.tasks.image import data", "sdf imports image"),
+        ("tasks/field/run.py", "from neural.train.tasks.sdf import task", "field imports sdf"),
+        ("tasks/field/run.py", "def f():\n    import neural.train.tasks.capture.run", "field imports capture"),
+        ("loop.py", "from neural.train.tasks.field.task import FieldTask", "the loop imports field"),
+        (
+            "tasks/sdf/run.py",
+            "from neural.train.tasks.field.task import FieldTask\nfrom neural.train import loop",
+            None,
+        ),
+        ("tasks/sdf/run.py", "from neural.train.tasks.sdf import pictures", None),
+    ],
+)
+def test_a_planted_crossing_is_caught(tmp_path: Path, file: str, line: str, caught: str | None) -> None:
+    path = tmp_path / "neural" / "train" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    found = crossings(tmp_path)
+    assert [text.rpartition(": ")[2] for text in found] == ([] if caught is None else [caught])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from neural import train
+
 ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("encodings", "cuda", "scenes", "viewer")
 # What may stand in the root. Everything else has a room.
@@ -61,6 +63,12 @@ def test_no_file_of_ours_shadows_nvidias_cuda_namespace() -> None:
 
 def test_the_root_holds_only_what_the_plan_names() -> None:
     assert {path.parts[0] for path in tracked()} <= TOP
+
+
+def test_nothing_in_train_shadows_one_of_its_calls() -> None:
+    names = {path.parts[2].split(".")[0] for path in tracked() if path.parts[:2] == ("neural", "train")}
+    assert "tasks" in names
+    assert not names & set(train._CALLS), "neural.train.<call> would be that module, once it is imported"
 
 
 def test_no_source_file_is_too_long() -> None:

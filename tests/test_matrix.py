@@ -8,7 +8,7 @@ import torch
 from neural.cuda.native import lib
 from neural.encodings.hash_grid import HashGrid
 from neural.fields.field import Field
-from neural.train.encodings import table_values
+from neural.train.tasks.field.encodings import table_values
 from tests.bench import applications, matrix_plot, stages
 from tests.bench.application_tasks import ImageApplication
 

@@ -10,8 +10,8 @@ import tyro
 from neural.cli.training import configured, parse
 from neural.interrupt import EXIT_DONE
 from neural.train.config import BaseRunConfig
-from neural.train.field_config import FieldConfig
-from neural.train.image_config import ImageConfig, ImageDataConfig, ImageOptimConfig
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.image.config import ImageConfig, ImageDataConfig, ImageOptimConfig
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(Image, ImageConfig, "image", arguments)
     config = configured(given, ImageConfig)
 
-    from neural.train import image_run
+    from neural.train.tasks.image import run as image_run
 
     image_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
     return EXIT_DONE

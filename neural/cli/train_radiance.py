@@ -9,7 +9,8 @@ import tyro
 
 from neural.cli.training import configured, parse
 from neural.interrupt import EXIT_DONE
-from neural.train.config import ModelConfig, OptimConfig, RadianceConfig, RunConfig, SamplingConfig
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.radiance.config import ModelConfig, OptimConfig, RadianceConfig, SamplingConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(Radiance, RadianceConfig, "radiance", arguments)
     config = configured(given, RadianceConfig)
 
-    from neural.train import radiance_run
+    from neural.train.tasks.radiance import run as radiance_run
 
     radiance_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
     return EXIT_DONE

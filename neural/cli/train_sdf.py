@@ -10,8 +10,8 @@ import tyro
 from neural.cli.training import configured, parse
 from neural.interrupt import EXIT_DONE
 from neural.train.config import BaseRunConfig
-from neural.train.field_config import FieldConfig
-from neural.train.sdf_config import SdfConfig, SdfOptimConfig, SdfSamplingConfig, SdfViewConfig
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.sdf.config import SdfConfig, SdfOptimConfig, SdfSamplingConfig, SdfViewConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(Sdf, SdfConfig, "sdf", arguments)
     config = configured(given, SdfConfig)
 
-    from neural.train.sdf_run import sdf
+    from neural.train.tasks.sdf.run import sdf
 
     sdf(given.scene, config=config, out=given.out, overwrite=given.overwrite)
     return EXIT_DONE

@@ -9,8 +9,8 @@ import tyro
 
 from neural.cli.training import configured, parse
 from neural.interrupt import EXIT_DONE
-from neural.train.config import RunConfig
-from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(Splats, SplatsConfig, "splats", arguments)
     config = configured(given, SplatsConfig)
 
-    from neural.train import splats_run
+    from neural.train.tasks.splats import run as splats_run
 
     splats_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
     return EXIT_DONE

@@ -10,8 +10,8 @@ import tyro
 from neural.cli.training import configured, parse
 from neural.interrupt import EXIT_DONE
 from neural.train.config import BaseRunConfig
-from neural.train.field_config import FieldConfig
-from neural.train.volume_config import VolumeConfig, VolumeOptimConfig, VolumeSamplingConfig, VolumeViewConfig
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.volume.config import VolumeConfig, VolumeOptimConfig, VolumeSamplingConfig, VolumeViewConfig
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(Volume, VolumeConfig, "volume", arguments)
     config = configured(given, VolumeConfig)
 
-    from neural.train import volume_run
+    from neural.train.tasks.volume import run as volume_run
 
     volume_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
     return EXIT_DONE

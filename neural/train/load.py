@@ -22,11 +22,11 @@ class Source:
 
 
 SOURCES = {
-    "radiance": Source("neural.train.radiance_run", "RadianceRun", "load_radiance"),
-    "sdf": Source("neural.train.sdf_run", "SdfRun", "load_sdf"),
-    "splats": Source("neural.train.splats_run", "SplatRun", "load_splats"),
-    "image": Source("neural.train.image_run", "ImageRun", "load_image"),
-    "volume": Source("neural.train.volume_run", "VolumeRun", "load_volume"),
+    "radiance": Source("neural.train.tasks.radiance.run", "RadianceRun", "load_radiance"),
+    "sdf": Source("neural.train.tasks.sdf.run", "SdfRun", "load_sdf"),
+    "splats": Source("neural.train.tasks.splats.run", "SplatRun", "load_splats"),
+    "image": Source("neural.train.tasks.image.run", "ImageRun", "load_image"),
+    "volume": Source("neural.train.tasks.volume.run", "VolumeRun", "load_volume"),
 }
 
 

@@ -65,7 +65,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Habits:
-    """How often things happen; see `neural.train.config.RunConfig`."""
+    """How often things happen; see `neural.train.config.BaseRunConfig`."""
 
     minutes: float | None
     checkpoint_minutes: float

@@ -9,7 +9,7 @@ MILESTONE_FACTOR = 0.33
 
 
 class Rates(Protocol):
-    """What a configuration says of the learning rate; see `neural.train.config.OptimConfig`."""
+    """What a configuration says of the learning rate; see `neural.train.tasks.radiance.config.OptimConfig`."""
 
     @property
     def lr(self) -> float: ...

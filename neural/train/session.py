@@ -70,6 +70,13 @@ def train(
         return trained
 
 
+def with_length(asked: Config, steps: int | None, minutes: float | None) -> Config:
+    """The configuration with a length in place of its own, if one is given."""
+    if steps is None and minutes is None:
+        return asked
+    return replace(asked, run=replace(asked.run, steps=steps, minutes=minutes))  # type: ignore[type-var,attr-defined]
+
+
 def as_long_as_stored(asked: Config, folder: Path) -> Config:
     """With the length of the run in `folder`, if there is one and no length is asked for."""
     part = asked.run  # type: ignore[attr-defined]
@@ -102,6 +109,14 @@ def read_stored(folder: Path, task: str, kind: type[Config]) -> tuple[Config, di
         return settings.from_plain(kind, stored, source=str(folder / runs.CONFIG)), identity
     except ValueError as error:
         raise CheckpointError(str(error)) from error
+
+
+def gone(folder: Path, what: str, source: str) -> CheckpointError:
+    """The error where what a stored run was trained on is not there any more."""
+    return CheckpointError(
+        f"{folder}: the {what} that it was trained on, {source}, is not there; put it back, or pass "
+        "load_run(..., scene=) if it was made in Python"
+    )
 
 
 def headline(data: str, config: Any, folder: Path) -> str:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from neural.report import CameraPlot, View
 
+MAX_SHOWN = 12  # views in a report
+
 
 class Scores(Protocol):
     """What `evaluate` gives: text whose first line is the headline, and the few numbers that lead a report."""

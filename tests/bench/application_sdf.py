@@ -10,11 +10,12 @@ from neural import evaluate_sdf
 from neural.scenes import solid as solids
 from neural.scenes.files import mesh as meshes
 from neural.scenes.mesh_distance import MeshDistance, inside_of_grid
-from neural.train import sdf_config, sdf_pictures
-from neural.train.encodings import build_field
-from neural.train.field_config import FieldConfig
-from neural.train.sdf_run import SdfRun
-from neural.train.sdf_task import SdfTask
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.field.encodings import build_field
+from neural.train.tasks.sdf import config as sdf_config
+from neural.train.tasks.sdf import pictures as sdf_pictures
+from neural.train.tasks.sdf.run import SdfRun
+from neural.train.tasks.sdf.task import SdfTask
 from tests.bench.application_tasks import CPU, NOWHERE, SIDE, Application, Trained, data_folder, train_steps
 from tests.bench.harness import Size
 

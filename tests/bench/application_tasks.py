@@ -24,18 +24,19 @@ from neural.scenes.synthetic.cloud import CloudRecipe, cloud
 from neural.scenes.volumes.survey import survey
 from neural.scenes.volumes.views import around
 from neural.scenes.volumes.voxels import from_arrays
-from neural.train import config as radiance_config
-from neural.train import image_config, volume_config
-from neural.train.encodings import build_field
-from neural.train.field_config import FieldConfig
-from neural.train.field_run import look_up
-from neural.train.image_data import ImageData
-from neural.train.image_task import ImageTask
-from neural.train.radiance_run import RadianceRun
-from neural.train.radiance_task import RadianceTask
-from neural.train.radiance_task import build_field as build_radiance_field
-from neural.train.volume_run import VolumeRun
-from neural.train.volume_task import VolumeTask
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.field.encodings import build_field
+from neural.train.tasks.field.run import look_up
+from neural.train.tasks.image import config as image_config
+from neural.train.tasks.image.data import ImageData
+from neural.train.tasks.image.task import ImageTask
+from neural.train.tasks.radiance import config as radiance_config
+from neural.train.tasks.radiance.run import RadianceRun
+from neural.train.tasks.radiance.task import RadianceTask
+from neural.train.tasks.radiance.task import build_field as build_radiance_field
+from neural.train.tasks.volume import config as volume_config
+from neural.train.tasks.volume.run import VolumeRun
+from neural.train.tasks.volume.task import VolumeTask
 from tests.bench.harness import Size
 
 CITY = Path(__file__).parents[2] / "data" / "city"

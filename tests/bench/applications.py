@@ -26,8 +26,8 @@ from torch import nn
 
 from neural.cuda import native
 from neural.errors import BackendUnavailable
-from neural.train.encoding_config import KINDS, describe_encoding
-from neural.train.encodings import table_values
+from neural.train.tasks.field.encoding_config import KINDS, describe_encoding
+from neural.train.tasks.field.encodings import table_values
 from tests.bench import machine, matrix_plot
 from tests.bench.application_tasks import Application
 from tests.bench.harness import Row, Size, Spread, threads

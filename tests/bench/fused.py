@@ -16,8 +16,9 @@ import torch
 from neural.render import fused
 from neural.render.volume import render_image
 from neural.scenes.load import load
-from neural.train.config import ModelConfig, RadianceConfig, RunConfig, SamplingConfig, resolve
-from neural.train.radiance_task import RadianceTask, build_field
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.radiance.config import ModelConfig, RadianceConfig, SamplingConfig, resolve
+from neural.train.tasks.radiance.task import RadianceTask, build_field
 from tests.bench.harness import Row, Size, Spread, interleave, threads
 
 CITY = Path(__file__).parents[2] / "data" / "city"

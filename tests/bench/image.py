@@ -14,12 +14,12 @@ import torch
 
 from neural.scenes.pictures.picture import Picture, open_picture
 from neural.train.config import BaseRunConfig
-from neural.train.encoding_config import KINDS
-from neural.train.encodings import build_field
-from neural.train.field_config import FieldConfig
-from neural.train.image_config import ImageConfig, ImageDataConfig, resolve
-from neural.train.image_data import ImageData
-from neural.train.image_task import ImageTask
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.field.encoding_config import KINDS
+from neural.train.tasks.field.encodings import build_field
+from neural.train.tasks.image.config import ImageConfig, ImageDataConfig, resolve
+from neural.train.tasks.image.data import ImageData
+from neural.train.tasks.image.task import ImageTask
 from tests.bench.harness import Row, Size, Spread, Times, interleave, threads
 from tests.bench.plain_image import PlainImage
 

@@ -30,7 +30,7 @@ from neural.fields.metric import MetricField
 from neural.mlp import MLP
 from neural.optim import Adam
 from neural.scenes.pictures.picture import open_picture
-from neural.train.field_groups import field_groups
+from neural.train.tasks.field.groups import field_groups
 from tests.bench.harness import Row, Size, Spread, interleave, threads
 
 BAR = 1.5  # dB

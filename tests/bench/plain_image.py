@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from neural.cuda import levels as layout
 from neural.fields.field import Field
-from neural.train.image_task import ImageTask
+from neural.train.tasks.image.task import ImageTask
 from tests.bench.peers import TorchHashGrid
 from tests.bench.plain_field import copied
 

@@ -10,8 +10,9 @@ import torch
 from neural.rays import generate
 from neural.render.volume import march
 from neural.scenes.load import load
-from neural.train.config import ModelConfig, RadianceConfig, RunConfig, SamplingConfig, resolve
-from neural.train.radiance_task import RadianceTask, build_field
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.radiance.config import ModelConfig, RadianceConfig, SamplingConfig, resolve
+from neural.train.tasks.radiance.task import RadianceTask, build_field
 from tests.bench.harness import Row, Size, interleave
 from tests.bench.plain_field import PlainField
 

@@ -12,11 +12,11 @@ from neural.evaluate_sdf import overlap
 from neural.scenes.files import mesh as meshes
 from neural.scenes.mesh_distance import MeshDistance, inside_of_grid
 from neural.scenes.solid import build
-from neural.train.encodings import build_field
-from neural.train.field_config import FieldConfig
-from neural.train.field_run import look_up
-from neural.train.sdf_config import SdfConfig, SdfOptimConfig, SdfSamplingConfig, resolve
-from neural.train.sdf_task import SdfTask
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.field.encodings import build_field
+from neural.train.tasks.field.run import look_up
+from neural.train.tasks.sdf.config import SdfConfig, SdfOptimConfig, SdfSamplingConfig, resolve
+from neural.train.tasks.sdf.task import SdfTask
 from tests.bench.harness import Row, Size, Spread
 
 GOAL, SECONDS = 0.99, 180.0

@@ -17,8 +17,8 @@ from neural.gaussians.model import Gaussians
 from neural.scenes.images import ImageStack
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
-from neural.train.splats_build import build_gaussians
-from neural.train.splats_config import (
+from neural.train.tasks.splats.build import build_gaussians
+from neural.train.tasks.splats.config import (
     DensifyConfig,
     RunConfig,
     SplatModelConfig,
@@ -26,7 +26,7 @@ from neural.train.splats_config import (
     SplatsConfig,
     resolve,
 )
-from neural.train.splats_task import SplatsTask
+from neural.train.tasks.splats.task import SplatsTask
 from tests.bench.harness import Row, Size, Spread, interleave, threads
 
 # Seconds of a step, mean over the first 40 from the capture's points at full size: OpenSplat's CPU build, which

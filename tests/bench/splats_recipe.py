@@ -15,10 +15,10 @@ from torch import Tensor
 
 from neural.cuda.reference import gaussian_blend, gaussian_color, gaussian_projection, gaussian_tiles, ssim
 from neural.render.splats import View
-from neural.train.config import RunConfig
-from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
-from neural.train.splats_task import SplatsTask
-from neural.train.trained_capture import BACKGROUNDS, photograph
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.capture.photographs import BACKGROUNDS, photograph
+from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
+from neural.train.tasks.splats.task import SplatsTask
 from tests.bench import splats_runs
 from tests.bench.harness import Row, Size, Spread, threads
 

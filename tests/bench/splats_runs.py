@@ -11,10 +11,10 @@ from torch import Tensor
 from neural import metrics
 from neural.scenes.load import load
 from neural.scenes.scene import Scene
-from neural.train.splats_build import build_gaussians, masked_share
-from neural.train.splats_config import SplatsConfig, resolve
-from neural.train.splats_task import SplatsTask
-from neural.train.trained_capture import photograph, usable
+from neural.train.tasks.capture.photographs import photograph, usable
+from neural.train.tasks.splats.build import build_gaussians, masked_share
+from neural.train.tasks.splats.config import SplatsConfig, resolve
+from neural.train.tasks.splats.task import SplatsTask
 
 CITY = Path(__file__).parents[2] / "data" / "city"
 

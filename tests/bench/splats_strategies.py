@@ -11,8 +11,8 @@ from statistics import fmean, median
 from typing import Literal
 
 from neural.scenes.scene import Scene
-from neural.train.config import RunConfig
-from neural.train.splats_config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
 from tests.bench import splats_runs
 from tests.bench.harness import Row, Size, Spread, threads
 

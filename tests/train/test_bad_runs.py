@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from neural import checkpoint, cli
-from neural.train import radiance_run
+from neural.train.tasks.radiance import run as radiance_run
 
 Damage = Callable[[Path], Any]
 

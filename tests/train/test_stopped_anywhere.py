@@ -16,8 +16,8 @@ STEPS = 6
 # The function before which a signal comes, and whether the training is over by then.
 PLACES = {
     "decoding": ("neural.scenes.photos", "decode", False),
-    "setting up": ("neural.train.radiance_run", "build_field", False),
-    "setting up splats": ("neural.train.splats_run", "build_gaussians", False),
+    "setting up": ("neural.train.tasks.radiance.run", "build_field", False),
+    "setting up splats": ("neural.train.tasks.splats.run", "build_gaussians", False),
     "scoring": ("neural.metrics", "ssim", True),
     "filming": ("neural.paths", "orbit", True),
     "reporting": ("neural.report.page", "render", True),

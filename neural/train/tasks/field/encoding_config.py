@@ -1,0 +1,113 @@
+"""Which encoding a field reads its input through, and the sizes chosen where none are asked for.
+
+A new kind is a name in `Kind` and a row of `DEFAULTS` here, and a builder in `neural.train.tasks.field.encodings`. No
+torch: the command line is made from this.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar, get_args
+
+Kind = Literal["hash", "dense", "lowres", "tiled", "simplex", "kuhn", "permutohedral", "metric", "frequency"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class EncodingConfig:
+    """The encoding; what is None suits its kind, the task and the device."""
+
+    encoding: Kind = "hash"
+    """Multi-resolution hash grid; "dense": multi-resolution grid without hashing; "lowres": two levels of one low
+    resolution; "tiled": levels that repeat one tile; "simplex", "kuhn", "permutohedral": a hash grid of simplices,
+    skewed, cut from cubes, or turned and shifted at random; "metric": one hash grid read at three metrics, with a
+    decoder of its own where the task is no radiance field; "frequency": sines and cosines."""
+    n_levels: int | None = None
+    """Levels of the grid; of "frequency" the number of octaves."""
+    n_features_per_level: int | None = None
+    """Features per grid entry: 1, 2, 4 or 8."""
+    log2_hashmap_size: int | None = None
+    """Entries per level at most, as a power of two; on a CPU few enough to stay near the caches."""
+    table_precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """What lookups read; half precision is faster once tables outgrow the caches. Training keeps float32 values."""
+    base_resolution: int | None = None
+    """Cells along each axis in the coarsest level."""
+    finest_resolution: int | None = None
+    """Cells along the longest axis in the finest level."""
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a kind of encoding has where nothing else is asked for; None: as the task has it."""
+
+    n_levels: int = 16
+    n_features_per_level: int = 2
+    base_resolution: int | None = 16
+    finest_resolution: int | None = None
+
+
+# Sizes of dense grids: Mubarik et al. 2023, arXiv:2303.05735, table 1; of the hash grid: Mueller et al. 2022,
+# arXiv:2201.05989, table 1; octaves: Mildenhall et al. 2020, arXiv:2003.08934, section 5.1. None as a tile's
+# resolution (ours): as many entries as a hashed level would have.
+DEFAULTS: dict[str, Defaults] = {
+    "hash": Defaults(),
+    "dense": Defaults(n_levels=8, finest_resolution=173),
+    "lowres": Defaults(n_levels=2, n_features_per_level=8, base_resolution=128, finest_resolution=128),
+    "tiled": Defaults(base_resolution=None),
+    "simplex": Defaults(),
+    "kuhn": Defaults(),
+    "permutohedral": Defaults(),
+    "metric": Defaults(),
+    "frequency": Defaults(n_levels=10),
+}
+
+AnyEncoding = TypeVar("AnyEncoding", bound=EncodingConfig)
+
+
+def resolve_encoding(asked: AnyEncoding, n_dims: int, *, log2_hashmap_size: int, finest_resolution: int) -> AnyEncoding:
+    """The configuration with a value in place of every None; values that a kind does not read are filled in too.
+
+    Args:
+        asked: As it was given, or a configuration that has an encoding and more.
+        n_dims: Of the input.
+        log2_hashmap_size: The task's, for the device.
+        finest_resolution: The task's.
+    """
+    defaults = DEFAULTS[asked.encoding]
+    log2_size = asked.log2_hashmap_size if asked.log2_hashmap_size is not None else log2_hashmap_size
+    base = asked.base_resolution or defaults.base_resolution or max(2, int(2 ** (log2_size / n_dims)))
+    return replace(
+        asked,
+        n_levels=asked.n_levels or defaults.n_levels,
+        n_features_per_level=asked.n_features_per_level or defaults.n_features_per_level,
+        log2_hashmap_size=log2_size,
+        base_resolution=base,
+        finest_resolution=asked.finest_resolution or max(base, defaults.finest_resolution or finest_resolution),
+    )
+
+
+def describe_encoding(config: EncodingConfig) -> str:
+    """A resolved encoding in a few words."""
+    if config.encoding == "frequency":
+        return f"frequency of {config.n_levels} octaves"
+    levels = f"{config.n_levels} levels x {config.n_features_per_level} from {config.base_resolution}"
+    hashed = "" if config.encoding in ("dense", "lowres", "tiled") else f"table 2^{config.log2_hashmap_size}, "
+    return f"{config.encoding}, {hashed}{levels} to {config.finest_resolution}"
+
+
+def check_encoding(config: EncodingConfig) -> None:
+    """Refuses values that no encoding can use, naming the flag.
+
+    Raises:
+        ValueError: Out of range.
+    """
+    if config.encoding not in KINDS:
+        raise ValueError(f"--model.encoding must be one of {', '.join(KINDS)}, got {config.encoding!r}")
+    if config.n_features_per_level not in (None, 1, 2, 4, 8):
+        raise ValueError(f"--model.n-features-per-level must be one of 1, 2, 4, 8, got {config.n_features_per_level}")
+    base = config.base_resolution or DEFAULTS[config.encoding].base_resolution or 2
+    for name, low, high in (
+        ("n_levels", 1, 32), ("log2_hashmap_size", 8, 28), ("base_resolution", 2, 1 << 16),
+        ("finest_resolution", base, 1 << 20),
+    ):  # fmt: skip
+        value = getattr(config, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"--model.{name.replace('_', '-')} must be between {low} and {high}, got {value}")

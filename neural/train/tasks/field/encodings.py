@@ -1,0 +1,149 @@
+"""From a resolved configuration to an encoding and a field: one builder per kind."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from neural import memory
+from neural.cuda.mlp_spec import Activation
+from neural.encodings.frequency import Frequency
+from neural.encodings.hash_grid import HashGrid
+from neural.encodings.metric_grids import MetricGrids
+from neural.encodings.simplex import Permutohedral, Simplex
+from neural.fields.field import Field
+from neural.fields.metric import MetricField
+from neural.train.tasks.field.config import FieldConfig, resolve_network
+from neural.train.tasks.field.encoding_config import EncodingConfig
+
+SIMPLICES = ("simplex", "kuhn", "permutohedral")
+TRAINED_BYTES = 16  # per value of a table: itself, its gradient, two moments
+
+Builder = Callable[[EncodingConfig, int, int], nn.Module]
+
+
+def build_encoding(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    """The encoding that a resolved configuration describes, from [0, 1]^n_dims.
+
+    Raises:
+        TooLarge: Its table does not fit into memory; nothing has been taken then.
+        ValueError: It has no such sizes.
+    """
+    require_memory(config, n_dims)
+    return BUILDERS[config.encoding](config, n_dims, seed)
+
+
+def build_field(
+    config: FieldConfig, n_dims: int, n_out: int, *, output_activation: Activation = "none", seed: int
+) -> nn.Module:
+    """The field that a resolved configuration describes, from [0, 1]^n_dims to `n_out` values.
+
+    Raises:
+        TooLarge: Its table does not fit into memory; nothing has been taken then.
+        ValueError: It has no such sizes.
+    """
+    network = resolve_network(config)
+    width, hidden_layers = _known(network.width), _known(network.hidden_layers)
+    if config.encoding == "metric":
+        require_memory(config, n_dims)
+        return MetricField(
+            MetricGrids(n_dims, **grid_arguments(config, seed)), n_out, width=width,
+            n_hidden_layers=hidden_layers, output_activation=output_activation, seed=seed,
+        )  # fmt: skip
+    return Field(
+        build_encoding(config, n_dims, seed), n_out, width=width, n_hidden_layers=hidden_layers,
+        output_activation=output_activation, seed=seed,
+    )  # fmt: skip
+
+
+def require_memory(config: EncodingConfig, n_dims: int, device: str = "cpu") -> None:
+    """Refuses a table that does not fit, before it is made.
+
+    Raises:
+        TooLarge: Says how large it would be.
+    """
+    n_values = table_values(config, n_dims)
+    hashed = config.encoding not in ("dense", "lowres")
+    cure = "choose a smaller --model.log2-hashmap-size" if hashed else "choose a smaller --model.finest-resolution"
+    memory.require(
+        torch.device(device), n_values, TRAINED_BYTES, "values of the encoding's table",
+        f"{cure}; values that fit:",
+    )  # fmt: skip
+
+
+def table_values(config: EncodingConfig, n_dims: int) -> int:
+    """At most so many values are in the table of a resolved configuration."""
+    if config.encoding == "frequency":
+        return 0
+    levels, base, finest = _known(config.n_levels), _known(config.base_resolution), _known(config.finest_resolution)
+    growth = (max(finest, base) / base) ** (1 / max(1, levels - 1))
+    dense = [int(base * growth**level + 1) ** n_dims for level in range(levels)]
+    if config.encoding in SIMPLICES:  # the boxes of their lattices are larger than a grid's
+        dense = [2 ** _known(config.log2_hashmap_size)] * levels
+    elif config.encoding not in ("dense", "lowres"):
+        dense = [min(n, 2 ** _known(config.log2_hashmap_size)) for n in dense]
+    return sum(dense) * _known(config.n_features_per_level)
+
+
+def grid_arguments(config: EncodingConfig, seed: int) -> dict:
+    """The keyword arguments that all grids share."""
+    return {
+        "n_levels": _known(config.n_levels),
+        "n_features_per_level": _known(config.n_features_per_level),
+        "log2_hashmap_size": _known(config.log2_hashmap_size),
+        "base_resolution": _known(config.base_resolution),
+        "finest_resolution": _known(config.finest_resolution),
+        "precision": config.table_precision,
+        "seed": seed,
+    }
+
+
+def _hash(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return HashGrid(n_dims, **grid_arguments(config, seed))
+
+
+def _dense(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return HashGrid(n_dims, kind="dense", **grid_arguments(config, seed))
+
+
+def _tiled(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return HashGrid(n_dims, kind="tiled", **grid_arguments(config, seed))
+
+
+def _metric(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    """Where an ordinary network follows: the form whose features are summed."""
+    return MetricGrids(n_dims, metrics="radiance", **grid_arguments(config, seed))
+
+
+def _simplex(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return Simplex(n_dims, **grid_arguments(config, seed))
+
+
+def _kuhn(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return Simplex(n_dims, lattice="kuhn", **grid_arguments(config, seed))
+
+
+def _permutohedral(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return Permutohedral(n_dims, **grid_arguments(config, seed))
+
+
+def _frequency(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return Frequency(n_dims, _known(config.n_levels))
+
+
+BUILDERS: dict[str, Builder] = {
+    "hash": _hash,
+    "dense": _dense,
+    "lowres": _dense,
+    "tiled": _tiled,
+    "simplex": _simplex,
+    "kuhn": _kuhn,
+    "permutohedral": _permutohedral,
+    "metric": _metric,
+    "frequency": _frequency,
+}
+
+
+def _known(value: int | None) -> int:
+    assert value is not None, "the configuration is not resolved"
+    return value

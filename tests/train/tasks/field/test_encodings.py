@@ -1,0 +1,119 @@
+"""Encodings by configuration: each kind has defaults and a builder, is built at its sizes, refused if too large."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from neural import memory
+from neural.cli.train_radiance import Radiance
+from neural.cli.training import parse
+from neural.encodings.base import Tabled
+from neural.encodings.metric_grids import MetricGrids
+from neural.errors import TooLarge
+from neural.fields.metric import MetricField
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.field import encodings
+from neural.train.tasks.field.config import FieldConfig, resolve_network
+from neural.train.tasks.field.encoding_config import DEFAULTS, KINDS, EncodingConfig, check_encoding, resolve_encoding
+from neural.train.tasks.field.groups import field_groups, release_buffers
+from neural.train.tasks.radiance import run as radiance_run
+from neural.train.tasks.radiance.config import RadianceConfig
+
+SMALL = {"log2_hashmap_size": 10, "finest_resolution": 64}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n_dims", [2, 3])
+def test_every_kind_is_built_and_learns_from_gradients(kind: str, n_dims: int) -> None:
+    asked = EncodingConfig(encoding=kind, base_resolution=8, finest_resolution=32, log2_hashmap_size=10)
+    config = resolve_encoding(asked, n_dims, **SMALL)
+    encoding = encodings.build_encoding(config, n_dims, seed=3)
+    features = encoding(torch.rand(50, n_dims))
+    assert features.shape == (50, encoding.n_output_dims)
+    if isinstance(encoding, Tabled):
+        features.sum().backward()
+        assert encoding.table.grad is not None and encoding.table.grad.abs().sum() > 0
+        assert encoding.table.numel() <= 1.02 * encodings.table_values(config, n_dims) + 64 * config.n_levels
+
+
+def test_kinds_defaults_and_builders_are_the_same() -> None:
+    assert set(KINDS) == set(DEFAULTS) == set(encodings.BUILDERS)
+
+
+def test_dense_and_lowres_have_the_papers_sizes() -> None:
+    dense, lowres = (
+        resolve_encoding(EncodingConfig(encoding=kind), 3, log2_hashmap_size=19, finest_resolution=2048)
+        for kind in ("dense", "lowres")
+    )
+    assert (dense.n_levels, dense.n_features_per_level, dense.base_resolution) == (8, 2, 16)
+    assert (dense.finest_resolution / dense.base_resolution) ** (1 / 7) == pytest.approx(1.405, abs=5e-4)
+    assert encodings.table_values(dense, 3) == pytest.approx(16.3e6, rel=0.02)
+    assert (lowres.n_levels, lowres.n_features_per_level, lowres.finest_resolution) == (2, 8, 128)
+    assert encodings.table_values(lowres, 3) == pytest.approx(33.6e6, rel=0.03)
+
+
+def test_what_is_asked_for_is_kept() -> None:
+    asked = EncodingConfig(encoding="dense", n_levels=3, base_resolution=5, finest_resolution=40)
+    resolved = resolve_encoding(asked, 2, **SMALL)
+    assert (resolved.n_levels, resolved.base_resolution, resolved.finest_resolution) == (3, 5, 40)
+    assert resolve_encoding(resolved, 2, **SMALL) == resolved
+
+
+def test_a_table_beyond_memory_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 1 << 30)
+    config = resolve_encoding(
+        EncodingConfig(encoding="dense", finest_resolution=1500), 3, log2_hashmap_size=19, finest_resolution=2048
+    )
+    with pytest.raises(TooLarge, match=r"table need \d+\.\d GB .* 1\.1 GB are free .*--model\.finest-resolution"):
+        encodings.build_encoding(config, 3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"encoding": "hsh"}, r"--model\.encoding must be one of hash"),
+        ({"n_levels": 0}, r"--model\.n-levels must be between 1 and 32, got 0"),
+        ({"n_features_per_level": 3}, r"--model\.n-features-per-level must be one of 1, 2, 4, 8, got 3"),
+        ({"log2_hashmap_size": 40}, r"--model\.log2-hashmap-size"),
+        ({"base_resolution": 64, "finest_resolution": 32}, r"--model\.finest-resolution must be between 64"),
+        ({"encoding": "lowres", "finest_resolution": 32}, r"--model\.finest-resolution must be between 128"),
+    ],
+)
+def test_values_that_no_encoding_has_are_refused(fields, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_encoding(EncodingConfig(**fields))
+
+
+def test_the_command_line_takes_an_encoding() -> None:
+    given = parse(Radiance, RadianceConfig, "radiance", ["there", "--model.encoding", "dense", "--model.n-levels", "5"])
+    assert (given.model.encoding, given.model.n_levels) == ("dense", 5)
+
+
+def test_radiance_is_trained_on_another_encoding_and_taken_up_again(tmp_path: Path, write_capture, small) -> None:
+    given = parse(Radiance, RadianceConfig, "radiance", ["there", *small, "--model.encoding", "dense"])
+    config = RadianceConfig(given.model, given.sampling, given.optim, RunConfig(steps=200, device="cpu"))
+    run = radiance_run.train(write_capture(tmp_path / "ball"), config, out=tmp_path / "run", progress=False)
+    assert not bool(run.field.encoding.levels[..., 2].any())  # nothing is hashed
+    again = radiance_run.load_radiance(tmp_path / "run", device="cpu")
+    assert torch.equal(again.field.encoding.table, run.field.encoding.table)
+    assert run.evaluate(progress=False).psnr > 15
+
+
+def test_metric_grids_come_with_their_decoder_at_a_tenth_of_the_rate() -> None:
+    asked = FieldConfig(encoding="metric", n_levels=4, log2_hashmap_size=10)
+    assert (resolve_network(FieldConfig()).hidden_layers, resolve_network(asked).hidden_layers) == (2, 4)
+    config = resolve_encoding(asked, 2, log2_hashmap_size=14, finest_resolution=64)
+    field = encodings.build_field(config, 2, 3, seed=0)
+    assert isinstance(field, MetricField) and field.encoding.metrics == "signal"
+    assert field.decoder.spec.n_hidden_layers == 4
+    table, decoder = field_groups(field, lr=1e-2, l2=1e-6, ema=None)
+    assert (table.lr, decoder.lr) == (1e-2, pytest.approx(1e-3))
+    assert (table.l2, decoder.l2) == (0.0, 0.0)
+    assert table.buffers["encoding.table"] is field.encoding.gradients
+    assert decoder.buffers["decoder.params"] is field.decoder.gradients
+    release_buffers(field)
+    assert field.encoding.gradients is None and field.decoder.gradients is None
+    radiance = encodings.build_encoding(resolve_encoding(replace(asked), 3, **SMALL), 3, seed=0)
+    assert isinstance(radiance, MetricGrids) and radiance.metrics == "radiance"
