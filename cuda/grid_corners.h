@@ -12,6 +12,7 @@ typedef grid::Axis<vfloat, vuint> Axis;
 template <int D> NEURAL_HD vfloat locate(const Grid& g, const grid::Level<D>& level, i64 n, int count, Axis* axes) {
     vfloat valid = splat(1.0f), inside;
     const auto at = [](vfloat p, vuint& cell) { return whole(p, cell); };
+    NEURAL_UNROLL
     for (int d = 0; d < D; ++d) {
         const vfloat x = read_axis(g, n, d, count, inside, valid);
         const float scale = level.scale[d], shift = level.shift[d];

@@ -134,10 +134,9 @@ void add_to_table(const Grid& g, const Books& books, const float* table, const f
                 for (int f = 0; f < F; ++f) add[f] = w * up[f];
                 if (book < 0) {
                     alignas(64) u32 index[kWidth];
-                    alignas(64) float values[F * kWidth];
                     put(index, wrap(grid::corner_key<D>(axes, level, c), level));
-                    interleave_entries<F>(add, values);
-                    add_lanes<F>(base, index, values, kWidth);
+                    for (int i = 0; i < count; ++i)
+                        for (int f = 0; f < F; ++f) base[u64(index[i]) * F + f] += add[f][i];
                     if (marks.blocks) marks.add(index, level.offset, count);
                     continue;
                 }

@@ -26,6 +26,7 @@ template <int D>
 NEURAL_HD Place<D> locate(const Grid& g, const grid::Level<D>& level, i64 n, int count, vfloat& scale, vfloat* slopes) {
     vfloat q[D];
     vfloat valid = splat(1.0f), sum{};
+    NEURAL_UNROLL
     for (int d = 0; d < D; ++d) {
         vfloat inside;
         q[d] = read_axis(g, n, d, count, inside, valid) * level.scale[d] + level.shift[d];
@@ -50,6 +51,7 @@ template <int D> struct Simplices {
         const Place<D> place = locate<D>(g, level, n, count, scale, slopes);
         vuint key = place.key;
         put(index, wrap(key, level));
+        NEURAL_UNROLL
         for (int k = 0; k < D; ++k) {
             key = level.hashed ? key ^ place.step[k] : key + place.step[k];
             put(index + (k + 1) * kWidth, wrap(key, level));
@@ -62,6 +64,7 @@ template <int D> struct Simplices {
             simplex::permute<Lanes, D>(v, place.swaps);
             sorted = v;
         }
+        NEURAL_UNROLL
         for (int k = 0; k <= D; ++k) store(weight + k * kWidth, simplex::weight<D>(sorted, k, direction ? 0.0f : 1.0f));
         return scale;
     }

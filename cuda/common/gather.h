@@ -1,5 +1,5 @@
-// Table reads and sums by lane: entries of F features, fp32, fp16 or bf16. Indices lie in memory, best for some time:
-// see vertices.h.
+// Table reads by lane: entries of F features, fp32, fp16 or bf16, whose indices lie in memory, best for some time: see
+// vertices.h.
 #pragma once
 #include "simd.h"
 
@@ -123,32 +123,6 @@ NEURAL_HD void interleave_pairs(vfloat a, vfloat b, float* both) {
         both[2 * i + 1] = b[i];
     }
 #endif
-}
-
-// Values of kWidth entries as add_lanes takes them: pairs of features, of all lanes each.
-template <int F> NEURAL_HD void interleave_entries(const vfloat* values, float* out) {
-    if constexpr (F == 1) store(out, values[0]);
-    else
-        for (int j = 0; j < F; j += 2) interleave_pairs(values[j], values[j + 1], out + j * kWidth);
-}
-
-// entry index[i] += values of i, for i in 0 .. n-1 in order, so that equal indices add up; n is a multiple of kWidth.
-template <int F> NEURAL_HD void add_lanes(float* base, const u32* index, const float* values, i64 n) {
-    typedef float pair __attribute__((vector_size(8)));
-    if constexpr (F == 1) {
-        for (i64 i = 0; i < n; ++i) base[index[i]] += values[i];
-    } else {
-        for (i64 row = 0; row < n; row += kWidth)
-            for (int j = 0; j < F; j += 2)
-                for (int i = 0; i < kWidth; ++i) {
-                    float* p = base + F * u64(index[row + i]) + j;
-                    pair sum, add;
-                    __builtin_memcpy(&sum, p, 8);
-                    __builtin_memcpy(&add, values + row * F + j * kWidth + 2 * i, 8);
-                    sum += add;
-                    __builtin_memcpy(p, &sum, 8);
-                }
-    }
 }
 
 } // namespace NEURAL_ISA

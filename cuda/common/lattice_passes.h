@@ -15,30 +15,22 @@
 namespace neural {
 namespace NEURAL_ISA {
 
-// Calls visit(level) where the compiler knows whether the level is hashed: two loops without branches.
-template <int D, class Visit> NEURAL_HD void with_hashed(grid::Level<D> level, const Visit& visit) {
-    if (level.hashed) {
-        level.hashed = true;
-        visit(level);
-    } else {
-        level.hashed = false;
-        visit(level);
-    }
-}
-
-template <int D, class A>
-NEURAL_OUTLINED void find(const A& a, const Grid& g, const grid::Level<D>& level, int l, i64 first, i64 last,
-                          const Rows* direction, Vertices& v) {
+template <int D, bool Hashed, class A>
+NEURAL_OUTLINED void find_known(const A& a, const Grid& g, grid::Level<D> level, int l, i64 first, i64 last,
+                                const Rows* direction, Vertices& v) {
+    level.hashed = Hashed; // for the compiler
     const float weight = g.weight(l);
-    with_hashed<D>(level, [&](const grid::Level<D>& known) {
-        u32* index = v.index;
-        float* w = v.weight;
-        for (i64 n = first; n < last; n += kWidth) {
-            v.scale[(n - first) / kWidth] = a.find(g, known, l, n, lanes(n, last), direction, index, w) * weight;
-            index += v.n_each * kWidth;
-            w += v.n_each * kWidth;
-        }
-    });
+    u32* index = v.index;
+    float* w = v.weight;
+    const int step = v.n_each * kWidth;
+    for (i64 n = first; n < last; n += kWidth, index += step, w += step)
+        v.scale[(n - first) / kWidth] = a.find(g, level, l, n, lanes(n, last), direction, index, w) * weight;
+}
+template <int D, class A>
+void find(const A& a, const Grid& g, const grid::Level<D>& level, int l, i64 first, i64 last, const Rows* direction,
+          Vertices& v) {
+    if (level.hashed) find_known<D, true>(a, g, level, l, first, last, direction, v);
+    else find_known<D, false>(a, g, level, l, first, last, direction, v);
 }
 
 // The gradient by positions of points first .. last-1, from v's dots, to sums.

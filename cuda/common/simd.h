@@ -34,25 +34,20 @@ NEURAL_HD vfloat load(const float* p) {
     return v;
 }
 NEURAL_HD void store(float* p, vfloat v) { __builtin_memcpy(p, &v, sizeof(v)); }
-// The first `count` lanes; the others are zero.
-NEURAL_HD vfloat load(const float* p, int count) {
-    if (count >= kWidth) return load(p);
-    vfloat v{};
-    for (int i = 0; i < count; ++i) v[i] = p[i];
-    return v;
-}
-NEURAL_HD void store(float* p, vfloat v, int count) {
-    if (count >= kWidth) return store(p, v);
-    for (int i = 0; i < count; ++i) p[i] = v[i];
-}
-// Lanes p[0], p[stride], ...; the first `count` of them.
-NEURAL_HD vfloat load_strided(const float* p, i64 stride, int count = kWidth) {
+// Lanes p[0], p[stride], ...; the first `count` of them, the others are zero.
+NEURAL_OUTLINED inline vfloat load_strided(const float* p, i64 stride, int count = kWidth) {
     vfloat v{};
     for (int i = 0; i < count; ++i) v[i] = p[i * stride];
     return v;
 }
-NEURAL_HD void store_strided(float* p, i64 stride, vfloat v, int count = kWidth) {
+NEURAL_OUTLINED inline void store_strided(float* p, i64 stride, vfloat v, int count = kWidth) {
     for (int i = 0; i < count; ++i) p[i * stride] = v[i];
+}
+// The first `count` lanes; the others are zero.
+NEURAL_HD vfloat load(const float* p, int count) { return count >= kWidth ? load(p) : load_strided(p, 1, count); }
+NEURAL_HD void store(float* p, vfloat v, int count) {
+    if (count >= kWidth) store(p, v);
+    else store_strided(p, 1, v, count);
 }
 
 // Truncates. Beyond the range of i32, and of NaN, it gives a number that depends on the machine (the language leaves
@@ -88,8 +83,25 @@ NEURAL_HD vfloat floor(vfloat v) {
 }
 NEURAL_HD vfloat round(vfloat v) { return floor(v + 0.5f); }
 NEURAL_HD vfloat abs(vfloat v) { return as_float(as_int(v) & 0x7fffffff); }
-NEURAL_HD vfloat min(vfloat a, vfloat b) { return a < b ? a : b; } // b where a is NaN
-NEURAL_HD vfloat max(vfloat a, vfloat b) { return a > b ? a : b; }
+// b where one is NaN.
+NEURAL_HD vfloat min(vfloat a, vfloat b) {
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vfloat)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return a < b ? a : b;
+#endif
+}
+NEURAL_HD vfloat max(vfloat a, vfloat b) {
+#if defined(__AVX512F__)
+    return (vfloat)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vfloat)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return a > b ? a : b;
+#endif
+}
 NEURAL_HD vfloat sqrt(vfloat v) {
 #if defined(__AVX512F__)
     return (vfloat)_mm512_sqrt_ps((__m512)v);

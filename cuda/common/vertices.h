@@ -66,32 +66,28 @@ NEURAL_OUTLINED void dot_entries(const void* base, int dtype, Vertices& v, i64 f
     }
 }
 
-// entry += weight * scale * grad[n, column ..], point by point of a vector, vertex by vertex, so that sums have one order.
-// What is added is brought into the entries' form some vectors ahead, for the reason above.
+// entry += weight * scale * grad[n, column ..], in order of vectors, vertices and lanes, so that sums have one order.
 template <int F>
 NEURAL_OUTLINED void add_entries(float* base, const Vertices& v, i64 first, i64 last, Rows grad, i64 column) {
-    constexpr int kAhead = 512 / kWidth;
-    alignas(64) float values[kAhead * kWidth * F];
-    vfloat up[F];
-    const i64 n_rows = (last - first + kWidth - 1) / kWidth * v.n_each;
-    i64 n = first;
-    for (i64 begin = 0, k = 0; begin < n_rows; begin += kAhead) {
-        const i64 end = begin + kAhead < n_rows ? begin + kAhead : n_rows;
-        for (i64 row = begin; row < end; ++row) {
-            if (k == 0)
-                for (int f = 0; f < F; ++f) // 0 past the end
-                    up[f] = grad.load_lanes(n, column + f, lanes(n, last)) * v.scale[(n - first) / kWidth];
-            const vfloat w = load(v.weight + row * kWidth);
-            vfloat part[F];
-            for (int f = 0; f < F; ++f) part[f] = w * up[f];
-            interleave_entries<F>(part, values + (row - begin) * kWidth * F);
-            if (++k == v.n_each) {
-                k = 0;
-                n += kWidth;
-            }
-        }
-        add_lanes<F>(base, v.index + begin * kWidth, values, (end - begin) * kWidth);
+    typedef float Entry __attribute__((vector_size(4 * F), aligned(4), may_alias));
+    alignas(64) float ups[Vertices::kMostPoints * F]; // [point][feature]
+    for (i64 n = first; n < last; n += kWidth) {
+        float* out = ups + (n - first) * F;
+        vfloat up[F];
+        for (int f = 0; f < F; ++f) // 0 past the end
+            up[f] = grad.load_lanes(n, column + f, lanes(n, last)) * v.scale[(n - first) / kWidth];
+        if constexpr (F == 2) interleave_pairs(up[0], up[1], out);
+        else
+            for (int f = 0; f < F; ++f)
+                for (int i = 0; i < kWidth; ++i) out[i * F + f] = up[f][i];
     }
+    i64 slot = 0;
+    for (i64 n = 0; n < last - first; n += kWidth)
+        for (int k = 0; k < v.n_each; ++k, slot += kWidth)
+            for (int i = 0; i < kWidth; ++i) {
+                const Entry up = *(const Entry*)(ups + (n + i) * F);
+                *(Entry*)(base + F * u64(v.index[slot + i])) += v.weight[slot + i] * up;
+            }
 }
 
 } // namespace NEURAL_ISA
