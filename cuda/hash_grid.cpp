@@ -40,7 +40,7 @@ void hash_grid_forward(const float* positions, i64 pos_n, i64 pos_k, const void*
                        const i64* levels, const i64* segments, i64 n_tables, int n_levels, int n_dims, int n_features,
                        const float* level_weights, int interpolation, int outside, float* features, i64 feat_n,
                        i64 feat_k, int n_threads) {
-    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         constexpr int D = decltype(d)::value;
@@ -52,7 +52,7 @@ void hash_grid_backward_table(const float* positions, i64 pos_n, i64 pos_k, cons
                               const i64* levels, const i64* segments, i64 n_tables, int n_levels, int n_dims,
                               int n_features, const float* level_weights, int interpolation, int outside,
                               float* grad_table, u64* touched, int n_threads) {
-    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         constexpr int D = decltype(d)::value;
@@ -65,7 +65,7 @@ void hash_grid_backward_positions(const float* positions, i64 pos_n, i64 pos_k, 
                                   const float* grad, i64 grad_n, i64 grad_k, const i64* levels, const i64* segments,
                                   i64 n_tables, int n_levels, int n_dims, int n_features, const float* level_weights,
                                   int interpolation, int outside, float* grad_positions, int n_threads) {
-    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         constexpr int D = decltype(d)::value;
@@ -80,7 +80,7 @@ void hash_grid_backward_backward(const float* positions, i64 pos_n, i64 pos_k, c
                                  int n_features, const float* level_weights, int interpolation, int outside,
                                  float* grad_table, float* grad_grad, i64 gg_n, i64 gg_k, float* grad_positions,
                                  int n_threads) {
-    const Turned turned(positions, pos_n, pos_k, segments[n_tables], n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, segments[n_tables], n_dims, n_threads);
     const Grid g{turned.rows, levels, segments, n_tables, n_levels, level_weights, interpolation, outside};
     with_shape(n_dims, n_features, [&](auto d, auto f) {
         constexpr int D = decltype(d)::value;

@@ -176,7 +176,7 @@ void probed_grid_forward(const float* positions, i64 pos_n, i64 pos_k, const flo
                          int log2_codes, int log2_probes, const float* level_weights, int interpolation, int outside,
                          float* features, i64 feat_n, i64 feat_k, int n_threads) {
     const i64 bounds[2] = {0, n_points};
-    const Turned turned(positions, pos_n, pos_k, n_points, n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, n_points, n_dims, n_threads);
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, codes};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {
@@ -192,7 +192,7 @@ void probed_grid_backward_table(const float* positions, i64 pos_n, i64 pos_k, co
                                 const float* level_weights, int interpolation, int outside, float* grad_table,
                                 u64* touched, float* grad_probabilities, int n_threads) {
     const i64 bounds[2] = {0, n_points};
-    const Turned turned(positions, pos_n, pos_k, n_points, n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, n_points, n_dims, n_threads);
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, nullptr};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {
@@ -208,7 +208,7 @@ void probed_grid_backward_positions(const float* positions, i64 pos_n, i64 pos_k
                                     int log2_probes, const float* level_weights, int interpolation, int outside,
                                     float* grad_positions, int n_threads) {
     const i64 bounds[2] = {0, n_points};
-    const Turned turned(positions, pos_n, pos_k, n_points, n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, n_points, n_dims, n_threads);
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, codes};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {
@@ -225,7 +225,7 @@ void probed_grid_backward_backward(const float* positions, i64 pos_n, i64 pos_k,
                                    int interpolation, int outside, float* grad_grad, i64 gg_n, i64 gg_k,
                                    float* grad_positions, int n_threads) {
     const i64 bounds[2] = {0, n_points};
-    const Turned turned(positions, pos_n, pos_k, n_points, n_dims, n_threads);
+    const Turned turned({positions, pos_n, pos_k}, n_points, n_dims, n_threads);
     const Grid g = grid_of(turned, levels, bounds, n_levels, level_weights, interpolation, outside);
     const Books books{n_books, {log2_codes, log2_probes}, codes};
     with_probed_shape(n_dims, n_features, [&](auto d, auto f) {

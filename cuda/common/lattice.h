@@ -31,18 +31,18 @@ struct Grid {
     template <int D> grid::Level<D> level(i64 table, int l) const { return grid::read_level<D>(row<D>(table, l)); }
 };
 
-// Positions with each axis contiguous: every level reads them, so rows [N, D] are turned once.
+// A matrix [N, K] with each column contiguous: every level reads all rows, so that row-major ones are turned once.
 struct Turned {
+    static constexpr i64 kTile = 256; // rows whose lines stay in the L1 cache from column to column
     Scratch<float> memory;
     Rows rows;
 
-    Turned(const float* positions, i64 stride_n, i64 stride_k, i64 n, int n_dims, int n_threads)
-        : memory(stride_n == 1 ? 0 : n * n_dims), rows{positions, stride_n, stride_k} {
-        if (stride_n == 1) return;
-        parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-            const i64 end = (chunk + 1) * kChunk < n ? (chunk + 1) * kChunk : n;
-            for (int d = 0; d < n_dims; ++d)
-                for (i64 i = chunk * kChunk; i < end; ++i) memory.data[d * n + i] = positions[i * stride_n + d * stride_k];
+    Turned(Rows in, i64 n, i64 n_columns, int n_threads) : memory(in.stride_n == 1 ? 0 : n * n_columns), rows(in) {
+        if (in.stride_n == 1) return;
+        parallel_for((n + kTile - 1) / kTile, n_threads, [&](i64 tile) {
+            const i64 end = (tile + 1) * kTile < n ? (tile + 1) * kTile : n;
+            for (i64 k = 0; k < n_columns; ++k)
+                for (i64 i = tile * kTile; i < end; ++i) memory.data[k * n + i] = in.data[i * in.stride_n + k * in.stride_k];
         });
         rows = {memory.data, 1, n};
     }

@@ -60,13 +60,14 @@ void backward_table(const A& a, const Grid& g, Rows grad, const Rows* direction,
                     int n_threads) {
     if (direction && a.flat(g)) return;
     const int n_vertices = a.n_vertices(g);
+    const Turned turned(grad, g.n_points(), g.n_levels * F, n_threads);
     by_owners<D, F>(g, grad_table, touched, n_vertices, n_threads,
                     [&](int l, const Span& span, float* base, const Marks& marks) {
         const auto level = g.level<D>(span.table, l);
         Vertices v(n_vertices);
         by_blocks(v, span.first, span.last, [&](i64 first, i64 last) {
             find<D>(a, g, level, l, first, last, direction, v);
-            add_entries<F>(base, v, first, last, grad, l * F);
+            add_entries<F>(base, v, first, last, turned.rows, l * F);
             if (!marks.blocks) return;
             const u32* index = v.index;
             for (i64 n = first; n < last; n += kWidth)
@@ -79,6 +80,7 @@ void backward_table(const A& a, const Grid& g, Rows grad, const Rows* direction,
 template <int D, int F, class A>
 void backward_positions(const A& a, const Grid& g, const void* table, int dtype, Rows grad, const Rows* direction,
                         float* grad_positions, int n_threads) {
+    const Turned turned(grad, g.n_points(), g.n_levels * F, n_threads);
     by_chunks<D>(g, grad_positions, n_threads, [&](int l, const Span& span, vfloat* sums) {
         if (a.flat(g) || (direction && !A::kCurved)) return;
         const auto level = g.level<D>(span.table, l);
@@ -86,7 +88,7 @@ void backward_positions(const A& a, const Grid& g, const void* table, int dtype,
         Vertices v(a.n_vertices(g));
         by_blocks(v, span.first, span.last, [&](i64 first, i64 last) {
             find<D>(a, g, level, l, first, last, nullptr, v);
-            dot_entries<F>(base, dtype, v, first, last, grad, l * F);
+            dot_entries<F>(base, dtype, v, first, last, turned.rows, l * F);
             add_gradients<D>(a, g, level, l, first, last, direction, v, sums + (first - span.first) / kWidth * D);
         });
     });
