@@ -18,7 +18,7 @@ template <int D> struct Corners {
         const vfloat scale = locate<D>(g, level, n, count, axes);
         if (g.form == grid::kNearest) {
             put(index, wrap(grid::corner_key<D>(axes, level, 0), level));
-            store(weight, splat(1.0f));
+            store(weight, grid::corner_weight<D>(axes, 0));
             return scale;
         }
         corner_entries<D>(axes, level, index);

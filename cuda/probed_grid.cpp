@@ -57,7 +57,7 @@ template <int D> struct ProbedCorners {
         Axis axes[D];
         const vfloat scale = locate<D>(g, level, n, count, axes);
         for (int c = 0; c < n_vertices(g); ++c) put(index + c * kWidth, entry_index<D>(axes, level, codes, books.book, c));
-        if (flat(g)) store(weight, splat(1.0f));
+        if (flat(g)) store(weight, grid::corner_weight<D>(axes, 0));
         else if (direction) directional_weights<D>(axes, *direction, n, count, weight);
         else corner_weights<D>(axes, weight);
         return scale;
