@@ -13,8 +13,8 @@ from neural.fields.metric import ExtrapolationDecoder, MetricField
 from neural.mlp import MLP
 
 ENCODING = (
-    "hash_grid", "simplex", "permutohedral", "metric_maps", "axis_encoding", "frequency", "spherical_harmonics",
-    "level_blend", "cell_",
+    "hash_grid", "probed_grid", "simplex", "permutohedral", "metric_maps", "axis_encoding", "frequency",
+    "spherical_harmonics", "level_blend", "cell_",
 )  # fmt: skip
 NETWORK = ("mlp", "modulated_sine")
 FUSED = ("fused",)

@@ -7,8 +7,14 @@ torch: the command line is made from this.
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
-Kind = Literal["hash", "dense", "lowres", "tiled", "simplex", "kuhn", "permutohedral", "metric", "frequency"]
+Kind = Literal[
+    "hash", "dense", "lowres", "tiled", "simplex", "kuhn", "permutohedral", "metric", "probed", "frequency", "triangle",
+    "oneblob",
+]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
+WAVES = {"frequency": "octaves", "triangle": "octaves", "oneblob": "bins"}  # kinds without a table: what is counted
+PROBES = (2, 4, 8, 16)
+LARGEST_CODEBOOK = 16  # as a power of two, where none is asked for: a step looks at all codes
 
 
 @dataclass(frozen=True)
@@ -19,9 +25,11 @@ class EncodingConfig:
     """Multi-resolution hash grid; "dense": multi-resolution grid without hashing; "lowres": two levels of one low
     resolution; "tiled": levels that repeat one tile; "simplex", "kuhn", "permutohedral": a hash grid of simplices,
     skewed, cut from cubes, or turned and shifted at random; "metric": one hash grid read at three metrics, with a
-    decoder of its own where the task is no radiance field; "frequency": sines and cosines."""
+    decoder of its own where the task is no radiance field; "probed": a hash grid that learns, for groups of vertices,
+    which of a few entries they use; "frequency": sines and cosines; "triangle": triangle waves; "oneblob": where each
+    coordinate lies among bins."""
     n_levels: int | None = None
-    """Levels of the grid; of "frequency" the number of octaves."""
+    """Levels of the grid; of "frequency" and "triangle" the number of octaves, of "oneblob" that of bins."""
     n_features_per_level: int | None = None
     """Features per grid entry: 1, 2, 4 or 8."""
     log2_hashmap_size: int | None = None
@@ -32,6 +40,10 @@ class EncodingConfig:
     """Cells along each axis in the coarsest level."""
     finest_resolution: int | None = None
     """Cells along the longest axis in the finest level."""
+    n_probes: int = 4
+    """Entries that a code of "probed" chooses among: 2, 4, 8 or 16."""
+    log2_codebook_size: int | None = None
+    """Codes of each hashed level of "probed", as a power of two; as many as entries, but no more than 2^16."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +57,9 @@ class Defaults:
 
 
 # Sizes of dense grids: Mubarik et al. 2023, arXiv:2303.05735, table 1; of the hash grid: Mueller et al. 2022,
-# arXiv:2201.05989, table 1; octaves: Mildenhall et al. 2020, arXiv:2003.08934, section 5.1. None as a tile's
-# resolution (ours): as many entries as a hashed level would have.
+# arXiv:2201.05989, table 1; octaves: Mildenhall et al. 2020, arXiv:2003.08934, section 5.1, and of triangle waves
+# Mueller et al. 2021, arXiv:2106.12372, section 3.3. Bins are ours; so is None as a tile's resolution: as many entries
+# as a hashed level would have.
 DEFAULTS: dict[str, Defaults] = {
     "hash": Defaults(),
     "dense": Defaults(n_levels=8, finest_resolution=173),
@@ -56,7 +69,10 @@ DEFAULTS: dict[str, Defaults] = {
     "kuhn": Defaults(),
     "permutohedral": Defaults(),
     "metric": Defaults(),
+    "probed": Defaults(),
     "frequency": Defaults(n_levels=10),
+    "triangle": Defaults(n_levels=12),
+    "oneblob": Defaults(n_levels=32),
 }
 
 AnyEncoding = TypeVar("AnyEncoding", bound=EncodingConfig)
@@ -81,16 +97,18 @@ def resolve_encoding(asked: AnyEncoding, n_dims: int, *, log2_hashmap_size: int,
         log2_hashmap_size=log2_size,
         base_resolution=base,
         finest_resolution=asked.finest_resolution or max(base, defaults.finest_resolution or finest_resolution),
+        log2_codebook_size=asked.log2_codebook_size or min(log2_size, LARGEST_CODEBOOK),
     )
 
 
 def describe_encoding(config: EncodingConfig) -> str:
     """A resolved encoding in a few words."""
-    if config.encoding == "frequency":
-        return f"frequency of {config.n_levels} octaves"
+    if config.encoding in WAVES:
+        return f"{config.encoding} of {config.n_levels} {WAVES[config.encoding]}"
     levels = f"{config.n_levels} levels x {config.n_features_per_level} from {config.base_resolution}"
     hashed = "" if config.encoding in ("dense", "lowres", "tiled") else f"table 2^{config.log2_hashmap_size}, "
-    return f"{config.encoding}, {hashed}{levels} to {config.finest_resolution}"
+    codes = f", {config.n_probes} probes by 2^{config.log2_codebook_size} codes" if config.encoding == "probed" else ""
+    return f"{config.encoding}, {hashed}{levels} to {config.finest_resolution}{codes}"
 
 
 def check_encoding(config: EncodingConfig) -> None:
@@ -103,10 +121,17 @@ def check_encoding(config: EncodingConfig) -> None:
         raise ValueError(f"--model.encoding must be one of {', '.join(KINDS)}, got {config.encoding!r}")
     if config.n_features_per_level not in (None, 1, 2, 4, 8):
         raise ValueError(f"--model.n-features-per-level must be one of 1, 2, 4, 8, got {config.n_features_per_level}")
+    if config.encoding == "probed" and config.table_precision != "float32":
+        raise ValueError(
+            f"--model.table-precision {config.table_precision} cannot be had with --model.encoding probed, whose "
+            "lookups read float32; leave it out"
+        )
+    if config.n_probes not in PROBES:
+        raise ValueError(f"--model.n-probes must be one of {', '.join(map(str, PROBES))}, got {config.n_probes}")
     base = config.base_resolution or DEFAULTS[config.encoding].base_resolution or 2
     for name, low, high in (
-        ("n_levels", 1, 32), ("log2_hashmap_size", 8, 28), ("base_resolution", 2, 1 << 16),
-        ("finest_resolution", base, 1 << 20),
+        ("n_levels", 1, 256 if config.encoding == "oneblob" else 32), ("log2_hashmap_size", 8, 28),
+        ("base_resolution", 2, 1 << 16), ("finest_resolution", base, 1 << 20), ("log2_codebook_size", 2, 24),
     ):  # fmt: skip
         value = getattr(config, name)
         if value is not None and not low <= value <= high:

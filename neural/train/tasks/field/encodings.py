@@ -10,11 +10,14 @@ from neural.cuda.mlp_spec import Activation
 from neural.encodings.frequency import Frequency
 from neural.encodings.hash_grid import HashGrid
 from neural.encodings.metric_grids import MetricGrids
+from neural.encodings.one_blob import OneBlob
+from neural.encodings.probed_grid import ProbedHashGrid
 from neural.encodings.simplex import Permutohedral, Simplex
+from neural.encodings.triangle_wave import TriangleWave
 from neural.fields.field import Field
 from neural.fields.metric import MetricField
 from neural.train.tasks.field.config import FieldConfig, resolve_network
-from neural.train.tasks.field.encoding_config import EncodingConfig
+from neural.train.tasks.field.encoding_config import WAVES, EncodingConfig
 
 SIMPLICES = ("simplex", "kuhn", "permutohedral")
 TRAINED_BYTES = 16  # per value of a table: itself, its gradient, two moments
@@ -72,17 +75,21 @@ def require_memory(config: EncodingConfig, n_dims: int, device: str = "cpu") -> 
 
 
 def table_values(config: EncodingConfig, n_dims: int) -> int:
-    """At most so many values are in the table of a resolved configuration."""
-    if config.encoding == "frequency":
+    """At most so many values are in the table of a resolved configuration, logits of codes among them."""
+    if config.encoding in WAVES:
         return 0
     levels, base, finest = _known(config.n_levels), _known(config.base_resolution), _known(config.finest_resolution)
     growth = (max(finest, base) / base) ** (1 / max(1, levels - 1))
     dense = [int(base * growth**level + 1) ** n_dims for level in range(levels)]
+    codes = 0
+    if config.encoding == "probed":
+        n_hashed = sum(n > 2 ** _known(config.log2_hashmap_size) for n in dense)
+        codes = n_hashed * config.n_probes * 2 ** _known(config.log2_codebook_size)
     if config.encoding in SIMPLICES:  # the boxes of their lattices are larger than a grid's
         dense = [2 ** _known(config.log2_hashmap_size)] * levels
     elif config.encoding not in ("dense", "lowres"):
         dense = [min(n, 2 ** _known(config.log2_hashmap_size)) for n in dense]
-    return sum(dense) * _known(config.n_features_per_level)
+    return sum(dense) * _known(config.n_features_per_level) + codes
 
 
 def grid_arguments(config: EncodingConfig, seed: int) -> dict:
@@ -127,8 +134,24 @@ def _permutohedral(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     return Permutohedral(n_dims, **grid_arguments(config, seed))
 
 
+def _probed(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    arguments = grid_arguments(config, seed)
+    arguments.pop("precision")  # one alone, see `check_encoding`
+    return ProbedHashGrid(
+        n_dims, n_probes=config.n_probes, log2_codebook_size=_known(config.log2_codebook_size), **arguments
+    )
+
+
 def _frequency(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     return Frequency(n_dims, _known(config.n_levels))
+
+
+def _triangle(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return TriangleWave(n_dims, _known(config.n_levels))
+
+
+def _oneblob(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    return OneBlob(n_dims, _known(config.n_levels))
 
 
 BUILDERS: dict[str, Builder] = {
@@ -140,7 +163,10 @@ BUILDERS: dict[str, Builder] = {
     "kuhn": _kuhn,
     "permutohedral": _permutohedral,
     "metric": _metric,
+    "probed": _probed,
     "frequency": _frequency,
+    "triangle": _triangle,
+    "oneblob": _oneblob,
 }
 
 

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from neural.cuda.gradients import GradientBuffer
 from neural.encodings.base import Tabled
+from neural.encodings.probed_grid import ProbedHashGrid
 from neural.fields.metric import ExtrapolationDecoder
 from neural.mlp import MLP
 from neural.optim import Adam, Group
 
 NETWORKS = (MLP, ExtrapolationDecoder)  # whose only parameter takes its gradient in a buffer
 DECODER_RATE = 0.1  # of a decoder of sines, over the other learning rates: thrice as much, and it does not train
+LOGIT_RATE = 10.0  # of a probed grid's logits, over its table's: only their order has any effect
 
 
 def field_groups(
@@ -25,9 +27,9 @@ def field_groups(
     Args:
         field: Of encodings and networks.
         lr: Learning rate; a decoder of sines takes a tenth, as its frequency asks for.
-        l2: Penalty on everything but tables and decoders of sines.
+        l2: Penalty on everything but encodings and decoders of sines.
         ema: Decay of the averages, None for none.
-        table_lr: Learning rate of tables, if it is another.
+        table_lr: Learning rate of tables, if it is another; the logits of a probed grid take ten times their table's.
         shared: Further values for every group.
     """
     groups = []
@@ -41,9 +43,11 @@ def field_groups(
         if is_table and owner.working_copy is not None:
             copies[name] = owner.working_copy
         is_decoder = isinstance(owner, ExtrapolationDecoder)
-        rate = table_lr if is_table and table_lr is not None else DECODER_RATE * lr if is_decoder else lr
+        is_logits = isinstance(owner, ProbedHashGrid) and not is_table
+        rate = table_lr if (is_table or is_logits) and table_lr is not None else lr
+        rate *= DECODER_RATE if is_decoder else LOGIT_RATE if is_logits else 1.0
         groups.append(Group(
-            {name: parameter}, lr=rate, l2=0.0 if is_table or is_decoder else l2, ema=ema, lazy=is_table,
+            {name: parameter}, lr=rate, l2=0.0 if is_table or is_decoder or is_logits else l2, ema=ema, lazy=is_table,
             buffers=buffers, working_copies=copies, **shared,
         ))  # fmt: skip
     return groups

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neural import checkpoint
+from neural.encodings.probed_grid import ProbedHashGrid
 from neural.errors import CheckpointError
 from neural.train import session
 from neural.train.restore import restore
@@ -44,6 +46,20 @@ def look_up(field: nn.Module, x: Tensor, chunk: int = CHUNK) -> Tensor:
     device = next(field.parameters()).device
     parts = [field(part.to(device)).cpu() for part in x.split(chunk)]
     return torch.cat(parts) if len(parts) != 1 else parts[0]
+
+
+def half_precision(field: nn.Module) -> bytes:
+    """What a file of the field would hold: parameters as float16, of a probed grid's logits the codes in their bits."""
+    parts = []
+    for name, parameter in field.named_parameters():
+        owner = field.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, ProbedHashGrid) and parameter is owner.logits:
+            n_bits = owner.n_probes.bit_length() - 1
+            bits = np.unpackbits(owner.codes.cpu().numpy().reshape(-1, 1), axis=1, bitorder="little")
+            parts.append(np.packbits(bits[:, :n_bits]).tobytes())
+        else:
+            parts.append(parameter.detach().cpu().half().numpy().tobytes())
+    return b"".join(parts)
 
 
 def stored_field(folder: Path, config: Any, n_dims: int, n_out: int, device: str) -> Any:

@@ -17,7 +17,7 @@ from neural.train import session
 from neural.train.film import to_bytes
 from neural.train.tasks.field.encoding_config import describe_encoding
 from neural.train.tasks.field.encodings import build_field
-from neural.train.tasks.field.run import FieldRun, stored_field
+from neural.train.tasks.field.run import FieldRun, half_precision, stored_field
 from neural.train.tasks.image import codecs
 from neural.train.tasks.image.config import ImageConfig, resolve
 from neural.train.tasks.image.data import ImageData
@@ -50,10 +50,9 @@ class ImageRun(FieldRun):
         for top, bottom in bands(picture.height, picture.width, "evaluating", progress):
             shown = self.data.shown(part(self.field, self.data, (0, top, picture.width, bottom - top)))
             scores.add(shown, self.data.shown(self.data.rows(top, bottom)))
-        values = torch.cat([p.detach().cpu().flatten() for p in self.field.parameters()])
         result = ImageScores(
-            picture.width, picture.height, scores.psnr, scores.ssim, scores.ms_ssim, values.numel(),
-            len(zlib.compress(values.half().numpy().tobytes(), 6)),
+            picture.width, picture.height, scores.psnr, scores.ssim, scores.ms_ssim,
+            sum(p.numel() for p in self.field.parameters()), len(zlib.compress(half_precision(self.field), 6)),
             tuple(codecs.at_equal_psnr(
                 codecs.mosaic(lambda top, bottom: to_bytes(self.data.shown(self.data.rows(top, bottom))),
                                     picture.width, picture.height),

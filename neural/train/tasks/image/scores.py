@@ -21,7 +21,7 @@ class ImageScores:
     """None below 176x176 pixels."""
     n_parameters: int
     n_bytes: int
-    """Of the parameters as float16, deflated."""
+    """Of the parameters as float16 (a probed grid's codes in their bits instead of logits), deflated."""
     codecs: tuple[Coded, ...]
     """Other formats at the same PSNR."""
 

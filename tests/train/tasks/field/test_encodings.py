@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,8 +17,16 @@ from neural.fields.metric import MetricField
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.field import encodings
 from neural.train.tasks.field.config import FieldConfig, resolve_network
-from neural.train.tasks.field.encoding_config import DEFAULTS, KINDS, EncodingConfig, check_encoding, resolve_encoding
+from neural.train.tasks.field.encoding_config import (
+    DEFAULTS,
+    KINDS,
+    EncodingConfig,
+    check_encoding,
+    describe_encoding,
+    resolve_encoding,
+)
 from neural.train.tasks.field.groups import field_groups, release_buffers
+from neural.train.tasks.field.run import half_precision
 from neural.train.tasks.radiance import run as radiance_run
 from neural.train.tasks.radiance.config import RadianceConfig
 
@@ -35,7 +44,8 @@ def test_every_kind_is_built_and_learns_from_gradients(kind: str, n_dims: int) -
     if isinstance(encoding, Tabled):
         features.sum().backward()
         assert encoding.table.grad is not None and encoding.table.grad.abs().sum() > 0
-        assert encoding.table.numel() <= 1.02 * encodings.table_values(config, n_dims) + 64 * config.n_levels
+        values = sum(p.numel() for p in encoding.parameters())
+        assert values <= 1.02 * encodings.table_values(config, n_dims) + 64 * config.n_levels
 
 
 def test_kinds_defaults_and_builders_are_the_same() -> None:
@@ -79,6 +89,11 @@ def test_a_table_beyond_memory_is_refused_with_its_size(monkeypatch: pytest.Monk
         ({"log2_hashmap_size": 40}, r"--model\.log2-hashmap-size"),
         ({"base_resolution": 64, "finest_resolution": 32}, r"--model\.finest-resolution must be between 64"),
         ({"encoding": "lowres", "finest_resolution": 32}, r"--model\.finest-resolution must be between 128"),
+        ({"encoding": "triangle", "n_levels": 33}, r"--model\.n-levels must be between 1 and 32, got 33"),
+        ({"encoding": "oneblob", "n_levels": 257}, r"--model\.n-levels must be between 1 and 256, got 257"),
+        ({"n_probes": 3}, r"--model\.n-probes must be one of 2, 4, 8, 16, got 3"),
+        ({"log2_codebook_size": 25}, r"--model\.log2-codebook-size must be between 2 and 24, got 25"),
+        ({"encoding": "probed", "table_precision": "float16"}, "float16 cannot be had with --model.encoding probed"),
     ],
 )
 def test_values_that_no_encoding_has_are_refused(fields, message: str) -> None:
@@ -91,14 +106,24 @@ def test_the_command_line_takes_an_encoding() -> None:
     assert (given.model.encoding, given.model.n_levels) == ("dense", 5)
 
 
-def test_radiance_is_trained_on_another_encoding_and_taken_up_again(tmp_path: Path, write_capture, small) -> None:
-    given = parse(Radiance, RadianceConfig, "radiance", ["there", *small, "--model.encoding", "dense"])
-    config = RadianceConfig(given.model, given.sampling, given.optim, RunConfig(steps=200, device="cpu"))
+@pytest.mark.parametrize(
+    ("kind", "options", "steps", "least"),  # a field of 7.4 dB is where all of them begin
+    [("dense", {}, 200, 15), ("probed", {}, 200, 15), ("oneblob", {"n_levels": 32}, 200, 15),
+     ("triangle", {"n_levels": 8, "density_width": 32, "density_layers": 2}, 500, 12)],
+)  # fmt: skip
+def test_radiance_is_trained_on_another_encoding_and_taken_up_again(
+    kind: str, options: dict, steps: int, least: float, tmp_path: Path, write_capture, small
+) -> None:
+    given = parse(Radiance, RadianceConfig, "radiance", ["there", *small, "--model.encoding", kind])
+    model = replace(given.model, **options)
+    config = RadianceConfig(model, given.sampling, given.optim, RunConfig(steps=steps, device="cpu"))
     run = radiance_run.train(write_capture(tmp_path / "ball"), config, out=tmp_path / "run", progress=False)
-    assert not bool(run.field.encoding.levels[..., 2].any())  # nothing is hashed
+    if kind == "dense":
+        assert not bool(run.field.encoding.levels[..., 2].any())  # nothing is hashed
     again = radiance_run.load_radiance(tmp_path / "run", device="cpu")
-    assert torch.equal(again.field.encoding.table, run.field.encoding.table)
-    assert run.evaluate(progress=False).psnr > 15
+    for one, other in zip(again.field.parameters(), run.field.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert run.evaluate(progress=False).psnr > least
 
 
 def test_metric_grids_come_with_their_decoder_at_a_tenth_of_the_rate() -> None:
@@ -117,3 +142,38 @@ def test_metric_grids_come_with_their_decoder_at_a_tenth_of_the_rate() -> None:
     assert field.encoding.gradients is None and field.decoder.gradients is None
     radiance = encodings.build_encoding(resolve_encoding(replace(asked), 3, **SMALL), 3, seed=0)
     assert isinstance(radiance, MetricGrids) and radiance.metrics == "radiance"
+
+
+def test_logits_of_a_probed_grid_take_ten_times_their_tables_rate_and_no_penalty() -> None:
+    asked = FieldConfig(encoding="probed", n_levels=6, log2_hashmap_size=10, n_probes=8, log2_codebook_size=7)
+    config = resolve_encoding(asked, 2, **SMALL)
+    assert "8 probes by 2^7 codes" in describe_encoding(config)
+    for table_lr, expected in ((None, 1e-1), (3e-2, 3e-1)):
+        field = encodings.build_field(config, 2, 3, seed=0)
+        groups = {
+            name: g for g in field_groups(field, lr=1e-2, l2=1e-6, ema=None, table_lr=table_lr) for name in g.params
+        }
+        logits, network = groups["encoding.logits"], groups["mlp.params"]
+        assert (logits.lr, logits.l2, logits.lazy) == (pytest.approx(expected), 0.0, False)
+        assert (network.lr, network.l2) == (1e-2, 1e-6)
+        assert groups["encoding.table"].lr == pytest.approx(expected / 10)
+    n_hashed = int(field.encoding.levels[0, :, 2].sum())
+    assert field.encoding.logits.shape == (n_hashed, 2**7, 8) and n_hashed > 0
+
+
+def test_there_are_as_many_codes_as_entries_but_no_more_than_65536() -> None:
+    asked = EncodingConfig(encoding="probed")
+    sizes = [resolve_encoding(asked, 3, log2_hashmap_size=n, finest_resolution=64).log2_codebook_size for n in (12, 19)]
+    assert sizes == [12, 16]
+
+
+def test_a_file_holds_codes_in_their_bits_instead_of_logits() -> None:
+    config = resolve_encoding(FieldConfig(encoding="probed", n_levels=6, n_probes=8), 2, **SMALL)
+    field = encodings.build_field(config, 2, 3, seed=0)
+    n_bytes = len(half_precision(field))
+    assert n_bytes == -(-field.encoding.export_bits(16) // 8) + 2 * field.mlp.params.numel()
+    codes = np.frombuffer(half_precision(field), np.uint8)[2 * field.encoding.table.numel() :]
+    bits = np.unpackbits(codes[: 3 * field.encoding.codes.numel() // 8]).reshape(-1, 3) @ [1, 2, 4]
+    assert np.array_equal(bits, field.encoding.codes.flatten().numpy())
+    hashed = encodings.build_field(replace(config, encoding="hash"), 2, 3, seed=0)
+    assert len(half_precision(hashed)) == 2 * sum(p.numel() for p in hashed.parameters())

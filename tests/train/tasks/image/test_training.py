@@ -15,7 +15,7 @@ from neural.errors import BadOption, CheckpointError, SceneFormatError
 from neural.scenes.pictures.picture import Picture
 from neural.train.config import BaseRunConfig
 from neural.train.tasks.field.config import FieldConfig
-from neural.train.tasks.field.encoding_config import KINDS
+from neural.train.tasks.field.encoding_config import KINDS, WAVES
 from neural.train.tasks.field.encodings import build_field
 from neural.train.tasks.image.config import ImageConfig, ImageDataConfig, ImageOptimConfig, resolve
 from neural.train.tasks.image.data import ImageData
@@ -48,10 +48,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> ImageRun:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_encoding_learns(kind: str, tmp_path: Path) -> None:
-    model = replace(SMALL.model, encoding=kind, base_resolution=8 if kind != "frequency" else None)
-    config = replace(SMALL, model=replace(model, width=32, hidden_layers=2), run=replace(SMALL.run, steps=250))
+    waves = kind in WAVES
+    sizes = {"n_levels": None, "base_resolution": None} if waves else {"base_resolution": 8}
+    model = replace(SMALL.model, encoding=kind, width=32, hidden_layers=2, **sizes)
+    config = replace(SMALL, model=model, run=replace(SMALL.run, steps=600 if waves else 250))
     first, last = (log.read(trained(tmp_path / kind, config=config).folder)[i]["psnr"] for i in (0, -1))
-    assert last > max(16.0 if kind == "frequency" else 22.0, first + 5)
+    assert last > max(20.0 if waves else 22.0, first + 5)
 
 
 def test_scores_are_those_of_the_rendering(run: ImageRun, tmp_path: Path) -> None:
@@ -96,9 +98,10 @@ def test_a_run_is_taken_up_as_it_was(run: ImageRun) -> None:
         neural.load_run(run.folder, device="cpu")
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_resumed_run_is_bit_for_bit_the_run(tmp_path: Path, ema: float) -> None:
-    config = replace(SMALL, optim=ImageOptimConfig(ema=ema, decay="none"))
+@pytest.mark.parametrize(("ema", "kind"), [(0.0, "hash"), (0.9, "hash"), (0.0, "probed"), (0.9, "probed")])
+def test_a_resumed_run_is_bit_for_bit_the_run(tmp_path: Path, ema: float, kind: str) -> None:
+    model = replace(SMALL.model, encoding=kind, log2_hashmap_size=8)
+    config = replace(SMALL, model=model, optim=ImageOptimConfig(ema=ema, decay="none"))
     whole = trained(tmp_path / "whole", config=config, steps=30)
     trained(tmp_path / "parts", config=config, steps=11)
     parts = trained(tmp_path / "parts", config=config, steps=30)
@@ -107,8 +110,11 @@ def test_a_resumed_run_is_bit_for_bit_the_run(tmp_path: Path, ema: float) -> Non
     assert all(torch.equal(a, b) for a, b in zip(whole.field.parameters(), parts.field.parameters(), strict=True))
 
 
-def test_steps_are_the_same_for_any_number_of_threads() -> None:
-    config = resolve(SMALL, "cpu", width=60, height=40, linear=False)
+@pytest.mark.parametrize("kind", ["hash", "probed", "triangle", "oneblob"])
+def test_steps_are_the_same_for_any_number_of_threads(kind: str) -> None:
+    model = replace(SMALL.model, encoding=kind, n_levels=12, log2_hashmap_size=10, log2_codebook_size=14)
+    asked = replace(SMALL, model=model)
+    config = resolve(asked, "cpu", width=60, height=40, linear=False)
     losses, before = [], torch.get_num_threads()
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

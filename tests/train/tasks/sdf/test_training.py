@@ -170,7 +170,7 @@ def test_surface_points_are_spread_by_area() -> None:
     assert distance.unsigned(points.numpy()).max() < 1e-6
 
 
-@pytest.mark.parametrize("encoding", ["hash", "dense", "tiled", "frequency", "metric"])
+@pytest.mark.parametrize("encoding", ["hash", "dense", "tiled", "frequency", "metric", "probed", "triangle", "oneblob"])
 @pytest.mark.parametrize("eikonal", [0.0, 0.1])
 def test_every_encoding_learns(distance: MeshDistance, encoding: str, eikonal: float) -> None:
     trained = task(distance, encoding, eikonal=eikonal)
@@ -193,14 +193,17 @@ def test_the_eikonal_term_has_the_gradient_of_autograd(distance: MeshDistance) -
         torch.testing.assert_close(buffer, parameter.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("encoding", "eikonal"), [("hash", 0.0), ("probed", 0.1)])
 @pytest.mark.parametrize("threads", [2, 3])
-def test_steps_have_the_same_bits_for_any_number_of_threads(distance: MeshDistance, threads: int) -> None:
+def test_steps_have_the_same_bits_for_any_number_of_threads(
+    distance: MeshDistance, threads: int, encoding: str, eikonal: float
+) -> None:
     before = torch.get_num_threads()
     states = []
     try:
         for n in (1, threads):
             torch.set_num_threads(n)
-            trained = task(distance)
+            trained = task(distance, encoding, eikonal=eikonal)
             for step in range(5):
                 trained.step(step, 5)
             states.append({name: value.clone() for name, value in trained.tensors().items()})
