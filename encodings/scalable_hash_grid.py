@@ -160,6 +160,21 @@ class ScalableHashGrid(HashGrid):
             self.working_copy.data[before:] = values.to(self.working_copy.dtype)
         return len(fresh)
 
+    @torch.no_grad()
+    def lay_out(self, cells: Int[Tensor, "C A"]) -> None:
+        """Has these cells and no others, in this order: room for values that are loaded next, which may be anything.
+
+        Args:
+            cells: Int64 on the CPU, all different, as `cells` was when they were saved.
+
+        Raises:
+            ValueError: Another shape or dtype.
+        """
+        if cells.ndim != 2 or cells.shape[1] != len(self.axes) or cells.dtype != torch.int64:
+            raise ValueError(f"cells must be int64 [cells, {len(self.axes)}], got {list(cells.shape)} {cells.dtype}")
+        self._resize(len(cells))
+        self.cells = cells.clone()
+
     @property
     def bytes_per_cell(self) -> int:
         """What one more cell takes in training: values, gradient, two moments, step counts and the working copy."""
@@ -253,13 +268,11 @@ class ScalableHashGrid(HashGrid):
         if name not in state_dict:
             missing_keys.append(name)
             return
-        cells = state_dict[name].cpu()
-        if cells.ndim != 2 or cells.shape[1] != len(self.axes) or cells.dtype != torch.int64:
-            error_msgs.append(f"{name} must be int64 [cells, {len(self.axes)}], got {list(cells.shape)} {cells.dtype}")
+        try:
+            self.lay_out(state_dict[name].cpu())
+        except ValueError as error:
+            error_msgs.append(f"{name}: {error}")
             return
-        with torch.no_grad():
-            self._resize(len(cells))
-        self.cells = cells.clone()
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

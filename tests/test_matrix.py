@@ -72,8 +72,8 @@ def test_grids_of_equal_size_have_no_more_and_hardly_fewer_values() -> None:
         setting: table_values(application.resolved(model).model, 2)
         for setting, model in applications.models(application, "tiny").items()
     }
-    assert sizes.keys() >= {"hash", "metric", "dense", "dense =", "lowres", "lowres ="}
-    assert sizes["metric"] == sizes["hash"]
+    assert sizes.keys() >= {"hash", "metric", "probed", "scalable", "dense", "dense =", "lowres", "lowres ="}
+    assert sizes["metric"] == sizes["hash"] and sizes["probed"] > sizes["hash"] and sizes["triangle"] == 0
     for setting in ("dense =", "lowres ="):
         assert 0.75 * sizes["hash"] < sizes[setting] <= sizes["hash"]
 

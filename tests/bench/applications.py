@@ -4,8 +4,9 @@
 are kept beside the other results, cell by cell. `python -m tests.bench.applications --help` takes parts of it.
 
 Settings: those of Mubarik et al. 2023, arXiv:2303.05735, table 1 (multi-resolution hash, multi-resolution dense, low
-resolution dense), with tables of a size for CPUs; simplex and metric grids at the hash grid's arguments, so at its
-number of parameters; and both dense grids once more, as fine as the hash grid's parameters allow.
+resolution dense), with tables of a size for CPUs; simplex, metric, probed and scalable grids at the hash grid's
+arguments, so at its number of parameters (the codes of probed ones apart); both dense grids once more, as fine as the
+hash grid's parameters allow; and what has no table.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from torch import nn
 
 from neural.cuda import native
 from neural.errors import BackendUnavailable
-from neural.train.tasks.field.encoding_config import KINDS, describe_encoding
+from neural.train.tasks.field.encoding_config import describe_encoding
 from neural.train.tasks.field.encodings import table_values
 from tests.bench import machine, matrix_plot
 from tests.bench.application_tasks import Application
@@ -41,7 +42,10 @@ APPLICATIONS = {
     "radiance": ("tests.bench.application_tasks", "RadianceApplication"),
 }
 PAPER_SHARES = {"hash": 72.4, "dense": 60.0, "lowres": 60.0}  # of encoding and network, its mean over applications
-SETTINGS = ("hash", "simplex", "metric", "dense", "dense =", "lowres", "lowres =")
+HASHED = ("hash", "simplex", "metric", "probed", "scalable")  # at the same arguments
+WAVES = ("triangle", "oneblob")  # without a table
+SETTINGS = (*HASHED, "dense", "dense =", "lowres", "lowres =", *WAVES)
+REFUSED = {("radiance", "scalable")}  # by the application's configuration
 STEPS = {"full": 300, "tiny": 2}
 LOG2_SIZE = 17  # of hashed levels at full size: 1 MB each, near a CPU's caches
 FRAMES = 3
@@ -148,11 +152,12 @@ def models(application: Application, size: Size) -> dict[str, dict[str, Any]]:
     small: dict[str, Any] = {} if size == "full" else {"finest_resolution": 24, "base_resolution": 8}
     budget = table_values(application.resolved({"encoding": "hash", **hashed}).model, application.n_dims)
     found: dict[str, dict[str, Any]] = {
-        kind: {"encoding": kind, **hashed} for kind in ("hash", "simplex", "metric") if kind in KINDS
+        kind: {"encoding": kind, **hashed} for kind in HASHED if (application.name, kind) not in REFUSED
     }
     for kind in ("dense", "lowres"):
         found[kind] = {"encoding": kind, **small}
         found[f"{kind} ="] = _equal(application, kind, budget)
+    found |= {kind: {"encoding": kind} for kind in WAVES}
     return {setting: found[setting] for setting in SETTINGS if setting in found}
 
 

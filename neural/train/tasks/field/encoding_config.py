@@ -4,16 +4,18 @@ A new kind is a name in `Kind` and a row of `DEFAULTS` here, and a builder in `n
 torch: the command line is made from this.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, get_args
 
 Kind = Literal[
-    "hash", "dense", "lowres", "tiled", "simplex", "kuhn", "permutohedral", "metric", "probed", "frequency", "triangle",
-    "oneblob",
+    "hash", "dense", "lowres", "tiled", "simplex", "kuhn", "permutohedral", "metric", "probed", "scalable", "frequency",
+    "triangle", "oneblob",
 ]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 WAVES = {"frequency": "octaves", "triangle": "octaves", "oneblob": "bins"}  # kinds without a table: what is counted
 PROBES = (2, 4, 8, 16)
+SMALLEST_LOG2_SIZE = 8
 LARGEST_CODEBOOK = 16  # as a power of two, where none is asked for: a step looks at all codes
 
 
@@ -26,20 +28,24 @@ class EncodingConfig:
     resolution; "tiled": levels that repeat one tile; "simplex", "kuhn", "permutohedral": a hash grid of simplices,
     skewed, cut from cubes, or turned and shifted at random; "metric": one hash grid read at three metrics, with a
     decoder of its own where the task is no radiance field; "probed": a hash grid that learns, for groups of vertices,
-    which of a few entries they use; "frequency": sines and cosines; "triangle": triangle waves; "oneblob": where each
+    which of a few entries they use; "scalable": a hash grid per cell of space, made where data lies (no radiance
+    field); "frequency": sines and cosines; "triangle": triangle waves; "oneblob": where each
     coordinate lies among bins."""
     n_levels: int | None = None
     """Levels of the grid; of "frequency" and "triangle" the number of octaves, of "oneblob" that of bins."""
     n_features_per_level: int | None = None
     """Features per grid entry: 1, 2, 4 or 8."""
     log2_hashmap_size: int | None = None
-    """Entries per level at most, as a power of two; on a CPU few enough to stay near the caches."""
+    """Entries per level at most, as a power of two; on a CPU few enough to stay near the caches. Of "scalable" those of
+    all cells, 2^8 each at least."""
     table_precision: Literal["float32", "float16", "bfloat16"] = "float32"
     """What lookups read; half precision is faster once tables outgrow the caches. Training keeps float32 values."""
     base_resolution: int | None = None
     """Cells along each axis in the coarsest level."""
     finest_resolution: int | None = None
     """Cells along the longest axis in the finest level."""
+    cells: int = 4
+    """Cells of "scalable" along each axis of the box; with all of them it is about as fine and large as "hash"."""
     n_probes: int = 4
     """Entries that a code of "probed" chooses among: 2, 4, 8 or 16."""
     log2_codebook_size: int | None = None
@@ -70,6 +76,7 @@ DEFAULTS: dict[str, Defaults] = {
     "permutohedral": Defaults(),
     "metric": Defaults(),
     "probed": Defaults(),
+    "scalable": Defaults(),
     "frequency": Defaults(n_levels=10),
     "triangle": Defaults(n_levels=12),
     "oneblob": Defaults(n_levels=32),
@@ -101,6 +108,20 @@ def resolve_encoding(asked: AnyEncoding, n_dims: int, *, log2_hashmap_size: int,
     )
 
 
+def of_one_cell(config: EncodingConfig, n_dims: int) -> EncodingConfig:
+    """The hash grid of each cell of a resolved "scalable"."""
+    log2_size, base, finest = config.log2_hashmap_size, config.base_resolution, config.finest_resolution
+    assert log2_size is not None and base is not None and finest is not None, "the configuration is not resolved"
+    base = max(2, round(base / config.cells))
+    return replace(
+        config,
+        encoding="hash",
+        log2_hashmap_size=max(SMALLEST_LOG2_SIZE, log2_size - math.ceil(n_dims * math.log2(config.cells))),
+        base_resolution=base,
+        finest_resolution=max(base, round(finest / config.cells)),
+    )
+
+
 def describe_encoding(config: EncodingConfig) -> str:
     """A resolved encoding in a few words."""
     if config.encoding in WAVES:
@@ -108,7 +129,8 @@ def describe_encoding(config: EncodingConfig) -> str:
     levels = f"{config.n_levels} levels x {config.n_features_per_level} from {config.base_resolution}"
     hashed = "" if config.encoding in ("dense", "lowres", "tiled") else f"table 2^{config.log2_hashmap_size}, "
     codes = f", {config.n_probes} probes by 2^{config.log2_codebook_size} codes" if config.encoding == "probed" else ""
-    return f"{config.encoding}, {hashed}{levels} to {config.finest_resolution}{codes}"
+    cells = f", in cells of 1/{config.cells}" if config.encoding == "scalable" else ""
+    return f"{config.encoding}, {hashed}{levels} to {config.finest_resolution}{codes}{cells}"
 
 
 def check_encoding(config: EncodingConfig) -> None:
@@ -130,8 +152,9 @@ def check_encoding(config: EncodingConfig) -> None:
         raise ValueError(f"--model.n-probes must be one of {', '.join(map(str, PROBES))}, got {config.n_probes}")
     base = config.base_resolution or DEFAULTS[config.encoding].base_resolution or 2
     for name, low, high in (
-        ("n_levels", 1, 256 if config.encoding == "oneblob" else 32), ("log2_hashmap_size", 8, 28),
+        ("n_levels", 1, 256 if config.encoding == "oneblob" else 32), ("log2_hashmap_size", SMALLEST_LOG2_SIZE, 28),
         ("base_resolution", 2, 1 << 16), ("finest_resolution", base, 1 << 20), ("log2_codebook_size", 2, 24),
+        ("cells", 1, 64),
     ):  # fmt: skip
         value = getattr(config, name)
         if value is not None and not low <= value <= high:

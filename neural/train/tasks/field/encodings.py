@@ -12,14 +12,16 @@ from neural.encodings.hash_grid import HashGrid
 from neural.encodings.metric_grids import MetricGrids
 from neural.encodings.one_blob import OneBlob
 from neural.encodings.probed_grid import ProbedHashGrid
+from neural.encodings.scalable_hash_grid import ScalableHashGrid
 from neural.encodings.simplex import Permutohedral, Simplex
 from neural.encodings.triangle_wave import TriangleWave
 from neural.fields.field import Field
 from neural.fields.metric import MetricField
 from neural.train.tasks.field.config import FieldConfig, resolve_network
-from neural.train.tasks.field.encoding_config import WAVES, EncodingConfig
+from neural.train.tasks.field.encoding_config import WAVES, EncodingConfig, of_one_cell
 
 SIMPLICES = ("simplex", "kuhn", "permutohedral")
+CELL_OVERLAP = 0.05  # of a cell: the field is continuous across faces, and few points are looked up twice
 TRAINED_BYTES = 16  # per value of a table: itself, its gradient, two moments
 
 Builder = Callable[[EncodingConfig, int, int], nn.Module]
@@ -60,12 +62,12 @@ def build_field(
 
 
 def require_memory(config: EncodingConfig, n_dims: int, device: str = "cpu") -> None:
-    """Refuses a table that does not fit, before it is made.
+    """Refuses a table that does not fit, before it is made; of cells that are made in training, the first.
 
     Raises:
         TooLarge: Says how large it would be.
     """
-    n_values = table_values(config, n_dims)
+    n_values = table_values(of_one_cell(config, n_dims) if config.encoding == "scalable" else config, n_dims)
     hashed = config.encoding not in ("dense", "lowres")
     cure = "choose a smaller --model.log2-hashmap-size" if hashed else "choose a smaller --model.finest-resolution"
     memory.require(
@@ -78,6 +80,8 @@ def table_values(config: EncodingConfig, n_dims: int) -> int:
     """At most so many values are in the table of a resolved configuration, logits of codes among them."""
     if config.encoding in WAVES:
         return 0
+    if config.encoding == "scalable":
+        return config.cells**n_dims * table_values(of_one_cell(config, n_dims), n_dims)
     levels, base, finest = _known(config.n_levels), _known(config.base_resolution), _known(config.finest_resolution)
     growth = (max(finest, base) / base) ** (1 / max(1, levels - 1))
     dense = [int(base * growth**level + 1) ** n_dims for level in range(levels)]
@@ -142,6 +146,16 @@ def _probed(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     )
 
 
+def _scalable(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
+    """Cells whose reach ends at the faces of [0, 1]^D: no point of it needs a cell beyond."""
+    reach = CELL_OVERLAP + 1e-4  # of a cell; rounding must not find a point of a face out of it
+    edge = 1 / (config.cells - 2 * reach)
+    return ScalableHashGrid(
+        n_dims, cell_size=edge, axes="all", origin=-reach * edge, overlap=CELL_OVERLAP, missing="nearest",
+        max_cells=config.cells**n_dims, **grid_arguments(of_one_cell(config, n_dims), seed),
+    )  # fmt: skip
+
+
 def _frequency(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     return Frequency(n_dims, _known(config.n_levels))
 
@@ -164,6 +178,7 @@ BUILDERS: dict[str, Builder] = {
     "permutohedral": _permutohedral,
     "metric": _metric,
     "probed": _probed,
+    "scalable": _scalable,
     "frequency": _frequency,
     "triangle": _triangle,
     "oneblob": _oneblob,

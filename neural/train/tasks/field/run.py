@@ -12,6 +12,7 @@ from neural.encodings.probed_grid import ProbedHashGrid
 from neural.errors import CheckpointError
 from neural.train import session
 from neural.train.restore import restore
+from neural.train.tasks.field import growth
 from neural.train.tasks.field.encodings import build_field
 from neural.train.trained import TrainedRun
 
@@ -76,8 +77,10 @@ def stored_field(folder: Path, config: Any, n_dims: int, n_out: int, device: str
         CheckpointError: None there, or of another field.
     """
     field = build_field(config.model, n_dims, n_out, seed=config.run.seed)
+    tensors = checkpoint.load_latest(folder).tensors
     try:
-        restore(field, checkpoint.load_latest(folder).tensors, config.optim.ema)
+        growth.lay_out(field, tensors)
+        restore(field, tensors, config.optim.ema)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     return field.to(session.choose_device(device))

@@ -15,6 +15,7 @@ from neural.optim import Adam
 from neural.train.loop import StepResult
 from neural.train.restore import load_values
 from neural.train.schedules import learning_rate
+from neural.train.tasks.field import growth
 from neural.train.tasks.field.groups import averaged, field_groups, nonfinite_names, release_buffers
 
 
@@ -71,6 +72,12 @@ class FieldTask(ABC):
     def validate(self, step: int) -> Mapping[str, float]:
         """See `neural.train.loop.Task`."""
 
+    def at(self, points: Tensor) -> Tensor:
+        """The field at a step's points; a grid that grows gets the cells that they need first."""
+        if growth.grow(self.field, points):
+            self.optimiser.extend()
+        return self.field(points)
+
     def step(self, step: int, steps: int | None) -> StepResult:
         """One step: draw, compare, follow the gradient."""
         fit = self.fit(step)
@@ -87,7 +94,8 @@ class FieldTask(ABC):
 
     def tensors(self) -> dict[str, Tensor]:
         """Field and optimiser."""
-        return {f"model/{name}": p.detach() for name, p in self.field.named_parameters()} | self.optimiser.state_dict()
+        values = {f"model/{name}": p.detach() for name, p in self.field.named_parameters()}
+        return values | growth.cell_tensors(self.field) | self.optimiser.state_dict()
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes back what `tensors` gave.
@@ -95,6 +103,7 @@ class FieldTask(ABC):
         Raises:
             CheckpointError: They are of another field or optimiser.
         """
+        growth.lay_out(self.field, tensors)
         load_values(dict(self.field.named_parameters()), tensors)
         self.optimiser.load_state_dict(tensors)
 

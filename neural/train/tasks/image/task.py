@@ -29,7 +29,7 @@ class ImageTask(FieldTask):
         """Compares the field with the step's pixels."""
         positions, target = self.data.draw(step)
         target = target.to(self.device)
-        predicted = self.field(positions.to(self.device))
+        predicted = self.at(positions.to(self.device))
         error = l2(predicted, target)
         loss = relative_l2(predicted, target) if self.config.optim.loss == "relative_l2" else error
         return Fit(loss, len(target), float(error.detach()))

@@ -199,6 +199,11 @@ def _check(config: RadianceConfig) -> None:
     """Refuse values that no training can use, naming the flag."""
     model, sampling, optim, run = config.model, config.sampling, config.optim, config.run
     check_encoding(model)
+    if model.encoding == "scalable":
+        raise ValueError(
+            "--model.encoding scalable is for image, sdf and volume: a radiance field is looked up all over its box "
+            "from the first step on, so that there would be nothing to make cells by; choose hash"
+        )
     for name in ("density_width", "color_width"):
         _in(f"model.{name}", getattr(model, name), (16, 32, 64, 128))
     for name in ("density_layers", "color_layers", "sh_degree"):

@@ -38,7 +38,7 @@ class SdfTask(FieldTask):
         """See `FieldTask`."""
         points, distances, n_surface = self.samples.draw(step)
         points, distances = points.to(self.device), distances.to(self.device)
-        error = self.field(points)[:, 0] - distances
+        error = self.at(points)[:, 0] - distances
         extra = {}
         if self.config.optim.eikonal > 0:
             extra["eikonal"] = self._eikonal(points[n_surface:])

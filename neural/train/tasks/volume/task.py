@@ -47,7 +47,7 @@ class VolumeTask(FieldTask):
         positions = self._points.draw(step, sampling.points, sampling.occupied_share).to(self.device)
         truth = self.voxels.sample(positions).t()
         density, albedo = truth[0] / self._densest, truth[1:]
-        found = self.field(positions).t()
+        found = self.at(positions).t()
         thin = (found[0] - density).square()
         tint = (density * (found[1:] - albedo).square()).sum(0)
         loss = steady_mean(thin + self.config.optim.albedo_weight * tint)

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from neural import memory
+from neural import cli, memory
 from neural.cli.train_radiance import Radiance
 from neural.cli.training import parse
 from neural.encodings.base import Tabled
+from neural.encodings.hash_grid import HashGrid
 from neural.encodings.metric_grids import MetricGrids
-from neural.errors import TooLarge
+from neural.errors import CheckpointError, TooLarge
 from neural.fields.metric import MetricField
 from neural.train.tasks.capture.config import RunConfig
-from neural.train.tasks.field import encodings
+from neural.train.tasks.field import encodings, growth
 from neural.train.tasks.field.config import FieldConfig, resolve_network
 from neural.train.tasks.field.encoding_config import (
     DEFAULTS,
@@ -23,12 +24,13 @@ from neural.train.tasks.field.encoding_config import (
     EncodingConfig,
     check_encoding,
     describe_encoding,
+    of_one_cell,
     resolve_encoding,
 )
 from neural.train.tasks.field.groups import field_groups, release_buffers
 from neural.train.tasks.field.run import half_precision
 from neural.train.tasks.radiance import run as radiance_run
-from neural.train.tasks.radiance.config import RadianceConfig
+from neural.train.tasks.radiance.config import ModelConfig, RadianceConfig
 
 SMALL = {"log2_hashmap_size": 10, "finest_resolution": 64}
 
@@ -39,7 +41,9 @@ def test_every_kind_is_built_and_learns_from_gradients(kind: str, n_dims: int) -
     asked = EncodingConfig(encoding=kind, base_resolution=8, finest_resolution=32, log2_hashmap_size=10)
     config = resolve_encoding(asked, n_dims, **SMALL)
     encoding = encodings.build_encoding(config, n_dims, seed=3)
-    features = encoding(torch.rand(50, n_dims))
+    x = torch.rand(50, n_dims)
+    growth.grow(encoding, x)
+    features = encoding(x)
     assert features.shape == (50, encoding.n_output_dims)
     if isinstance(encoding, Tabled):
         features.sum().backward()
@@ -91,6 +95,7 @@ def test_a_table_beyond_memory_is_refused_with_its_size(monkeypatch: pytest.Monk
         ({"encoding": "lowres", "finest_resolution": 32}, r"--model\.finest-resolution must be between 128"),
         ({"encoding": "triangle", "n_levels": 33}, r"--model\.n-levels must be between 1 and 32, got 33"),
         ({"encoding": "oneblob", "n_levels": 257}, r"--model\.n-levels must be between 1 and 256, got 257"),
+        ({"cells": 65}, r"--model\.cells must be between 1 and 64, got 65"),
         ({"n_probes": 3}, r"--model\.n-probes must be one of 2, 4, 8, 16, got 3"),
         ({"log2_codebook_size": 25}, r"--model\.log2-codebook-size must be between 2 and 24, got 25"),
         ({"encoding": "probed", "table_precision": "float16"}, "float16 cannot be had with --model.encoding probed"),
@@ -177,3 +182,55 @@ def test_a_file_holds_codes_in_their_bits_instead_of_logits() -> None:
     assert np.array_equal(bits, field.encoding.codes.flatten().numpy())
     hashed = encodings.build_field(replace(config, encoding="hash"), 2, 3, seed=0)
     assert len(half_precision(hashed)) == 2 * sum(p.numel() for p in hashed.parameters())
+
+
+@pytest.mark.parametrize("n_dims", [2, 3])
+@pytest.mark.parametrize("cells", [1, 4])
+def test_a_box_of_cells_has_no_more_of_them_and_faces_in_reach_of_none_beyond(n_dims: int, cells: int) -> None:
+    asked = EncodingConfig(encoding="scalable", cells=cells, finest_resolution=64, log2_hashmap_size=16)
+    config = resolve_encoding(asked, n_dims, **SMALL)
+    encoding = encodings.build_encoding(config, n_dims, seed=0)
+    axis = torch.tensor([0.0, 1e-7, 0.3, 0.5, 0.8, 1 - 6e-8, 1.0])
+    corners = torch.cartesian_prod(*[axis] * n_dims)
+    growth.grow(encoding, corners)
+    growth.grow(encoding, torch.rand(3000, n_dims))
+    assert len(encoding.cells) == cells**n_dims
+    assert int(encoding.cells.min()) == 0 and int(encoding.cells.max()) == cells - 1
+    assert growth.grow(encoding, corners - 1e-3) == growth.grow(encoding, corners + 1e-3) == 0  # the box's faces
+    assert bool((encoding(corners).abs().sum(1) > 0).all())
+    assert f"cells of 1/{cells}" in describe_encoding(config)
+    one = encoding.table.shape[0] // cells**n_dims
+    assert one == sum(encoding._one_cell[0, :, 1].tolist())
+    assert encoding.table.numel() <= 1.1 * encodings.table_values(config, n_dims) + 64 * config.n_levels * cells**n_dims
+
+
+def test_cells_together_are_about_as_fine_and_large_as_one_grid() -> None:
+    sizes = {}
+    for kind in ("hash", "scalable"):
+        config = resolve_encoding(EncodingConfig(encoding=kind), 3, log2_hashmap_size=17, finest_resolution=512)
+        sizes[kind] = encodings.table_values(config, 3)
+    assert sizes["scalable"] == pytest.approx(sizes["hash"], rel=0.1)
+    cell = of_one_cell(config, 3)
+    assert (cell.base_resolution, cell.finest_resolution, cell.log2_hashmap_size) == (4, 128, 11)
+
+
+def test_a_radiance_field_of_cells_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match=r"--model\.encoding scalable is for image, sdf and volume"):
+        RadianceConfig(model=ModelConfig(encoding="scalable"))
+    assert cli.main(["train", "radiance", "there", "--model.encoding", "scalable"]) == 2
+    assert "choose hash" in capsys.readouterr().err
+
+
+def test_cells_come_out_of_a_checkpoint_in_their_order() -> None:
+    config = resolve_encoding(EncodingConfig(encoding="scalable"), 2, **SMALL)
+    one, other = (encodings.build_encoding(config, 2, seed=0) for _ in range(2))
+    for x in (torch.tensor([[0.9, 0.9]]), torch.tensor([[0.1, 0.2]])):
+        assert growth.grow(one, x) == 1
+    saved = growth.cell_tensors(one)
+    assert saved["model/cells"].tolist() == [[3, 3], [0, 0]]
+    growth.lay_out(other, saved)
+    assert torch.equal(other.cells, one.cells) and other.table.shape == one.table.shape
+    for wrong, message in (({}, "it has no cells"), ({"model/cells": torch.zeros(3, 1)}, r"int64 \[cells, 2\], got")):
+        with pytest.raises(CheckpointError, match=message):
+            growth.lay_out(other, wrong)
+    assert growth.cell_tensors(HashGrid(2, n_levels=2, log2_hashmap_size=8)) == {}

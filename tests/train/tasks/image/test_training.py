@@ -110,7 +110,46 @@ def test_a_resumed_run_is_bit_for_bit_the_run(tmp_path: Path, ema: float, kind: 
     assert all(torch.equal(a, b) for a, b in zip(whole.field.parameters(), parts.field.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("kind", ["hash", "probed", "triangle", "oneblob"])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_run_that_grows_is_bit_for_bit_the_run_that_was_stopped_between(
+    tmp_path: Path, ema: float, precision: str
+) -> None:
+    """A step looks at 16 pixels, so that there are new cells in most of the first steps."""
+    model = replace(SMALL.model, encoding="scalable", cells=8, table_precision=precision)
+    config = replace(
+        SMALL, model=model, data=ImageDataConfig(batch=16, sampling="uniform"),
+        optim=ImageOptimConfig(ema=ema, decay="none"),
+    )  # fmt: skip
+    whole = trained(tmp_path / "whole", config=config, steps=12)
+    trained(tmp_path / "parts", config=config, steps=2)
+    early = checkpoint.load_latest(tmp_path / "parts").tensors
+    parts = trained(tmp_path / "parts", config=config, steps=12)
+    one, other = (checkpoint.load_latest(r.folder).tensors for r in (whole, parts))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    n_early, n_late = len(early["model/encoding.cells"]), len(one["model/encoding.cells"])
+    assert 0 < n_early < n_late <= 64
+    x = torch.rand(500, 2)
+    again = neural.load_run(parts.folder, device="cpu", scene=pixels())
+    for field in (parts.field, again.field):
+        assert torch.equal(field(x), whole.field(x))
+
+
+def test_a_task_that_has_made_no_step_is_taken_up_too() -> None:
+    config = resolve(replace(SMALL, model=replace(SMALL.model, encoding="scalable")), "cpu", width=60, height=40,
+                     linear=False)  # fmt: skip
+    data = ImageData(Picture.from_array(pixels()), config.data, 0)
+
+    def task() -> ImageTask:
+        return ImageTask(build_field(config.model, 2, 3, seed=0), data, config, torch.device("cpu"))
+
+    one, other = task(), task()
+    other.load(one.tensors())
+    assert one.step(0, 5).loss == other.step(0, 5).loss and one.step(1, 5).loss == other.step(1, 5).loss
+    assert one.optimiser.state_dict()["optim/encoding.table/exp_avg"].shape == one.field.encoding.table.shape
+
+
+@pytest.mark.parametrize("kind", ["hash", "probed", "scalable", "triangle", "oneblob"])
 def test_steps_are_the_same_for_any_number_of_threads(kind: str) -> None:
     model = replace(SMALL.model, encoding=kind, n_levels=12, log2_hashmap_size=10, log2_codebook_size=14)
     asked = replace(SMALL, model=model)

@@ -170,13 +170,26 @@ def test_surface_points_are_spread_by_area() -> None:
     assert distance.unsigned(points.numpy()).max() < 1e-6
 
 
-@pytest.mark.parametrize("encoding", ["hash", "dense", "tiled", "frequency", "metric", "probed", "triangle", "oneblob"])
+@pytest.mark.parametrize(
+    "encoding", ["hash", "dense", "tiled", "frequency", "metric", "probed", "scalable", "triangle", "oneblob"]
+)
 @pytest.mark.parametrize("eikonal", [0.0, 0.1])
 def test_every_encoding_learns(distance: MeshDistance, encoding: str, eikonal: float) -> None:
     trained = task(distance, encoding, eikonal=eikonal)
     losses = [trained.step(step, 80).loss for step in range(80)]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert {"test_iou", "test_mae"} == set(trained.validate(80))
+
+
+@pytest.mark.parametrize("encoding", ["probed", "scalable"])
+def test_a_ball_is_learnt_with_what_changes_its_entries_or_cells(distance: MeshDistance, encoding: str) -> None:
+    trained = task(distance, encoding)
+    before = trained.validate(0)
+    for step in range(150):
+        trained.step(step, 150)
+    after = trained.validate(150)
+    assert after["test_iou"] > 0.9 > before["test_iou"]
+    assert after["test_mae"] < 0.2 * before["test_mae"]
 
 
 def test_the_eikonal_term_has_the_gradient_of_autograd(distance: MeshDistance) -> None:
@@ -193,7 +206,7 @@ def test_the_eikonal_term_has_the_gradient_of_autograd(distance: MeshDistance) -
         torch.testing.assert_close(buffer, parameter.grad, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("encoding", "eikonal"), [("hash", 0.0), ("probed", 0.1)])
+@pytest.mark.parametrize(("encoding", "eikonal"), [("hash", 0.0), ("probed", 0.1), ("scalable", 0.1)])
 @pytest.mark.parametrize("threads", [2, 3])
 def test_steps_have_the_same_bits_for_any_number_of_threads(
     distance: MeshDistance, threads: int, encoding: str, eikonal: float
