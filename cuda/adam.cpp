@@ -127,6 +127,10 @@ NEURAL_HD void count_rows(const Settings& s, const i32* has, i64 rows, i64 step,
                           BlockScales& scales) {
     for (i64 r = 0; r < rows; r += kWidth) {
         const vint live = load_rows(has + r, rows - r) != 0;
+        if (!any(live)) { // nor are their counts read
+            store(scales.inv_root + r, vfloat{});
+            continue;
+        }
         const vint t = load_rows(row_steps + r, rows - r) - live;
         store_rows(row_steps + r, t, rows - r);
         vfloat rate, inv_root;
@@ -146,6 +150,18 @@ NEURAL_HD void count_rows(const Settings& s, const i32* has, i64 rows, i64 step,
 
 typedef u32 __attribute__((may_alias)) Bits; // of a float
 
+// Asks for the values of rows that have a gradient, a cache line of each array at a time.
+template <int F> NEURAL_HD void prefetch_live(const State& state, i64 at, i64 rows, const i32* has) {
+    constexpr i64 line = 16 / (F > 0 ? F : 16);
+    for (i64 r = 0; r < rows; r += line) {
+        i32 live = 0;
+        for (i64 i = r; i < r + line && i < rows; ++i) live |= has[i];
+        if (!live) continue;
+        const float* const arrays[] = {state.param, state.exp_avg, state.exp_avg_sq};
+        for (const float* array : arrays) __builtin_prefetch(array + at + r * (F > 0 ? F : 0), 1);
+    }
+}
+
 // F > 0 is the number of features of a row (1, 2, 4, 8); F = 0 takes any number, one row after the other.
 template <int F>
 i32 lazy_block(const State& state, const Settings& s, i64 row, i64 rows, i64 n_features, i64 step, i32* row_steps,
@@ -153,14 +169,15 @@ i32 lazy_block(const State& state, const Settings& s, i64 row, i64 rows, i64 n_f
     const i64 features = F > 0 ? F : n_features;
     const Bits* grad = (const Bits*)state.grad + row * features;
     alignas(64) i32 has[kBlockRows]; // not 0 where a row has a gradient: its bits without the signs
-    u32 any = 0;
+    u32 all = 0;
     for (i64 r = 0; r < rows; ++r) {
         u32 bits = 0;
         for (i64 f = 0; f < features; ++f) bits |= grad[r * features + f] << 1;
         has[r] = i32(bits);
-        any |= bits;
+        all |= bits;
     }
-    if (!any) return 0;
+    if (!all) return 0;
+    prefetch_live<F>(state, row * features, rows, has);
     BlockScales scales;
     count_rows(s, has, rows, step, row_steps + row, ema_steps ? ema_steps + row : nullptr, scales);
 
@@ -168,6 +185,7 @@ i32 lazy_block(const State& state, const Settings& s, i64 row, i64 rows, i64 n_f
     if constexpr (F > 0) {
         for (i64 i = 0; i < rows * F; i += kWidth) {
             const vfloat inv_root = spread<F>(scales.inv_root + i / F);
+            if (!any(inv_root > 0.0f)) continue; // most of a block, where a table is large against the batch
             bad += elements(state, s, row * F + i, rows * F - i, spread<F>(scales.rate + i / F), inv_root,
                             inv_root > 0.0f, spread<F>(scales.catch_up + i / F));
         }
@@ -180,11 +198,9 @@ i32 lazy_block(const State& state, const Settings& s, i64 row, i64 rows, i64 n_f
     return ones(bad);
 }
 
-// Asks for the block that comes next: touched blocks are too far apart for the hardware to foresee.
+// Asks for the gradient of the block that comes next: touched blocks are too far apart for the hardware to foresee.
 NEURAL_HD void prefetch_block(const State& state, i64 at, i64 n_features) {
-    const float* const arrays[] = {state.grad, state.param, state.exp_avg, state.exp_avg_sq};
-    for (const float* array : arrays)
-        for (i64 i = 0; i < kBlockRows * (n_features < 8 ? n_features : 8); i += 16) __builtin_prefetch(array + at + i);
+    for (i64 i = 0; i < kBlockRows * (n_features < 8 ? n_features : 8); i += 16) __builtin_prefetch(state.grad + at + i);
 }
 
 // The state with a gradient that row `row` of the block can be read from as if all rows were there.

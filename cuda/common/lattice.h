@@ -122,7 +122,7 @@ NEURAL_HD vfloat read_axis(const Grid& g, i64 n, int d, int count, vfloat& insid
 // Reads a level's lines in order before they are used at random, if most of them will be: that is a fifth faster. (Loads,
 // because a core drops prefetches when it has many.)
 inline void stream_in(const void* base, i64 bytes, i64 n_uses) {
-    if (n_uses < bytes / 64) return;
+    if (n_uses < bytes / 32) return; // two of each line
     u32 all = 0;
     for (i64 i = 0; i + 4 <= bytes; i += 64) {
         u32 word;

@@ -29,6 +29,7 @@ SUITES = {
     "overhead": "tests.bench.overhead",
     "image": "tests.bench.image",
     "radiance": "tests.bench.radiance",
+    "radiance_encodings": "tests.bench.radiance_encodings",
     "sdf": "tests.bench.sdf",
     "splats_recipe": "tests.bench.splats_recipe",
     "splats_strategies": "tests.bench.splats_strategies",
