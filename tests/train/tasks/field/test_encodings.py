@@ -49,7 +49,8 @@ def test_every_kind_is_built_and_learns_from_gradients(kind: str, n_dims: int) -
         features.sum().backward()
         assert encoding.table.grad is not None and encoding.table.grad.abs().sum() > 0
         values = sum(p.numel() for p in encoding.parameters())
-        assert values <= 1.02 * encodings.table_values(config, n_dims) + 64 * config.n_levels
+        n_grids = config.cells**n_dims if kind == "scalable" else 1
+        assert values <= 1.02 * encodings.table_values(config, n_dims) + 64 * config.n_levels * n_grids
 
 
 def test_kinds_defaults_and_builders_are_the_same() -> None:
