@@ -50,6 +50,11 @@ class EncodingConfig:
     """Entries that a code of "probed" chooses among: 2, 4, 8 or 16."""
     log2_codebook_size: int | None = None
     """Codes of each hashed level of "probed", as a power of two; as many as entries, but no more than 2^16."""
+    activation: Literal["none", "step", "cosine"] = "none"
+    """Levels of a grid come one after the other, coarse ones first: at equal distances ("step"), or through a window
+    that opens smoothly ("cosine"); "none": all from the beginning."""
+    activation_steps: int = 1000
+    """Steps after which all levels take part."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ def describe_encoding(config: EncodingConfig) -> str:
     hashed = "" if config.encoding in ("dense", "lowres", "tiled") else f"table 2^{config.log2_hashmap_size}, "
     codes = f", {config.n_probes} probes by 2^{config.log2_codebook_size} codes" if config.encoding == "probed" else ""
     cells = f", in cells of 1/{config.cells}" if config.encoding == "scalable" else ""
-    return f"{config.encoding}, {hashed}{levels} to {config.finest_resolution}{codes}{cells}"
+    opened = "" if config.activation == "none" else f", all by step {config.activation_steps} ({config.activation})"
+    return f"{config.encoding}, {hashed}{levels} to {config.finest_resolution}{codes}{cells}{opened}"
 
 
 def check_encoding(config: EncodingConfig) -> None:
@@ -148,13 +154,18 @@ def check_encoding(config: EncodingConfig) -> None:
             f"--model.table-precision {config.table_precision} cannot be had with --model.encoding probed, whose "
             "lookups read float32; leave it out"
         )
+    if config.encoding in WAVES and config.activation != "none":
+        raise ValueError(
+            f"--model.activation {config.activation} cannot be had with --model.encoding {config.encoding}, which has "
+            "no levels; leave it out"
+        )
     if config.n_probes not in PROBES:
         raise ValueError(f"--model.n-probes must be one of {', '.join(map(str, PROBES))}, got {config.n_probes}")
     base = config.base_resolution or DEFAULTS[config.encoding].base_resolution or 2
     for name, low, high in (
         ("n_levels", 1, 256 if config.encoding == "oneblob" else 32), ("log2_hashmap_size", SMALLEST_LOG2_SIZE, 28),
         ("base_resolution", 2, 1 << 16), ("finest_resolution", base, 1 << 20), ("log2_codebook_size", 2, 24),
-        ("cells", 1, 64),
+        ("cells", 1, 64), ("activation_steps", 1, 1 << 30),
     ):  # fmt: skip
         value = getattr(config, name)
         if value is not None and not low <= value <= high:

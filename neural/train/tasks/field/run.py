@@ -13,6 +13,7 @@ from neural.errors import CheckpointError
 from neural.train import session
 from neural.train.restore import restore
 from neural.train.tasks.field import growth
+from neural.train.tasks.field.activation import activate_stored
 from neural.train.tasks.field.encodings import build_field
 from neural.train.trained import TrainedRun
 
@@ -81,6 +82,7 @@ def stored_field(folder: Path, config: Any, n_dims: int, n_out: int, device: str
     try:
         growth.lay_out(field, tensors)
         restore(field, tensors, config.optim.ema)
+        activate_stored(field, config.model, tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     return field.to(session.choose_device(device))

@@ -16,6 +16,7 @@ from neural.train.loop import StepResult
 from neural.train.restore import load_values
 from neural.train.schedules import learning_rate
 from neural.train.tasks.field import growth
+from neural.train.tasks.field.activation import activate, activate_stored
 from neural.train.tasks.field.groups import averaged, field_groups, nonfinite_names, release_buffers
 
 
@@ -80,6 +81,7 @@ class FieldTask(ABC):
 
     def step(self, step: int, steps: int | None) -> StepResult:
         """One step: draw, compare, follow the gradient."""
+        activate(self.field, self.config.model, self.optimiser.steps)
         fit = self.fit(step)
         fit.loss.backward()
         self.optimiser.step(learning_rate(step, steps, self.config.optim) / self.config.optim.lr)
@@ -106,6 +108,7 @@ class FieldTask(ABC):
         growth.lay_out(self.field, tensors)
         load_values(dict(self.field.named_parameters()), tensors)
         self.optimiser.load_state_dict(tensors)
+        activate_stored(self.field, self.config.model, tensors)
 
     def steps_for(self, seconds: float, step: int, pace: float) -> int:
         """Every further step costs what one does by now."""

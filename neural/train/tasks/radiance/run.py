@@ -20,6 +20,7 @@ from neural.train.restore import restore
 from neural.train.tasks.capture import photographs, provenance
 from neural.train.tasks.capture.photographs import BACKGROUNDS
 from neural.train.tasks.capture.run import TrainedCapture
+from neural.train.tasks.field.activation import activate_stored
 from neural.train.tasks.field.encoding_config import describe_encoding
 from neural.train.tasks.radiance.config import RadianceConfig, resolve
 from neural.train.tasks.radiance.task import RadianceTask, build_field, build_marching, build_occupancy, load_occupancy
@@ -150,6 +151,7 @@ def load_radiance(
     marching = build_marching(config, shown)
     try:
         restore(shown, latest.tensors, config.optim.ema)
+        activate_stored(shown, config.model, latest.tensors)
         load_occupancy(occupancy, latest.tensors)
     except CheckpointError as error:
         raise CheckpointError(f"{folder}: {error}") from error

@@ -27,6 +27,7 @@ from neural.train.restore import load_values
 from neural.train.schedules import learning_rate, ray_count
 from neural.train.tasks.capture.photographs import BACKGROUNDS, drawn_small, photograph
 from neural.train.tasks.capture.pose_refinement import PoseRefinement
+from neural.train.tasks.field.activation import activate, activate_stored
 from neural.train.tasks.field.encodings import build_encoding
 from neural.train.tasks.field.groups import averaged, field_groups, nonfinite_names, release_buffers
 from neural.train.tasks.radiance.config import RadianceConfig
@@ -127,6 +128,7 @@ class RadianceTask:
     def step(self, step: int, steps: int | None) -> StepResult:
         """One step: draw pixels, render, compare, follow the gradient."""
         config = self.config
+        activate(self.field, config.model, self.optimiser.steps)
         self.occupancy.update(step, self._density_only)
         pixels = self._sampler.draw(step, self._n_rays).to(self.device)
         n = len(pixels.rgb)
@@ -192,6 +194,7 @@ class RadianceTask:
         """
         load_values(dict(self.field.named_parameters()) | self._own_parameters(), tensors)
         self.optimiser.load_state_dict(tensors)
+        activate_stored(self.field, self.config.model, tensors)
         load_occupancy(self.occupancy, tensors)
         if "sampler/n_rays" not in tensors:
             raise CheckpointError("the checkpoint has no sampler/n_rays; start anew with --overwrite")
