@@ -28,7 +28,8 @@ from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Marching, Rendering, Traced
 
 Path = Literal["auto", "fused", "unfused"]
-# Of what lookups read, up to which one pass is taken. Measured (suite `fused`): faster from 0.5 to 49 MB, the largest tried.
+# Of what lookups read, up to which one pass is taken. Measured (suite `fused`): faster from 0.5 to 49 MB, the largest
+# tried.
 INFERENCE_BYTES, TRAINING_BYTES = 64 << 20, 64 << 20
 
 
