@@ -14,7 +14,7 @@ from neural.train.tasks.field.config import FieldConfig
 parser = argparse.ArgumentParser(description="Train an image.")
 parser.add_argument("picture", nargs="?", type=Path)
 parser.add_argument("--steps", type=int, default=300)
-parser.add_argument("--encoding", default="hash", help="hash, dense, lowres, tiled, simplex, frequency ...")
+parser.add_argument("--encoding", default="hash", help="hash, dense, simplex, metric, probed, scalable, frequency ...")
 parser.add_argument("--out", type=Path, default=Path("runs/example-image"))
 asked = parser.parse_args()
 

@@ -23,7 +23,8 @@ def activate(field: nn.Module, config: EncodingConfig, step: int) -> None:
 
 def activate_stored(field: nn.Module, config: EncodingConfig, tensors: Mapping[str, Tensor]) -> None:
     """As `activate`, for the last step that a checkpoint has seen: a field is shown as it was trained."""
-    activate(field, config, max(0, int(tensors["optim/steps"]) - 1))
+    if config.activation != "none":
+        activate(field, config, max(0, int(tensors["optim/steps"]) - 1))
 
 
 def weights(config: EncodingConfig, step: int, n_levels: int) -> Float[Tensor, "L"] | None:
