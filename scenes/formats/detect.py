@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from neural.errors import SceneFormatError
 from neural.scenes.capture import Capture
-from neural.scenes.formats import colmap, llff, neus, nsvf, transforms
+from neural.scenes.formats import colmap, llff, meganerf, neus, nsvf, opensfm, transforms
 
 
 class Reader(Protocol):
@@ -37,7 +37,8 @@ class Format:
     wins_over: tuple[str, ...] | None = ()
 
 
-# In order: a file given by its path is read by the first that knows it, so special names come before any .json.
+# In order: of a folder the first wins that may; a file given by its path is read by the last that knows its name, so
+# special ones come after any .json.
 FORMATS = (
     Format(
         "nerfstudio, instant-ngp, Blender", "transforms.json, or transforms_{train,val,test}.json", transforms, None
@@ -46,6 +47,8 @@ FORMATS = (
     Format("LLFF", "poses_bounds.npy, images/", llff),
     Format("NSVF, Tanks and Temples", "intrinsics.txt, pose/, rgb/", nsvf),
     Format("DTU, NeuS, IDR", "cameras_sphere.npz, image/, mask/", neus),
+    Format("Mega-NeRF", "coordinates.pt, {train,val}/metadata/, {train,val}/rgbs/", meganerf),
+    Format("OpenSfM, OpenDroneMap", "reconstruction.json, images/", opensfm),
 )
 
 
@@ -62,9 +65,9 @@ def read(path: Path, downscale: int, missing: Literal["refuse", "skip"]) -> Capt
         width = max(len(known.name) for known in FORMATS)
         listed = "\n".join(f"  {known.name:<{width}}  {known.files}" for known in FORMATS)
         raise SceneFormatError(path, f"no capture of a known format here; supported are\n{listed}")
+    if path.is_file():
+        return found[-1][0].reader.read(path, downscale=downscale, missing=missing)
     (chosen, files), others = found[0], found[1:]
-    if path.is_file():  # by its path it is chosen already
-        return chosen.reader.read(path, downscale=downscale, missing=missing)
     allowed = chosen.wins_over
     if len(files) > 1 or (allowed is not None and any(other.name not in allowed for other, _ in others)):
         listed = ", ".join(f"{file.relative_to(path)} ({known.name})" for known, files in found for file in files)

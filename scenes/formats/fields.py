@@ -1,4 +1,4 @@
-"""What a capture's text files claim: numbers, matrices and JSON, each refused by name when it is not what it should be."""
+"""What a capture's text files claim: numbers, matrices and JSON, each refused by name when it is something else."""
 
 import json
 import math
