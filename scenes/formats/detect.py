@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from neural.errors import SceneFormatError
 from neural.scenes.capture import Capture
-from neural.scenes.formats import colmap, llff, meganerf, neus, nsvf, opensfm, transforms
+from neural.scenes.formats import colmap, llff, meganerf, metashape, neus, nsvf, opensfm, realitycapture, transforms
 
 
 class Reader(Protocol):
@@ -49,6 +49,12 @@ FORMATS = (
     Format("DTU, NeuS, IDR", "cameras_sphere.npz, image/, mask/", neus),
     Format("Mega-NeRF", "coordinates.pt, {train,val}/metadata/, {train,val}/rgbs/", meganerf),
     Format("OpenSfM, OpenDroneMap", "reconstruction.json, images/", opensfm),
+    Format("Agisoft Metashape", "cameras.xml (any name), images/", metashape),
+    Format(
+        "RealityCapture, RealityScan",
+        "cameras.csv (any name) with x,y,alt,heading,pitch,roll,f; images/",
+        realitycapture,
+    ),
 )
 
 

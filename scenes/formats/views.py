@@ -16,7 +16,7 @@ from neural.scenes import photos
 from neural.scenes.capture import IMAGE_SUFFIXES, Capture
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # x right, y up, z back -> x right, y down, z forward
-_UNSEEN = 0.1  # pixels; the most that a term we cannot carry may move a point of the image
+UNSEEN = 0.1  # pixels; the most that a term we cannot carry may move a point of the image
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Lens:
             skewed = abs(scaled[0, 1] / scaled[1, 1]) * size[1] / 2
         if not np.isfinite(scaled).all():
             raise SceneFormatError(source, "its calibration matrix is not finite or has no last entry; correct it")
-        if not skewed < _UNSEEN:
+        if not skewed < UNSEEN:
             raise SceneFormatError(
                 source,
                 f"its calibration matrix has a skew that moves pixels by {skewed:.3g}; undistort the images to square "
