@@ -75,7 +75,7 @@ class SplatRun(TrainedCapture):
     def export(
         self, path: str | Path, *, frame: Literal["input", "scene"] = "input", exposure: str | None = None
     ) -> Path:
-        """Writes a .ply or .splat; see `neural.export.export`.
+        """Writes a file of any ending in `exports`; see `neural.export.export`.
 
         Args:
             path: Its ending decides the format.
