@@ -6,7 +6,22 @@ from typing import Literal, Protocol
 
 from neural.errors import SceneFormatError
 from neural.scenes.capture import Capture
-from neural.scenes.formats import colmap, llff, meganerf, metashape, neus, nsvf, opensfm, realitycapture, transforms
+from neural.scenes.formats import (
+    colmap,
+    kitti360,
+    llff,
+    meganerf,
+    metashape,
+    neus,
+    nsvf,
+    opensfm,
+    polycam,
+    realitycapture,
+    record3d,
+    scannet,
+    sdfstudio,
+    transforms,
+)
 
 
 class Reader(Protocol):
@@ -41,7 +56,10 @@ class Format:
 # special ones come after any .json.
 FORMATS = (
     Format(
-        "nerfstudio, instant-ngp, Blender", "transforms.json, or transforms_{train,val,test}.json", transforms, None
+        "nerfstudio, instant-ngp, Blender, ScanNet++, MatrixCity",
+        "transforms.json, transforms_{train,val,test}.json, dslr/nerfstudio/transforms.json",
+        transforms,
+        None,
     ),
     Format("COLMAP", "sparse/0/{cameras,images,points3D}.{bin,txt}, images/", colmap, ("LLFF",)),
     Format("LLFF", "poses_bounds.npy, images/", llff),
@@ -50,11 +68,12 @@ FORMATS = (
     Format("Mega-NeRF", "coordinates.pt, {train,val}/metadata/, {train,val}/rgbs/", meganerf),
     Format("OpenSfM, OpenDroneMap", "reconstruction.json, images/", opensfm),
     Format("Agisoft Metashape", "cameras.xml (any name), images/", metashape),
-    Format(
-        "RealityCapture, RealityScan",
-        "cameras.csv (any name) with x,y,alt,heading,pitch,roll,f; images/",
-        realitycapture,
-    ),
+    Format("RealityCapture, RealityScan", "cameras.csv (any name), images/", realitycapture),
+    Format("Polycam", "keyframes/, with cameras/ and images/ in it (or corrected_...)", polycam),
+    Format("Record3D", "metadata.json or metadata, rgb/ or rgbd/", record3d),
+    Format("SDFStudio", "meta_data.json", sdfstudio),
+    Format("ScanNet", "intrinsic/intrinsic_color.txt, pose/, color/", scannet),
+    Format("KITTI-360", "calibration/perspective.txt, data_poses/, data_2d_raw/", kitti360),
 )
 
 

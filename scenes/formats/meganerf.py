@@ -72,7 +72,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         if not (1 <= width < 1e6 and 1 <= height < 1e6):
             raise SceneFormatError(file, f"W H are {width:g} {height:g}; correct them")
         lens = Lens(*_numbers(file, entry, "intrinsics", (4,)).tolist())
-        c2w = homogeneous(_numbers(file, entry, "c2w", (3, 4), (4, 4))) @ OPENCV_FROM_OPENGL
+        c2w = homogeneous(_numbers(file, entry, "c2w", (3, 4), (4, 4))) * OPENCV_FROM_OPENGL
         part = file.parents[1].name
         views.append(View(f"{part}/{image.name}", image, c2w, (int(width), int(height)), lens, split=part))
     return capture(

@@ -97,7 +97,7 @@ def _pose(value: dict[str, float]) -> np.ndarray:
     c2w = np.eye(4)
     c2w[:3, :3] = turn @ pitch @ roll
     c2w[:3, 3] = value["x"], value["y"], value["alt"]
-    return c2w @ OPENCV_FROM_OPENGL
+    return c2w * OPENCV_FROM_OPENGL
 
 
 def _lens(source: Path, name: str, value: dict[str, float], size: tuple[int, int]) -> Lens:

@@ -2,7 +2,7 @@
 
 All three give c2w matrices with OpenGL axes (x right, y up, z back) in `transform_matrix`; they differ in
 where the lens stands and in what else they say. One file holds all frames (`transforms.json`), or Blender's
-three files hold a split each.
+three files hold a split each. Data sets that write it otherwise are translated first (`scannetpp`, `matrixcity`).
 """
 
 import math
@@ -19,6 +19,7 @@ from neural.lenses import FISHEYE, OPENCV, PINHOLE
 from neural.scenes import photos
 from neural.scenes.capture import IMAGE_SUFFIXES, Capture, Points, keep_existing, resolve
 from neural.scenes.files import ply
+from neural.scenes.formats import matrixcity, scannetpp
 from neural.scenes.formats.fields import read_json
 from neural.scenes.formats.views import OPENCV_FROM_OPENGL
 
@@ -45,7 +46,7 @@ def found_in(path: Path) -> tuple[Path, ...]:
     """The file, if `path` is any JSON file or a folder that holds one of these names; of Blender's three, one."""
     if path.is_file():
         return (path,) if path.suffix.lower() == ".json" else ()
-    names = ("transforms.json", *SPLIT_FILES.values())
+    names = ("transforms.json", *SPLIT_FILES.values(), *scannetpp.PLACES)
     return tuple(path / name for name in names if (path / name).is_file())[:1]
 
 
@@ -66,6 +67,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         files = {"": path / "transforms.json"}
     else:
         files = {s: path / name for s, name in SPLIT_FILES.items() if (path / name).is_file()}
+        files = files or {"": found_in(path)[0]}
     documents = {split: _Document(file) for split, file in files.items()}
     frames = [frame for document in documents.values() for frame in document.frames()]
     source = next(iter(files.values()))
@@ -88,6 +90,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         points=points,
         aabb=aabb,
         world_to_scene=main.world_to_scene(),
+        metres_per_unit=main.metres_per_unit,
         unbounded=None if aabb is None else False,  # a box in the file holds all there is
         warnings=(*warnings, *point_warnings),
     )
@@ -128,7 +131,7 @@ class _Frame:
             raise SceneFormatError(
                 self.document.path, f"{self.where}.transform_matrix is not a 4 x 4 matrix of numbers"
             )
-        return matrix @ OPENCV_FROM_OPENGL
+        return matrix * OPENCV_FROM_OPENGL
 
     def size(self) -> tuple[int, int]:
         """Width and height as stated, else as the image has them."""
@@ -194,13 +197,18 @@ class _Frame:
 
 
 class _Document:
-    """One JSON file."""
+    """One JSON file, in nerfstudio's form whatever it came in."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.folder = path, path.parent
+        self.metres_per_unit: float | None = None
         self.content = read_json(path)
         if not isinstance(self.content, dict) or not isinstance(self.content.get("frames"), list):
             raise SceneFormatError(path, "has no list 'frames'; is it a transforms.json?")
+        for dialect in (scannetpp, matrixcity):
+            if (translated := dialect.translated(path, self.content)) is not None:
+                self.content, self.folder, self.metres_per_unit = translated
+                break
 
     def frames(self) -> list[_Frame]:
         result = []
@@ -209,12 +217,12 @@ class _Document:
             if not isinstance(fields, dict) or not isinstance(fields.get("file_path"), str):
                 raise SceneFormatError(self.path, f"{where}.file_path is missing; it names the frame's image")
             name = fields["file_path"]
-            image = _with_suffix(resolve(self.path, self.path.parent, name, f"{where}.file_path"))
+            image = _with_suffix(resolve(self.path, self.folder, name, f"{where}.file_path"))
             mask = fields.get("mask_path")
             if mask is not None:
                 if not isinstance(mask, str):
                     raise SceneFormatError(self.path, f"{where}.mask_path is not a string")
-                mask = resolve(self.path, self.path.parent, mask, f"{where}.mask_path")
+                mask = resolve(self.path, self.folder, mask, f"{where}.mask_path")
                 if not mask.is_file():
                     raise SceneFormatError(self.path, f"{where}.mask_path: {mask} is missing; restore or remove it")
             result.append(_Frame(self, where, fields, name.removeprefix("./"), image, mask))

@@ -15,7 +15,8 @@ from neural.lenses import FISHEYE, OPENCV, PINHOLE
 from neural.scenes import photos
 from neural.scenes.capture import IMAGE_SUFFIXES, Capture
 
-OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # x right, y up, z back -> x right, y down, z forward
+# Multiplies the columns of a c2w whose camera axes are x right, y up, z back: then they are x right, y down, z forward.
+OPENCV_FROM_OPENGL = np.array([1.0, -1.0, -1.0, 1.0])
 UNSEEN = 0.1  # pixels; the most that a term we cannot carry may move a point of the image
 
 
