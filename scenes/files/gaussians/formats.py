@@ -5,11 +5,12 @@ from types import ModuleType
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import plain_ply, splat, spz
+from neural.scenes.files.gaussians import compressed_ply, plain_ply, splat, spz
 from neural.scenes.files.gaussians.record import SplatRecord
 
 _BY_ENDING: dict[str, ModuleType] = {
     ".spz": spz,
+    ".compressed.ply": compressed_ply,
     ".splat": splat,
     ".ply": plain_ply,
 }
@@ -18,12 +19,15 @@ _GAUSSIANS = {"f_dc_0", "rot_0", "scale_0", "packed_position"}  # one of these p
 
 
 def read(path: Path) -> SplatRecord:
-    """A Gaussian scene of any format, by the ending of its name.
+    """A Gaussian scene of any format, by the ending of its name; which kind of `.ply` it is, its header says.
 
     Raises:
         SceneFormatError: Another ending, a `.ply` of something else, or damaged.
         BackendUnavailable: A format that needs a package which is not installed.
     """
+    if path.suffix.lower() == ".ply":
+        packed = "packed_position" in _properties(path)
+        return (compressed_ply if packed else plain_ply).read(path)
     return _module(path).read(path)
 
 
@@ -44,8 +48,12 @@ def holds_gaussians(path: Path) -> bool:
         SceneFormatError: A `.ply` whose header cannot be read.
     """
     if path.suffix.lower() == ".ply":
-        return bool(_GAUSSIANS & set(ply.read_layout(path).get("vertex", (0, ()))[1]))
+        return bool(_GAUSSIANS & _properties(path))
     return _ending(path) is not None
+
+
+def _properties(path: Path) -> set[str]:
+    return set(ply.read_layout(path).get("vertex", (0, ()))[1])
 
 
 def _module(path: Path) -> ModuleType:
