@@ -10,6 +10,7 @@ sqrt(2)/1023 of rotations, 1/32 of harmonics, from -4 to 4.
 Source: github playcanvas/splat-transform, `compressed-chunk.ts` and `decompress-ply.ts`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def _element(path: Path, layout: dict[str, tuple[int, tuple[str, ...]]], name: s
 
 
 def _require(path: Path, rows: np.ndarray, names: tuple[str, ...] | list[str], kind: str) -> None:
-    found = rows.dtype.fields or {}
+    found: Mapping[str, tuple] = rows.dtype.fields or {}
     wrong = [name for name in names if name not in found or found[name][0].newbyteorder("<") != np.dtype(kind)]
     if wrong:
         raise SceneFormatError(path, f"lacks properties {', '.join(wrong)} of type {kind}; it is no compressed PLY")

@@ -5,11 +5,13 @@ from types import ModuleType
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import compressed_ply, plain_ply, splat, spz
+from neural.scenes.files.gaussians import compressed_ply, plain_ply, sog, splat, spz
 from neural.scenes.files.gaussians.record import SplatRecord
+from neural.scenes.files.gaussians.sog_files import META
 
 _BY_ENDING: dict[str, ModuleType] = {
     ".spz": spz,
+    ".sog": sog,
     ".compressed.ply": compressed_ply,
     ".splat": splat,
     ".ply": plain_ply,
@@ -25,6 +27,8 @@ def read(path: Path) -> SplatRecord:
         SceneFormatError: Another ending, a `.ply` of something else, or damaged.
         BackendUnavailable: A format that needs a package which is not installed.
     """
+    if path.name.lower() == META:
+        return sog.read(path)
     if path.suffix.lower() == ".ply":
         packed = "packed_position" in _properties(path)
         return (compressed_ply if packed else plain_ply).read(path)
@@ -49,7 +53,7 @@ def holds_gaussians(path: Path) -> bool:
     """
     if path.suffix.lower() == ".ply":
         return bool(_GAUSSIANS & _properties(path))
-    return _ending(path) is not None
+    return path.name.lower() == META or _ending(path) is not None
 
 
 def _properties(path: Path) -> set[str]:
