@@ -216,7 +216,7 @@ def test_faults_of_pictures_are_named(whole: Path) -> None:
         with pytest.raises(SceneFormatError, match=message):
             sog.read(whole)
     _bundle(whole, files | {"shN_centroids.webp": encoded(np.zeros((2, 100, 4), np.uint8))})
-    with pytest.raises(SceneFormatError, match="a palette 100 pixels wide .* expected one of 192, 512, 960"):
+    with pytest.raises(SceneFormatError, match=r"a palette 100 pixels wide .* expected one of 192, 512, 960"):
         sog.read(whole)
 
 
