@@ -2,8 +2,8 @@
 
 The picture is the shaded relief of 58 megapixels. Simplex and hash have equal bounds on a level's table and the same
 finest longest edge; a dense level of simplices holds more vertices, so that for equal numbers of parameters there is a
-level less of them and the coarsest is coarser. They take equal steps; the scores after them are of the same pixels. The time to 35 dB is of a crop of 20
-megapixels; plain torch takes the same steps, each as long as it takes.
+level less of them and the coarsest is coarser. They take equal steps; the scores after them are of the same pixels. The
+time to 35 dB is of a crop of 20 megapixels; plain torch takes the same steps, each as long as it takes.
 """
 
 import os
