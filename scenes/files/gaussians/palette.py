@@ -31,6 +31,8 @@ def palette(
     Returns:
         The entries, and their numbers.
     """
+    if (repeated := _repeated(vectors, n_entries)) is not None:
+        return repeated
     generator = torch.Generator().manual_seed(seed)
     points = torch.from_numpy(np.ascontiguousarray(vectors))
     n_groups = max(1, round(n_entries**0.5))
@@ -48,6 +50,20 @@ def palette(
         if left:
             found = _moved(points, labels, distances, found)
     return found.numpy(), labels.numpy()
+
+
+def _repeated(
+    vectors: Float32[np.ndarray, "N D"], n_entries: int
+) -> tuple[Float32[np.ndarray, "K D"], Int64[np.ndarray, "N"]] | None:
+    """The distinct vectors where there are no more of them than entries: a scene that had a palette before keeps it."""
+    odd = np.random.default_rng(0).integers(0, 2**63, vectors.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    keys = np.zeros(len(vectors), dtype=np.uint64)
+    for column, factor in zip(np.ascontiguousarray(vectors).view(np.uint32).T, odd, strict=True):
+        keys += column * factor
+    _, first, labels = np.unique(keys, return_index=True, return_inverse=True)
+    if len(first) > n_entries or not np.array_equal(vectors[first][labels], vectors):
+        return None
+    return np.concatenate([vectors[first], np.repeat(vectors[first[:1]], n_entries - len(first), axis=0)]), labels
 
 
 def _clustered(points: Float[Tensor, "N D"], n: int, rounds: int, generator: torch.Generator) -> Float[Tensor, "n D"]:

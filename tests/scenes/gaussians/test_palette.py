@@ -69,10 +69,19 @@ def test_as_many_entries_as_vectors_are_exact(n: int) -> None:
     np.testing.assert_allclose(entries[labels], vectors, atol=1e-6)
 
 
-def test_equal_vectors_need_one_entry() -> None:
-    vectors = np.repeat(np.array([[1.0, 2, 3]], np.float32), 500, axis=0)
+@pytest.mark.parametrize("distinct", [1, 200, 256])
+def test_vectors_that_repeat_keep_their_values(distinct: int) -> None:
+    vectors = _vectors(500, 12)[np.arange(500) % distinct]
     entries, labels = palette(vectors, 256)
+    assert entries.shape == (256, 12)
     np.testing.assert_array_equal(entries[labels], vectors)
+
+
+def test_groups_of_one_place() -> None:
+    """Most vectors are equal, and there are more distinct ones than entries."""
+    vectors = np.concatenate([np.zeros((900, 9), np.float32), _vectors(300, 9)])
+    entries, labels = palette(vectors, 256)
+    np.testing.assert_allclose(entries[labels[:900]], 0, atol=1e-4)
 
 
 def test_a_palette_depends_on_its_seed_only() -> None:
