@@ -310,3 +310,19 @@ def test_two_captures_in_one_folder_are_named_with_the_remedy(nsvf):
         load(nsvf)
     assert load(nsvf / "poses_bounds.npy").image_names == NAMES
     assert load(nsvf / "intrinsics.txt").image_names == NSVF_NAMES
+
+
+def test_what_tools_derive_from_each_other_is_read_with_a_warning(tiny):
+    """mip-NeRF 360 has both COLMAP and LLFF; nerfstudio puts a transforms.json on top."""
+    folder = tiny.colmap_text()
+    np.save(folder / "poses_bounds.npy", llff_rows())
+    scene = load(folder)
+    assert len(scene.points) == 11
+    assert scene.warnings == (
+        "Read sparse/0/images.txt; there is also poses_bounds.npy (LLFF): to read that, load the path of its file.",
+    )
+    tiny.json("transforms.json", tiny.document())
+    scene = load(folder)
+    assert scene.points is None
+    assert "sparse/0/images.txt (COLMAP), poses_bounds.npy (LLFF)" in scene.warnings[0]
+    assert len(load(folder / "sparse/0/images.txt").points) == len(load(folder / "sparse/0").points) == 11
