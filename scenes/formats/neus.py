@@ -18,7 +18,7 @@ from jaxtyping import Float64
 from neural.errors import SceneFormatError
 from neural.scenes.capture import Capture
 from neural.scenes.formats.arrays import read_npz
-from neural.scenes.formats.views import Lens, View, capture, images_in, size_of
+from neural.scenes.formats.views import View, capture, images_in, sized_by_image
 
 NAMES = ("cameras_sphere.npz", "cameras.npz")
 
@@ -53,8 +53,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     views = []
     for i, image in enumerate(images):
         calibration, c2w = decompose(source, f"world_mat_{i}", _matrix(source, arrays, f"world_mat_{i}"))
-        size = size_of(image)
-        lens = Lens.calibration(source, calibration, size, shift=0.5)
+        size, lens = sized_by_image(source, calibration, image, shift=0.5)
         views.append(View(image.name, image, c2w, size, lens, mask=masks[i] if masks else None))
     aabb = _box(source, [_matrix(source, arrays, f"scale_mat_{i}") for i in range(count)]) if count else None
     return capture(source, views, aabb=aabb, unbounded=not masks)

@@ -188,6 +188,14 @@ def test_nsvf_missing_image_can_be_skipped(nsvf):
     assert "1 of 9" in scene.warnings[0]
 
 
+def test_images_that_were_reduced_are_noticed(nsvf, neus):
+    write_images(nsvf / "rgb", NSVF_NAMES, (WIDTH // 4, HEIGHT // 4))
+    write_images(neus / "image", size=(WIDTH // 4, HEIGHT // 4))
+    for file in ("intrinsics.txt", "cameras_sphere.npz"):
+        with pytest.raises(SceneFormatError, match=rf"{file}.*principal point .* outside .* 10 x 7"):
+            load(nsvf / file)  # both are in one folder
+
+
 def test_nsvf_damaged(nsvf):
     assert fuzz(nsvf, [nsvf / "intrinsics.txt", nsvf / "pose/1_0005.txt", nsvf / "bbox.txt"], rounds=40) > 40
 
@@ -271,6 +279,11 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(neus):
 
 def test_neus_damaged(neus):
     assert fuzz(neus, [neus / "cameras_sphere.npz"], rounds=80) > 40
+
+
+def test_dtu_archive_for_larger_images_is_refused(neural_data):
+    with pytest.raises(SceneFormatError, match=r"principal point .* outside 000000\.jpg, which is 800 x 600"):
+        load(neural_data / "dtu_scan24" / "cameras_sphere_fullres.npz")
 
 
 def test_dtu_archive_gives_the_cameras_that_were_recorded_beside_it(neural_data, tmp_path):

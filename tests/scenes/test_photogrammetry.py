@@ -207,14 +207,18 @@ def test_realitycapture_angles_and_lens(realitycapture):
         x, y = x / z, y / z
         r2 = x**2 + y**2
         radial = 1 + LENS["k1"] * r2 + LENS["k2"] * r2**2 + LENS["k3"] * r2**3
-        u = x * radial + LENS["t2"] * (r2 + 2 * x**2) + 2 * LENS["t1"] * x * y
-        v = y * radial + LENS["t1"] * (r2 + 2 * y**2) + 2 * LENS["t2"] * x * y
+        p1, p2 = LENS["t2"], LENS["t1"]  # the program's template for OpenCV writes k1, k2, t2, t1, k3
+        u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)
+        v = y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y
         scaled = np.stack([LENS["f"] / 36 * u + LENS["px"], LENS["f"] / 36 * v + LENS["py"]], axis=1)
         result.append(scaled * WIDTH + [WIDTH / 2, HEIGHT / 2])
     scene = load(realitycapture)
     np.testing.assert_allclose(scene.cameras.c2w.numpy(), poses(), atol=1e-9)
     assert_projects(scene.cameras, result)
     assert load(realitycapture / "export.csv").image_names == NAMES
+    newer = table().replace("heading", "yaw").replace(",f,px,py,", ",f_35mm,px_norm,py_norm,")
+    (realitycapture / "export.csv").write_text(newer)
+    assert_projects(load(realitycapture).cameras, result)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +262,13 @@ def test_realitycapture_faults_are_named(realitycapture, old, new, reason):
     assert old in table()
     (realitycapture / "export.csv").write_text(table().replace(old, new))
     with pytest.raises(SceneFormatError, match=reason):
+        load(realitycapture)
+
+
+def test_realitycapture_degrees_are_refused(realitycapture):
+    rows = [f"{name},{7.25 + 1e-4 * i},{46.5 - 1e-4 * i},410,0,0,0,36" for i, name in enumerate(NAMES)]
+    (realitycapture / "export.csv").write_text("\n".join(["#name,x,y,alt,heading,pitch,roll,f", *rows]))
+    with pytest.raises(SceneFormatError, match=r"seem to be degrees.*projected"):
         load(realitycapture)
 
 
