@@ -5,11 +5,14 @@ from types import ModuleType
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import plain_ply, splat, spz
+from neural.scenes.files.gaussians import compressed_ply, plain_ply, sog, splat, spz
 from neural.scenes.files.gaussians.record import SplatRecord
+from neural.scenes.files.gaussians.sog_files import META
 
 _BY_ENDING: dict[str, ModuleType] = {
     ".spz": spz,
+    ".sog": sog,
+    ".compressed.ply": compressed_ply,
     ".splat": splat,
     ".ply": plain_ply,
 }
@@ -18,12 +21,17 @@ _GAUSSIANS = {"f_dc_0", "rot_0", "scale_0", "packed_position"}  # one of these p
 
 
 def read(path: Path) -> SplatRecord:
-    """A Gaussian scene of any format, by the ending of its name.
+    """A Gaussian scene of any format, by the ending of its name; which kind of `.ply` it is, its header says.
 
     Raises:
         SceneFormatError: Another ending, a `.ply` of something else, or damaged.
         BackendUnavailable: A format that needs a package which is not installed.
     """
+    if path.name.lower() == META:
+        return sog.read(path)
+    if path.suffix.lower() == ".ply":
+        packed = "packed_position" in _properties(path)
+        return (compressed_ply if packed else plain_ply).read(path)
     return _module(path).read(path)
 
 
@@ -44,8 +52,12 @@ def holds_gaussians(path: Path) -> bool:
         SceneFormatError: A `.ply` whose header cannot be read.
     """
     if path.suffix.lower() == ".ply":
-        return bool(_GAUSSIANS & set(ply.read_layout(path).get("vertex", (0, ()))[1]))
-    return _ending(path) is not None
+        return bool(_GAUSSIANS & _properties(path))
+    return path.name.lower() == META or _ending(path) is not None
+
+
+def _properties(path: Path) -> set[str]:
+    return set(ply.read_layout(path).get("vertex", (0, ()))[1])
 
 
 def _module(path: Path) -> ModuleType:

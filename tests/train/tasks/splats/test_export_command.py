@@ -58,7 +58,7 @@ def test_colours_of_a_photograph(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.obj"], "must end in .spz"),
+        (["a.obj"], "must end in .spz or .sog"),
         (["a.ply", "--exposure", "orbit_000"], "no training photograph 'orbit_000'"),
     ],
 )

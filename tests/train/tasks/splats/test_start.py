@@ -280,7 +280,8 @@ def test_what_is_no_file_or_of_another_kind_is_named(tmp_path: Path, write_captu
         (
             "poins",
             2,
-            "--model.init must be auto, points, random or a file that ends in .ply, .splat, .spz, .obj, got 'poins'",
+            "--model.init must be auto, points, random or a file that ends in .ply, .splat, .spz, .sog, meta.json, "
+            ".obj, got 'poins'",
         ),
         (tmp_path / "gone.ply", 3, "gone.ply: cannot be read: No such file"),
         (tmp_path / "gone.splat", 3, "gone.splat: cannot be read: No such file"),
