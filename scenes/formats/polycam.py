@@ -1,8 +1,8 @@
 """Polycam's raw data (Developer Mode): keyframes/ with one JSON file of a camera per photograph.
 
 `corrected_cameras` and `corrected_images` hold what the app's optimisation gave, `cameras` and `images` what the phone
-said; the first are read where both are there. Some exports have corrected cameras of `images` only. `t_00 ... t_23` is the 3 x 4 camera to world by rows, OpenGL axes, in
-metres, y up. Pixels are counted from the corner.
+said; the first are read where both are there. Some exports have corrected cameras of `images` only. `t_00 ... t_23` is
+the 3 x 4 camera to world by rows, OpenGL axes, in metres, y up. Pixels are counted from the corner.
 
 Source: Polycam, "poly-data" documentation, "Raw data"; nerfstudio `polycam_utils.py`.
 """
