@@ -85,6 +85,7 @@ def read(path: Path, downscale: int, missing: Literal["refuse", "skip"]) -> Capt
     """
     if not path.exists():
         raise SceneFormatError(path, "no such file or folder")
+    path = path.absolute()  # some formats are known by the names of the folders above
     found = [(known, files) for known in FORMATS if (files := known.reader.found_in(path))]
     if not found:
         width = max(len(known.name) for known in FORMATS)
