@@ -62,15 +62,16 @@ def test_a_mirror_is_refused() -> None:
         transformed(_gaussians(0), np.diag([1.0, 1.0, -1.0, 1.0]))
 
 
-@pytest.mark.parametrize("suffix", [".ply", ".splat"])
+@pytest.mark.parametrize("suffix", formats.ENDINGS)
 def test_a_file_is_in_the_frame_of_the_input(suffix: str, tmp_path: Path) -> None:
     gaussians, origin = _gaussians(2), torch.tensor([10.0, 20.0, 30.0], dtype=torch.float64)
     path = export(gaussians, tmp_path / "deep" / f"scene{suffix}", origin=origin, world_to_scene=_similarity())
     record = formats.read(path)
     back = np.linalg.inv(_similarity())
     expected = (gaussians.means.detach().numpy() + origin.numpy()) @ back[:3, :3].T + back[:3, 3]
-    order = np.lexsort(expected.round(3).T), np.lexsort(record.means.round(3).T)
-    np.testing.assert_allclose(record.means[order[1]], expected[order[0]], atol=1e-4)
+    step = {".ply": 0.0, ".splat": 0.0, ".spz": 2**-12, ".sog": 2e-3, ".compressed.ply": 2e-3}[suffix]
+    distances = np.abs(record.means[:, None] - expected).max(axis=2)  # some formats have an order of their own
+    assert max(distances.min(axis=0).max(), distances.min(axis=1).max()) < step + 1e-4
 
 
 def test_an_exposure_is_baked_into_every_colour(tmp_path: Path) -> None:

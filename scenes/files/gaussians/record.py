@@ -70,6 +70,6 @@ class SplatRecord:
 
 def refuse_rows(name: str, wrong: Bool[np.ndarray, "N ..."], why: str) -> None:
     """Raises ValueError that names the first row with something wrong, if there is one."""
-    bad = wrong.any(axis=tuple(range(1, wrong.ndim)))
-    if bad.any():
+    if wrong.any():
+        bad = wrong.any(axis=tuple(range(1, wrong.ndim)))
         raise ValueError(f"{name} of row {int(bad.argmax())} {why} ({int(bad.sum())} such rows)")

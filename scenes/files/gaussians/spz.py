@@ -324,5 +324,9 @@ def _unpack_xyz(data: UInt8[np.ndarray, "N 3"]) -> Float32[np.ndarray, "N 4"]:
 def _pack_harmonics(shN: Float32[np.ndarray, "N K 3"], bits: tuple[int, int]) -> UInt8[np.ndarray, "N K 3"]:
     """Steps of 1/128 about 128, of which multiples of 2^(8 - bits) are kept so that they compress."""
     kept = np.where(np.arange(shN.shape[1]) < SH_COUNTS[1], bits[0], bits[1])
-    buckets = np.float32(2.0) ** (8 - kept)[:, None]
-    return packing.bytes_of(np.rint(shN * (_SH_STEPS / buckets)) * buckets + _SH_STEPS)
+    buckets = (2.0 ** (8 - kept)).astype(np.float32)[:, None]
+    steps = shN * (_SH_STEPS / buckets)
+    np.rint(steps, out=steps)
+    steps *= buckets
+    steps += _SH_STEPS
+    return steps.clip(0, 255, out=steps).astype(np.uint8)

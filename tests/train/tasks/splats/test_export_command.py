@@ -35,12 +35,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_frames_and_what_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for frame in ("input", "scene"):
         assert cli.main(["export", str(folder), str(tmp_path / f"{frame}.ply"), "--frame", frame]) == 0
-    assert cli.main(["export", str(folder), str(tmp_path / "a.splat")]) == 0
+    for name in ("a.splat", "a.spz", "a.sog", "a.compressed.ply"):
+        assert cli.main(["export", str(folder), str(tmp_path / name)]) == 0
     said = capsys.readouterr().out
-    assert said.count("150 Gaussians") == 3
-    assert said.count("the file says that they are antialiased") == 2 and said.count("a .splat cannot say") == 1
+    assert said.count("150 Gaussians") == 6
+    assert said.count("the file says that they are antialiased") == 5 and said.count("a .splat cannot say") == 1
     there, here = (formats.read(tmp_path / f"{frame}.ply") for frame in ("input", "scene"))
     assert there.antialiased and len(formats.read(tmp_path / "a.splat").means) == 150
+    for name in ("a.spz", "a.sog", "a.compressed.ply"):
+        packed = formats.read(tmp_path / name)
+        assert packed.antialiased and packed.sh_degree == there.sh_degree
+        distances = np.abs(packed.means[:, None] - there.means).max(axis=2)
+        assert distances.min(axis=0).max() < 1e-3 * np.ptp(there.means)
     box = np.array(json.loads((CITY / "transforms.json").read_text())["aabb"])
     middle = np.median(there.means, 0)
     assert (box[0] < middle).all() and (middle < box[1]).all()
