@@ -152,6 +152,15 @@ def test_metashape_faults_are_named(metashape, old, new, reason):
         load(metashape)
 
 
+def test_metashape_entities_do_not_hide_in_another_encoding(metashape):
+    bait = b"<document<chunk>" + b" " * 16  # an even number of bytes: one character for two in UTF-16
+    head = '<?xml version="1.0" encoding="UTF-16"?><!--'.encode("utf-16")
+    rest = f"--><!DOCTYPE document [<!ENTITY a '{'b' * 99}'>]>{xml().split('?>')[1]}".encode("utf-16-le")
+    (metashape / "cameras.xml").write_bytes(head + bait + rest)
+    with pytest.raises(SceneFormatError, match=r"cameras\.xml: is not UTF-8"):
+        load(metashape)
+
+
 def test_a_term_that_moves_nothing_is_no_reason_to_refuse(metashape):
     (metashape / "cameras.xml").write_text(xml(lens={**FRAME, "b2": 0.01, "k4": 1e-4}))
     assert_projects(load(metashape).cameras, metashape_pixels("frame"))
