@@ -115,6 +115,7 @@ def test_chunks_of_points_are_no_different(name: str) -> None:
 def test_the_blocks_of_the_table_that_are_marked_are_those_written_to(name: str, n_points: int, isa: str) -> None:
     lookup, table = OPS[name](3, 2, log2=14)
     x = _uniform(n_points, 3, seed=4) * 0.05 + 0.7  # in a corner of the box, so that most of the table is left alone
+    x[n_points // 2 :] -= 0.5  # and in another, where blocks of points before have not been
     leaf, buffer = table.clone().requires_grad_(), GradientBuffer.like(table)
     lookup(x, leaf, accumulate=buffer).abs().sum().backward()
     written = (buffer.grad != 0).any(1)
