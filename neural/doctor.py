@@ -44,6 +44,7 @@ EXTRAS = {
     "mesh": Extra(
         "meshes: exact distances to them, surfaces of fields", "open3d", ("open3d>=0.19", "scikit-image>=0.24")
     ),
+    "splats": Extra("Gaussian scenes as SPZ version 4", "zstandard", ("zstandard>=0.22",)),
     "images": Extra("TIFF pictures", "tifffile", ("tifffile>=2024.8",)),
     "video": Extra("mp4 videos (PNG frames without it)", "av", ("av>=14",)),
     "log": Extra("TensorBoard beside metrics.jsonl", "tensorboard", ("tensorboard>=2.17",)),

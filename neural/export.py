@@ -11,9 +11,10 @@ from torch import Tensor
 from neural.errors import NotSaved
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
-from neural.scenes.files.splats import SH_C0, write_ply, write_splat
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.record import SH_C0
 
-SUFFIXES = (".ply", ".splat")
+SUFFIXES = formats.ENDINGS
 Frame = Literal["input", "scene"]
 
 
@@ -25,7 +26,7 @@ def export(
     world_to_scene: Float64[np.ndarray, "4 4"] | None = None,
     colors: Float[Tensor, "3 4"] | None = None,
 ) -> Path:
-    """Writes Gaussians as a 3DGS .ply (everything) or a .splat (32 bytes each, one colour from everywhere).
+    """Writes Gaussians as a 3DGS .ply (everything), a .spz (about a tenth) or a .splat (one colour from everywhere).
 
     Args:
         gaussians: What is written.
@@ -42,16 +43,15 @@ def export(
         NotSaved: The disk refuses.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"export: {path} must end in {' or '.join(SUFFIXES)}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"export: {path} must end in {', '.join(SUFFIXES)}")
     back = np.eye(4) if world_to_scene is None else np.linalg.inv(world_to_scene)
     moved = transformed(gaussians, back, origin)
     if colors is not None:
         _recolor(moved, colors)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        (write_ply if suffix == ".ply" else write_splat)(path, moved.to_record())
+        formats.write(path, moved.to_record())
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
     return path

@@ -1,4 +1,4 @@
-"""`neural info PATH`: what a capture, a picture, a voxel grid or a run holds, as a few aligned lines."""
+"""`neural info PATH`: what a capture, a picture, a voxel grid, a Gaussian scene or a run holds, in aligned lines."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from neural.scenes.volumes.header import is_grid
 
 
 def describe(path: str | Path) -> str:
-    """Text for a run's folder or for any capture that can be read.
+    """Text for a run's folder, or for any capture or Gaussian scene that can be read.
 
     Raises:
         SceneFormatError: If there is nothing there, or no reader knows it.
@@ -24,7 +24,8 @@ def describe(path: str | Path) -> str:
         rows = _run(path)
     else:
         is_picture = path.is_file() and path.suffix.lower() in PICTURES
-        rows = _grid(path) if is_grid(path) else _picture(path) if is_picture else _scene(path)
+        read = _grid if is_grid(path) else _picture if is_picture else _gaussians if _is_gaussian(path) else _scene
+        rows = read(path)
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
@@ -58,6 +59,38 @@ def _picture(path: Path) -> list[tuple[str, str]]:
         ("channels", f"{header.channels}{', the last one alpha' if header.alpha else ''}"),
         ("decoded", f"{header.n_bytes / 1e6:.1f} MB"),
     ] + [("warning", warning) for warning in header.warnings]
+
+
+def _is_gaussian(path: Path) -> bool:
+    from neural.scenes.files.gaussians import formats
+
+    return path.is_file() and formats.holds_gaussians(path)
+
+
+def _gaussians(path: Path) -> list[tuple[str, str]]:
+    import numpy as np
+
+    from neural.scenes.files.gaussians import formats, packing
+    from neural.scenes.files.gaussians.sog_files import META
+
+    record = formats.read(path)
+    low, high = record.means.min(axis=0).tolist(), record.means.max(axis=0).tolist()
+    most_low, most_high = np.quantile(record.means, [0.01, 0.99], axis=0).tolist()
+    scales = np.exp(np.quantile(record.log_scales, [0.01, 0.5, 0.99]))
+    opacities = packing.opacities(record.opacity_logits)
+    rows = [("Gaussians", f"{len(record):,} ({path})")]
+    if path.name.lower() != META:  # beside which the rest of it lies
+        size = path.stat().st_size
+        rows.append(("file", f"{size / 1e6:.2f} MB, {size / len(record):.1f} bytes a Gaussian"))
+    return [
+        *rows,
+        ("colours", f"spherical harmonics of degree {record.sh_degree}"),
+        ("antialiased", "yes" if record.antialiased else "no"),
+        ("box", _box(low, high)),
+        ("98 % in", _box(most_low, most_high)),
+        ("scales", f"median {scales[1]:.3g}, 98 % from {scales[0]:.3g} to {scales[2]:.3g} units"),
+        ("opacities", f"mean {opacities.mean():.3g}, {(opacities < 0.05).mean():.1%} below 0.05"),
+    ]
 
 
 def _grid(path: Path) -> list[tuple[str, str]]:
@@ -110,5 +143,5 @@ def _sizes(sizes: list[Any]) -> str:
 def _box(low: list[float], high: list[float]) -> str:
     """Both corners to a thousandth of the longest side, however far from the origin they are."""
     places = 3 - math.floor(math.log10(max(b - a for a, b in zip(low, high, strict=True)) or 1.0))
-    corners = (", ".join(f"{round(value, places):.15g}" for value in corner) for corner in (low, high))
+    corners = (", ".join(f"{round(value, places) + 0.0:.15g}" for value in corner) for corner in (low, high))
     return " to ".join(f"({corner})" for corner in corners)

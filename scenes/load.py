@@ -13,15 +13,9 @@ from neural.scenes import photos, splits
 from neural.scenes.boxes import scene_box
 from neural.scenes.capture import Capture, Observations, Points
 from neural.scenes.checks import checked_cameras
-from neural.scenes.formats import colmap, transforms
+from neural.scenes.formats import detect
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
-
-SUPPORTED = """\
-  transforms.json                          nerfstudio, instant-ngp
-  transforms_train.json, _val, _test       Blender (NeRF synthetic)
-  sparse/0/{cameras,images,points3D}.bin   COLMAP binary, with images/
-  sparse/0/{cameras,images,points3D}.txt   COLMAP text, with images/"""
 
 
 def load(
@@ -37,7 +31,7 @@ def load(
     Images are checked by their headers here and decoded at first use.
 
     Args:
-        path: The capture's folder, or its JSON file.
+        path: The capture's folder, or the file in it that lists its cameras.
         downscale: Integer factor by which images and lenses are reduced.
         cache: Folder for the decoded images, for example RUN/cache; see `ImageStack.from_files`.
         test_every: Hold out every n-th image where the files name no splits; 0 holds out none.
@@ -49,7 +43,7 @@ def load(
     path = Path(path)
     if downscale < 1 or test_every < 0:
         raise ValueError(f"load needs downscale >= 1 and test_every >= 0, got {downscale} and {test_every}")
-    capture = _read(path, downscale, missing)
+    capture = detect.read(path, downscale, missing)
     cameras, warnings = checked_cameras(capture.source, capture.cameras, capture.image_names)
     infos = [photos.probe(p) for p in capture.image_paths]
     _check_sizes(capture, cameras, infos)
@@ -89,16 +83,6 @@ def load(
         warnings=(*capture.warnings, *warnings, *point_warnings, *split_warnings),
     )
     return scene
-
-
-def _read(path: Path, downscale: int, missing: Literal["refuse", "skip"]) -> Capture:
-    if not path.exists():
-        raise SceneFormatError(path, "no such file or folder")
-    if transforms.found_in(path):
-        return transforms.read(path, missing=missing)
-    if path.is_dir() and colmap.found_in(path):
-        return colmap.read(path, downscale=downscale, missing=missing)
-    raise SceneFormatError(path, f"no capture of a known format here; supported are\n{SUPPORTED}")
 
 
 def _check_sizes(capture: Capture, cameras: Cameras, infos: list[photos.PhotoInfo]) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import sys
 import tomllib
 import types
@@ -16,6 +17,8 @@ from neural import checkpoint, doctor, info
 from neural.cli import main
 from neural.cuda import disk_cache
 from neural.errors import BackendUnavailable, SceneFormatError
+from neural.scenes.files.gaussians import formats
+from tests.splat_files import made
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +181,18 @@ def test_info_of_a_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "box      (-1, -1, -1) to (1, 1, 2), unbounded" in text
     assert "0.5 m per unit" in text
     assert text.endswith("warning  1 frame without a photograph was left out")
+
+
+@pytest.mark.parametrize("name", ["a.ply", "a.compressed.ply", "a.spz", "a.sog", "a.splat"])
+def test_info_of_a_gaussian_scene(tmp_path: Path, name: str) -> None:
+    formats.write(tmp_path / name, made(200, 2, antialiased=True))
+    text = info.describe(tmp_path / name)
+    assert text.startswith(f"Gaussians    200 ({tmp_path / name})")
+    assert f"degree {0 if name == 'a.splat' else 2}" in text
+    assert ("antialiased  yes" in text) == (name != "a.splat")
+    (tmp_path / name).write_bytes(b"ply\n")
+    with pytest.raises(SceneFormatError, match=re.escape(name)):
+        info.describe(tmp_path / name)
 
 
 def test_a_box_far_from_the_origin_is_shown_with_the_digits_that_matter() -> None:

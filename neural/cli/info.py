@@ -14,7 +14,7 @@ class Info:
     """Say what a scene or a run holds."""
 
     path: tyro.conf.Positional[Path]
-    """A capture, or the folder of a run."""
+    """A capture, a Gaussian scene (.ply, .compressed.ply, .spz, .sog, .splat), or the folder of a run."""
 
 
 def main(arguments: Sequence[str]) -> int:

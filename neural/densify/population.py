@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neural.gaussians.model import Gaussians
-from neural.gaussians.order import morton_order
+from neural.morton import morton_order
 
 
 class Optimiser(Protocol):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from neural.gaussians import order
 from neural.gaussians.neighbours import nearest_distances
 from neural.gaussians.surface import turned_to
-from neural.scenes.files.splats import SH_C0, SH_COUNTS, SplatRecord
+from neural.morton import morton_order
+from neural.scenes.files.gaussians.record import SH_C0, SH_COUNTS, SplatRecord
 
 _THICKNESS = 0.1  # of a disc, over its radius
 _SMALLEST_SPACING = 1e-7  # of the extent of all points: what points at one place are given
@@ -216,7 +217,7 @@ class Gaussians(nn.Module):
         Returns:
             The permutation: row i is what row `permutation[i]` was.
         """
-        permutation = order.morton_order(self.means.detach())
+        permutation = morton_order(self.means.detach())
         self.permute(permutation, state)
         return permutation
 

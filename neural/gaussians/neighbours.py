@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural.gaussians.order import boxes, morton_order
+from neural.gaussians.order import boxes
+from neural.morton import morton_order
 
 _BLOCK = 64  # points
 _PAIRS = 1 << 22  # distances held at a time

@@ -25,7 +25,7 @@ _TYPES = {
     **dict.fromkeys(("float", "float32"), "f4"),
     **dict.fromkeys(("double", "float64"), "f8"),
 }
-_NAMES = {"u1": "uchar", "f4": "float", "f8": "double"}  # of what is written
+_NAMES = {"u1": "uchar", "u4": "uint", "f4": "float", "f8": "double"}  # of what is written
 _ORDERS = {"binary_little_endian": "<", "binary_big_endian": ">", "ascii": ""}
 _CHANNELS = ("red", "green", "blue")
 _LONGEST_HEADER = 1 << 16
@@ -90,13 +90,20 @@ def write_points(path: Path, xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndar
 
 def write(path: Path, rows: np.ndarray, comments: Sequence[str] = ()) -> None:
     """Write a structured array of little-endian numbers as the element `vertex`, to a temporary name first."""
+    write_elements(path, {"vertex": rows}, comments)
+
+
+def write_elements(path: Path, elements: dict[str, np.ndarray], comments: Sequence[str] = ()) -> None:
+    """Write structured arrays of little-endian numbers as elements of those names, to a temporary name first."""
     lines = ["ply", "format binary_little_endian 1.0", *(f"comment {line}" for line in comments)]
-    lines += [f"element vertex {len(rows)}"]
-    for name in rows.dtype.names or ():
-        lines.append(f"property {_NAMES[rows.dtype[name].str.lstrip('<|')]} {name}")
+    for element, rows in elements.items():
+        lines += [f"element {element} {len(rows)}"]
+        for name in rows.dtype.names or ():
+            lines.append(f"property {_NAMES[rows.dtype[name].str.lstrip('<|')]} {name}")
     with replacing(path) as file:
         file.write("\n".join([*lines, "end_header\n"]).encode())
-        file.write(rows.tobytes())
+        for rows in elements.values():
+            file.write(np.ascontiguousarray(rows).data)
 
 
 def write_mesh(path: Path, vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> None:

@@ -19,13 +19,17 @@ from neural.scenes import photos
 from neural.scenes.capture import IMAGE_SUFFIXES, Capture, Observations, Points, keep_existing, resolve
 from neural.scenes.formats import colmap_binary, colmap_text
 from neural.scenes.formats.colmap_records import Camera, Image
+from neural.scenes.formats.views import reduced_folder
 
 _FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0", "colmap/sparse", "colmap", ".")
 
 
-def found_in(path: Path) -> bool:
-    """Whether `path` is a folder with a COLMAP model."""
-    return _model_folder(path) is not None
+def found_in(path: Path) -> tuple[Path, ...]:
+    """The file of the images, if `path` is a folder with a COLMAP model, or one of the model's files."""
+    if path.is_file():
+        path = path.parent if path.stem in ("cameras", "images", "points3D") else path
+    found = _model_folder(path)
+    return () if found is None else (found[0] / f"images{found[1]}",)
 
 
 def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] = "refuse") -> Capture:
@@ -35,13 +39,14 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     like the image, or like the image plus `.png` (COLMAP's own rule).
 
     Args:
-        path: The capture's folder, or the folder of the model.
+        path: The capture's folder, the folder of the model, or one of its files.
         downscale: The factor asked for.
         missing: What to do about posed images that are not there.
 
     Raises:
         SceneFormatError: Names file, record and field.
     """
+    path = path.parent if path.is_file() else path
     found = _model_folder(path)
     if found is None:
         raise SceneFormatError(path, "no cameras, images and points3D files (.bin or .txt)")
@@ -55,7 +60,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     _check_references(source, images, cameras)
 
     root = _capture_root(path, folder)
-    image_folder, image_scale = _image_folder(source, root, downscale)
+    image_folder, image_scale = reduced_folder(source, root, downscale)
     paths = [resolve(source, image_folder, image.name, "image name") for image in images]
     kept, warnings = keep_existing(source, paths, missing)
     images, paths = [images[i] for i in kept], [paths[i] for i in kept]
@@ -95,18 +100,6 @@ def _capture_root(path: Path, folder: Path) -> Path:
         if any((candidate / name).is_dir() for name in ("images", *(f"images_{n}" for n in (2, 4, 8)))):
             return candidate
     return path
-
-
-def _image_folder(source: Path, root: Path, downscale: int) -> tuple[Path, int]:
-    """Where the images are, and how many times smaller than calibrated."""
-    reduced = root / f"images_{downscale}"
-    if downscale > 1 and reduced.is_dir():
-        return reduced, downscale
-    if (root / "images").is_dir():
-        return root / "images", 1
-    others = sorted(p.name for p in root.glob("images_*") if p.is_dir())
-    remedy = f"there is {', '.join(others)}: load with that downscale" if others else "put the images there"
-    raise SceneFormatError(source, f"no folder {root / 'images'}; {remedy}")
 
 
 def _masks(root: Path, images: list[Image]) -> tuple[Path | None, ...] | None:

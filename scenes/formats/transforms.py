@@ -2,10 +2,9 @@
 
 All three give c2w matrices with OpenGL axes (x right, y up, z back) in `transform_matrix`; they differ in
 where the lens stands and in what else they say. One file holds all frames (`transforms.json`), or Blender's
-three files hold a split each.
+three files hold a split each. Data sets that write it otherwise are translated first (`scannetpp`, `matrixcity`).
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,12 @@ from neural.lenses import FISHEYE, OPENCV, PINHOLE
 from neural.scenes import photos
 from neural.scenes.capture import IMAGE_SUFFIXES, Capture, Points, keep_existing, resolve
 from neural.scenes.files import ply
+from neural.scenes.formats import matrixcity, scannetpp
+from neural.scenes.formats.fields import read_json
+from neural.scenes.formats.views import OPENCV_FROM_OPENGL
 
 SPLIT_FILES = {split: f"transforms_{split}.json" for split in ("train", "val", "test")}
-_LARGEST_FILE = 1 << 30
 _NGP_SCALE = 0.33  # instant-ngp's default: its unit cube is 1 / 0.33 file units wide
-_OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 # camera_model -> our lens; the names are nerfstudio's and COLMAP's
 _MODELS = {
@@ -42,18 +42,20 @@ _MODELS = {
 }
 
 
-def found_in(path: Path) -> bool:
-    """Whether `path` is such a file, or a folder that holds one."""
+def found_in(path: Path) -> tuple[Path, ...]:
+    """The file, if `path` is any JSON file or a folder that holds one of these names; of Blender's three, one."""
     if path.is_file():
-        return path.suffix.lower() == ".json"
-    return any((path / name).is_file() for name in ("transforms.json", *SPLIT_FILES.values()))
+        return (path,) if path.suffix.lower() == ".json" else ()
+    names = ("transforms.json", *SPLIT_FILES.values(), *scannetpp.PLACES)
+    return tuple(path / name for name in names if (path / name).is_file())[:1]
 
 
-def read(path: Path, *, missing: Literal["refuse", "skip"] = "refuse") -> Capture:
+def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] = "refuse") -> Capture:
     """Read a capture's JSON; images are only probed for their size.
 
     Args:
         path: The JSON file, or the folder with `transforms.json` or `transforms_{train,val,test}.json`.
+        downscale: Of no meaning here; the format has no reduced folders.
         missing: What to do about listed images that are not there.
 
     Raises:
@@ -65,6 +67,7 @@ def read(path: Path, *, missing: Literal["refuse", "skip"] = "refuse") -> Captur
         files = {"": path / "transforms.json"}
     else:
         files = {s: path / name for s, name in SPLIT_FILES.items() if (path / name).is_file()}
+        files = files or {"": found_in(path)[0]}
     documents = {split: _Document(file) for split, file in files.items()}
     frames = [frame for document in documents.values() for frame in document.frames()]
     source = next(iter(files.values()))
@@ -87,6 +90,7 @@ def read(path: Path, *, missing: Literal["refuse", "skip"] = "refuse") -> Captur
         points=points,
         aabb=aabb,
         world_to_scene=main.world_to_scene(),
+        metres_per_unit=main.metres_per_unit,
         unbounded=None if aabb is None else False,  # a box in the file holds all there is
         warnings=(*warnings, *point_warnings),
     )
@@ -127,7 +131,7 @@ class _Frame:
             raise SceneFormatError(
                 self.document.path, f"{self.where}.transform_matrix is not a 4 x 4 matrix of numbers"
             )
-        return matrix @ _OPENCV_FROM_OPENGL
+        return matrix * OPENCV_FROM_OPENGL
 
     def size(self) -> tuple[int, int]:
         """Width and height as stated, else as the image has them."""
@@ -193,20 +197,18 @@ class _Frame:
 
 
 class _Document:
-    """One JSON file."""
+    """One JSON file, in nerfstudio's form whatever it came in."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            if path.stat().st_size > _LARGEST_FILE:
-                raise SceneFormatError(path, "is larger than 1 GB; a transforms.json of any capture is smaller")
-            self.content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise SceneFormatError(path, f"cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise SceneFormatError(path, f"is not valid JSON ({error}); was it cut off?") from error
+        self.path, self.folder = path, path.parent
+        self.metres_per_unit: float | None = None
+        self.content = read_json(path)
         if not isinstance(self.content, dict) or not isinstance(self.content.get("frames"), list):
             raise SceneFormatError(path, "has no list 'frames'; is it a transforms.json?")
+        for dialect in (scannetpp, matrixcity):
+            if (translated := dialect.translated(path, self.content)) is not None:
+                self.content, self.folder, self.metres_per_unit = translated
+                break
 
     def frames(self) -> list[_Frame]:
         result = []
@@ -215,12 +217,12 @@ class _Document:
             if not isinstance(fields, dict) or not isinstance(fields.get("file_path"), str):
                 raise SceneFormatError(self.path, f"{where}.file_path is missing; it names the frame's image")
             name = fields["file_path"]
-            image = _with_suffix(resolve(self.path, self.path.parent, name, f"{where}.file_path"))
+            image = _with_suffix(resolve(self.path, self.folder, name, f"{where}.file_path"))
             mask = fields.get("mask_path")
             if mask is not None:
                 if not isinstance(mask, str):
                     raise SceneFormatError(self.path, f"{where}.mask_path is not a string")
-                mask = resolve(self.path, self.path.parent, mask, f"{where}.mask_path")
+                mask = resolve(self.path, self.folder, mask, f"{where}.mask_path")
                 if not mask.is_file():
                     raise SceneFormatError(self.path, f"{where}.mask_path: {mask} is missing; restore or remove it")
             result.append(_Frame(self, where, fields, name.removeprefix("./"), image, mask))

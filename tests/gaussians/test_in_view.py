@@ -7,6 +7,7 @@ from torch import Tensor
 from neural.cuda.gaussian_projection import project
 from neural.cuda.reference.gaussian_projection import rotations
 from neural.gaussians import order
+from neural.morton import morton_order
 
 SIZE = (160, 128)
 INTRINSICS = torch.tensor([150.0, 120.0, 90.0, 55.0])
@@ -19,7 +20,7 @@ def _scene(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     quats = torch.randn(n, 4, generator=generator)
     log_scales = torch.randn(n, 3, generator=generator) * 1.2 - 3
     opacity_logits = torch.randn(n, generator=generator) * 2 + 1
-    places = order.morton_order(means)
+    places = morton_order(means)
     return means[places], quats[places], log_scales[places], opacity_logits[places]
 
 

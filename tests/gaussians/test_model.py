@@ -9,8 +9,10 @@ import torch
 import neural
 from neural.gaussians import order
 from neural.gaussians.model import Gaussians
+from neural.morton import morton_order
 from neural.optim import Adam, Group
-from neural.scenes.files import splats
+from neural.scenes.files.gaussians import plain_ply
+from neural.scenes.files.gaussians.record import SH_C0
 
 NAMES = ["means", "quats", "log_scales", "opacity_logits", "sh0", "shN"]
 
@@ -39,9 +41,9 @@ def test_from_points(degree: int) -> None:
     assert (scene.n, scene.sh_degree) == (125, degree)
     torch.testing.assert_close(scene.log_scales.exp(), torch.full((125, 3), 0.5), rtol=1e-4, atol=0)
     torch.testing.assert_close(scene.opacity_logits.sigmoid(), torch.full((125,), 0.3))
-    torch.testing.assert_close(0.5 + splats.SH_C0 * scene.sh0, colors)
+    torch.testing.assert_close(0.5 + SH_C0 * scene.sh0, colors)
     as_bytes = Gaussians.from_points(points, (colors * 255).round().to(torch.uint8), sh_degree=degree)
-    torch.testing.assert_close(0.5 + splats.SH_C0 * as_bytes.sh0, colors, atol=0.5 / 255 + 1e-6, rtol=0)
+    torch.testing.assert_close(0.5 + SH_C0 * as_bytes.sh0, colors, atol=0.5 / 255 + 1e-6, rtol=0)
     assert not scene.shN.any()
     assert torch.equal(order.rotations(scene.quats), torch.eye(3).expand(125, 3, 3))
     assert scene.means.data_ptr() != points.data_ptr()
@@ -84,8 +86,8 @@ def test_what_makes_no_scene_is_refused() -> None:
 def test_a_record_and_back_is_exact(tmp_path: Path, degree: int) -> None:
     scene = _scene(sh_degree=degree)
     scene.antialiased = True
-    splats.write_ply(tmp_path / "a.ply", scene.to_record())
-    back = Gaussians.from_record(splats.read_ply(tmp_path / "a.ply"))
+    plain_ply.write(tmp_path / "a.ply", scene.to_record())
+    back = Gaussians.from_record(plain_ply.read(tmp_path / "a.ply"))
     assert back.antialiased and back.sh_degree == degree
     for name in NAMES:
         assert torch.equal(getattr(back, name), getattr(scene, name)), name
@@ -123,7 +125,7 @@ def test_sorting_in_the_midst_of_training_changes_only_the_order(lazy: bool) -> 
     permutation = other.sort_morton(optimisers[1].state_dict().values())
     _loss(one).backward()
     assert not torch.equal(permutation, torch.arange(one.n))
-    assert torch.equal(order.morton_order(other.means.detach()), torch.arange(one.n))
+    assert torch.equal(morton_order(other.means.detach()), torch.arange(one.n))
     for scene, optimiser in zip((one, other), optimisers, strict=True):
         optimiser.step()
         optimiser.zero_grad()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from neural.gaussians import order
 from neural.gaussians.neighbours import nearest_distances
+from neural.morton import morton_codes, morton_order
 
 
 def _gaussians(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -20,16 +21,16 @@ def _gaussians(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 def test_codes_interleave_the_bits() -> None:
     """A cube of 8^3 cells: the code of every cell, bit by bit."""
     grid = torch.stack(torch.meshgrid(*[torch.arange(8)] * 3, indexing="ij"), dim=-1).reshape(-1, 3)
-    codes = order.morton_codes(torch.cat([grid.double(), torch.full((1, 3), 8.0)]))[:-1] >> 3 * 18
+    codes = morton_codes(torch.cat([grid.double(), torch.full((1, 3), 8.0)]))[:-1] >> 3 * 18
     expected = sum(((grid[:, axis] >> bit) & 1) << (3 * bit + axis) for axis in range(3) for bit in range(3))
     assert torch.equal(codes, expected)
 
 
 def test_order_is_a_stable_permutation() -> None:
     points = torch.rand(1000, 3).round(decimals=1)  # many at one place
-    found = order.morton_order(points)
+    found = morton_order(points)
     assert torch.equal(found.sort().values, torch.arange(1000))
-    codes = order.morton_codes(points)[found]
+    codes = morton_codes(points)[found]
     steps = codes.diff()
     assert (steps >= 0).all()
     assert (found.diff()[steps == 0] > 0).all()
@@ -37,7 +38,7 @@ def test_order_is_a_stable_permutation() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_points_and_equal_points(n: int) -> None:
-    assert torch.equal(order.morton_order(torch.full((n, 3), 7.0)), torch.arange(n))
+    assert torch.equal(morton_order(torch.full((n, 3), 7.0)), torch.arange(n))
 
 
 def test_clusters_of_sorted_points_are_small() -> None:
@@ -47,7 +48,7 @@ def test_clusters_of_sorted_points_are_small() -> None:
         corners = order.boxes(points, points)
         return (corners[:, 1] - corners[:, 0]).prod(dim=1).mean()
 
-    assert volume(points[order.morton_order(points)]) < 0.1 * volume(points)
+    assert volume(points[morton_order(points)]) < 0.1 * volume(points)
 
 
 def test_rotations_are_rotations() -> None:
@@ -87,7 +88,7 @@ def test_pages_are_made_of_clusters() -> None:
 def test_no_visible_point_is_lost(seed: int, far: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     means = torch.randn(640, 3, generator=generator) * 3
-    means = means[order.morton_order(means)]
+    means = means[morton_order(means)]
     boxes = order.boxes(means, means, 32)
     w2c = torch.eye(4, dtype=torch.float64)
     w2c[:3, :3] = order.rotations(torch.randn(1, 4, generator=generator, dtype=torch.float64))[0]

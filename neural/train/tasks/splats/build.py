@@ -16,7 +16,7 @@ from neural.errors import SceneFormatError
 from neural.gaussians.model import Gaussians
 from neural.render.splats import View, project_to
 from neural.scenes.capture import Points
-from neural.scenes.files.splats import SH_COUNTS
+from neural.scenes.files.gaussians.record import SH_COUNTS
 from neural.scenes.scene import Scene
 from neural.train.draws import step_generator
 from neural.train.tasks.splats import start as splats_start

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 
 from neural.gaussians.model import Gaussians
-from neural.gaussians.order import morton_order
 from neural.losses import photometric
+from neural.morton import morton_order
 from neural.optim import Adam, Group
 from neural.render.splats import View, splat
 from neural.train.tasks.splats.views import Views

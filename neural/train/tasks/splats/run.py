@@ -75,7 +75,7 @@ class SplatRun(TrainedCapture):
     def export(
         self, path: str | Path, *, frame: Literal["input", "scene"] = "input", exposure: str | None = None
     ) -> Path:
-        """Writes a .ply or .splat; see `neural.export.export`.
+        """Writes a file of any ending in `exports`; see `neural.export.export`.
 
         Args:
             path: Its ending decides the format.
@@ -95,11 +95,11 @@ class SplatRun(TrainedCapture):
         said = f"{self.gaussians.n:,} Gaussians, {path.stat().st_size / 1e6:.1f} MB, in {path}"
         if not self.gaussians.antialiased:
             return said
-        known = "the file says that they are antialiased (SplatRenderMode: mip)"
+        known = "the file says that they are antialiased"
         lost = "they are antialiased, which a .splat cannot say"
         return (
-            f"{said}\n{known if path.suffix.lower() == '.ply' else lost}; a viewer that does not know it draws what is "
-            "small too thick: train without --model.antialiased for it"
+            f"{said}\n{lost if path.suffix.lower() == '.splat' else known}; a viewer that does not know it draws what "
+            "is small too thick: train without --model.antialiased for it"
         )
 
     def _exposure_of(self, name: str) -> Tensor:

@@ -13,15 +13,15 @@ from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
 from neural.gaussians.surface import sample
 from neural.scenes.capture import Points
-from neural.scenes.files import mesh, ply, splats
+from neural.scenes.files import mesh, ply
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
 from neural.scenes.files.mesh import Mesh
-from neural.scenes.files.splats import SH_COUNTS, SplatRecord
 from neural.scenes.scene import Scene
 from neural.train.tasks.splats.config import SplatModelConfig, StartKind
 
 _SUREST_LOGIT = 10.0  # of what is trained on: opacities nearer to 0 or 1 have no gradient to follow
 _FARTHEST = 1e12  # scene units
-_SPLAT_PROPERTIES = {"f_dc_0", "rot_0", "scale_0", "packed_position"}  # one of them makes it a Gaussian scene
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,16 @@ class Start:
 
 
 def read(path: Path) -> Start:
-    """Opens a 3DGS `.ply` or a `.splat`, a `.ply` of points, or a `.ply` or `.obj` of triangles.
+    """Opens a Gaussian scene of any format, a `.ply` of points, or a `.ply` or `.obj` of triangles.
 
     Raises:
         SceneFormatError: None of these, damaged, empty, or with a value that is not finite.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".splat":
-        return Start(path, splats.read_splat(path))
-    if suffix == ".obj":
+    if path.suffix.lower() == ".obj":
         return Start(path, mesh.read(path))
-    layout = ply.read_layout(path)
-    if _SPLAT_PROPERTIES & set(layout.get("vertex", (0, ()))[1]):
-        return Start(path, splats.read_ply(path))
-    if layout.get("face", (0, ()))[0]:
+    if formats.holds_gaussians(path):
+        return Start(path, formats.read(path))
+    if ply.read_layout(path).get("face", (0, ()))[0]:
         return Start(path, mesh.read(path))
     points = Points(*ply.read_points(path))
     strange = ~np.isfinite(points.xyz).all(1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from neural import settings
 from neural.errors import TooLarge
 from neural.gaussians.model import Gaussians
-from neural.scenes.files import splats
+from neural.scenes.files.gaussians import plain_ply
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats import config as splats_config
 from neural.train.tasks.splats.config import (
@@ -85,7 +85,7 @@ def test_a_file_of_a_target_is_not_larger(tmp_path: Path) -> None:
     most = resolve(model(target="300kB"), "cpu").model.max_gaussians
     assert most is not None
     path = tmp_path / "scene.ply"
-    splats.write_ply(path, Gaussians.random(most, torch.tensor([[0.0, 0, 0], [1, 1, 1]]), antialiased=True).to_record())
+    plain_ply.write(path, Gaussians.random(most, torch.tensor([[0.0, 0, 0], [1, 1, 1]]), antialiased=True).to_record())
     header = path.stat().st_size - most * BYTES_PER_SPLAT[3]
     assert path.stat().st_size <= 300_000
     assert header + len(str((1 << 31) - 1)) - len(str(most)) <= PLY_HEADER

@@ -15,8 +15,9 @@ from neural.errors import CheckpointError, SceneFormatError
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import rotations
 from neural.scenes.capture import Points
-from neural.scenes.files import mesh, ply, splats
-from neural.scenes.files.splats import SplatRecord
+from neural.scenes.files import mesh, ply
+from neural.scenes.files.gaussians import plain_ply
+from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import photograph
 from neural.train.tasks.splats import run as splats_run
@@ -125,11 +126,11 @@ def test_harmonics_are_cut_or_raised(tmp_path: Path, degree: int, wanted: int) -
     random = np.random.default_rng(0)
     arrays = [random.normal(size=(40, *shape)).astype(np.float32) for shape in ((3,), (4,), (3,), (), (3,))]
     shN = random.normal(size=(40, (degree + 1) ** 2 - 1, 3)).astype(np.float32)
-    splats.write_ply(tmp_path / "a.ply", SplatRecord(*arrays, shN))
+    plain_ply.write(tmp_path / "a.ply", SplatRecord(*arrays, shN))
     made, _ = started(tmp_path / "a.ply", ball.scene(n=2, size=(8, 6)), sh_degree=wanted)
     assert made.sh_degree == wanted and made.n == 40
     known = (min(degree, wanted) + 1) ** 2 - 1
-    source = splats.read_ply(tmp_path / "a.ply").shN[:, :known]
+    source = plain_ply.read(tmp_path / "a.ply").shN[:, :known]
     got = made.shN.detach().numpy()
     assert sorted(map(tuple, got[:, :known].reshape(40, -1))) == sorted(map(tuple, source.reshape(40, -1)))
     assert not got[:, known:].any()
@@ -143,7 +144,7 @@ def test_only_so_many_are_taken_and_it_is_said(tmp_path: Path, capsys) -> None:
     made.opacity_logits.data[::3] = -9.0
     made.log_scales.data[1::3] -= 5.0
     path = tmp_path / "many.ply"
-    splats.write_ply(path, made.to_record())
+    plain_ply.write(path, made.to_record())
     config = splat_tasks.configured(model={"init": str(path), "max_gaussians": 100}, run={"steps": 2})
     run = splats_run.splats(scene, config=config, out=tmp_path / "run", progress=True)
     said = capsys.readouterr().out
@@ -168,7 +169,7 @@ def test_marks_and_certain_opacities_are_taken_over(tmp_path: Path) -> None:
     scene = ball.scene(n=2, size=(8, 6))
     made = Gaussians.from_points(torch.randn(30, 3), torch.rand(30, 3), antialiased=True)
     made.opacity_logits.data[:10] = 80
-    splats.write_ply(tmp_path / "a.ply", made.to_record())
+    plain_ply.write(tmp_path / "a.ply", made.to_record())
     again, config = started(tmp_path / "a.ply", scene)
     assert again.antialiased and config.model.antialiased
     assert float(again.opacity_logits.detach().max()) == 10  # 80 has no gradient
@@ -279,7 +280,8 @@ def test_what_is_no_file_or_of_another_kind_is_named(tmp_path: Path, write_captu
         (
             "poins",
             2,
-            "--model.init must be auto, points, random or a file that ends in .ply, .splat, .obj, got 'poins'",
+            "--model.init must be auto, points, random or a file that ends in .ply, .splat, .spz, .sog, meta.json, "
+            ".obj, got 'poins'",
         ),
         (tmp_path / "gone.ply", 3, "gone.ply: cannot be read: No such file"),
         (tmp_path / "gone.splat", 3, "gone.splat: cannot be read: No such file"),
