@@ -270,6 +270,7 @@ def test_polycam_axes_and_metres(polycam):
 
 def test_polycam_corrected_cameras_are_preferred(polycam):
     (polycam / "keyframes" / "cameras").rename(polycam / "keyframes" / "corrected_cameras")
+    assert_projects(load(polycam).cameras, opengl_pixels())  # of images/, for want of others
     write_images(polycam / "keyframes" / "corrected_images", tuple(f"{i}0.jpg" for i in range(N)))
     (polycam / "keyframes" / "cameras").mkdir()
     (polycam / "keyframes" / "cameras" / "00.json").write_text("{}")
