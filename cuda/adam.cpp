@@ -152,13 +152,13 @@ typedef u32 __attribute__((may_alias)) Bits; // of a float
 
 // Asks for the values of rows that have a gradient, a cache line of each array at a time.
 template <int F> NEURAL_HD void prefetch_live(const State& state, i64 at, i64 rows, const i32* has) {
-    constexpr i64 line = 16 / (F > 0 ? F : 16);
+    constexpr i64 line = 16 / F;
     for (i64 r = 0; r < rows; r += line) {
         i32 live = 0;
         for (i64 i = r; i < r + line && i < rows; ++i) live |= has[i];
         if (!live) continue;
         const float* const arrays[] = {state.param, state.exp_avg, state.exp_avg_sq};
-        for (const float* array : arrays) __builtin_prefetch(array + at + r * (F > 0 ? F : 0), 1);
+        for (const float* array : arrays) __builtin_prefetch(array + at + r * F, 1);
     }
 }
 
@@ -177,7 +177,7 @@ i32 lazy_block(const State& state, const Settings& s, i64 row, i64 rows, i64 n_f
         all |= bits;
     }
     if (!all) return 0;
-    prefetch_live<F>(state, row * features, rows, has);
+    if constexpr (F > 0) prefetch_live<F>(state, row * F, rows, has);
     BlockScales scales;
     count_rows(s, has, rows, step, row_steps + row, ema_steps ? ema_steps + row : nullptr, scales);
 

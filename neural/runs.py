@@ -5,8 +5,9 @@
     RUN/checkpoints/     the last two checkpoints       (neural.checkpoint)
     RUN/eval.json  RUN/report.html  RUN/video.mp4  RUN/cache/  RUN/lock
 
-A run goes on if the resolved configuration is the same; `run.steps` may grow. One process at a time: the lock
-is the operating system's, so one that a killed process left behind counts for nothing.
+A run goes on if the resolved configuration is the same; `run.steps` may grow, and an option that is younger than the
+run has its default there. One process at a time: the lock is the operating system's, so one that a killed process left
+behind counts for nothing.
 """
 
 import contextlib
@@ -42,6 +43,7 @@ def opened(
     folder: str | Path,
     config: Mapping[str, Any],
     *,
+    defaults: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     prepare: Callable[[], object] | None = None,
 ) -> Iterator["Run"]:
@@ -50,6 +52,8 @@ def opened(
     Args:
         folder: Created with its parents if missing.
         config: The resolved configuration as nested plain values (strings, numbers, booleans, None, lists).
+        defaults: What options have that are not given, None or "auto" where that is chosen; for runs that are older
+            than an option.
         overwrite: Remove the run in the folder (only files that a run writes) and start anew.
         prepare: Called once the folder is known to be free or to fit, and before anything else in it changes: if it
             raises, no run has begun and none is lost. It may write to `cache`.
@@ -67,7 +71,7 @@ def opened(
         for left in _half_configs(folder):
             left.unlink()
         stored = read_config(folder) if (folder / CONFIG).exists() and not overwrite else None
-        merged = _plain(config) if stored is None else merge(folder, stored, _plain(config))
+        merged = _plain(config) if stored is None else merge(folder, stored, _plain(config), _plain(defaults or {}))
         if overwrite:
             remove(folder, (CACHE,))
         if prepare is not None:
@@ -116,15 +120,19 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     return config
 
 
-def merge(folder: Path, stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+def merge(folder: Path, stored: dict[str, Any], asked: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration to go on with, or a refusal.
 
-    The stored `run.steps` holds where none are asked for; where some are, they replace `run.minutes`.
+    The stored `run.steps` holds where none are asked for; where some are, they replace `run.minutes`. An option that
+    the stored run does not know has its default there, or what is chosen now.
 
     Raises:
         CheckpointError: Names each key that differs, with both values.
     """
     here, there = flatten(asked), flatten(stored)
+    for key, value in flatten(defaults).items():
+        if key in here and key not in there:
+            there[key] = here[key] if value in (None, "auto") else value
     if here.get(STEPS) is None:
         here[STEPS] = there.get(STEPS)
     else:

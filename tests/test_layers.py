@@ -26,6 +26,7 @@ RANKS = {
     11: "__main__",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
+FOLDERS = ("neural", "neural.train.tasks")  # which of their modules is imported decides
 SHARED = {"capture", "field"}  # what tasks have in common; neither needs the other
 ANYWHERE = {"errors"}  # the one module that everything may import
 
@@ -46,7 +47,7 @@ def imports(path: Path, module: str) -> list[tuple[int, str]]:
             package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            found += [(node.lineno, f"{base}.{alias.name}" if base == "neural" else base) for alias in node.names]
+            found += [(node.lineno, f"{base}.{alias.name}" if base in FOLDERS else base) for alias in node.names]
     return [(line, name) for line, name in found if name.split(".")[0] == "neural"]
 
 
@@ -106,6 +107,8 @@ def test_tasks_import_nothing_of_one_another() -> None:
     [
         ("tasks/sdf/run.py", "from neural.train.tasks.image.data import ImageData", "sdf imports image"),
         ("tasks/sdf/run.py", "from neural.train.tasks.image import data", "sdf imports image"),
+        ("tasks/sdf/run.py", "from neural.train.tasks import image", "sdf imports image"),
+        ("loop.py", "from neural.train.tasks import field", "the loop imports field"),
         ("tasks/field/run.py", "from neural.train.tasks.sdf import task", "field imports sdf"),
         ("tasks/field/run.py", "def f():\n    import neural.train.tasks.capture.run", "field imports capture"),
         ("loop.py", "from neural.train.tasks.field.task import FieldTask", "the loop imports field"),

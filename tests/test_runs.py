@@ -55,6 +55,29 @@ def test_another_configuration_is_refused_naming_keys_and_both_values(tmp_path: 
     assert "--overwrite" in str(refusal.value)
 
 
+def test_an_option_younger_than_the_run_has_its_default_there(tmp_path: Path) -> None:
+    defaults = {"model": {"lr": 5.0, "kind": "plain", "size": None, "shape": "auto", "widths": [1]}}
+    with runs.opened(tmp_path, config(steps=100)):
+        pass
+    younger = config(steps=120)
+    younger["model"] |= {"kind": "plain", "size": 7, "shape": "round"}
+    with runs.opened(tmp_path, younger, defaults=defaults) as run:
+        assert run.resumed and run.config["run"]["steps"] == 120
+    assert runs.read_config(tmp_path)["model"]["size"] == 7  # and from here on it is the run's
+    for change, message in (({"size": 8}, "model.size: 7 there, 8 here"), ({"lr": 5.0}, "model.lr: 0.01 there, 5.0")):
+        other = {**younger, "model": younger["model"] | change}
+        with pytest.raises(CheckpointError, match=message), runs.opened(tmp_path, other, defaults=defaults):
+            pass
+    with runs.opened(tmp_path, config(steps=100), overwrite=True):
+        pass
+    younger["model"]["kind"] = "new"
+    with (
+        pytest.raises(CheckpointError, match=r'model\.kind: "plain" there, "new" here'),
+        runs.opened(tmp_path, younger, defaults=defaults),
+    ):
+        pass
+
+
 def test_steps_may_only_grow(tmp_path: Path) -> None:
     for steps in (100, 100, 250):
         with runs.opened(tmp_path, config(steps=steps)) as run:

@@ -53,23 +53,28 @@ struct Span {
     i64 table, first, last;
 };
 
-// The k-th chunk when every segment is cut into chunks of `size`.
-inline Span nth_chunk(const Grid& g, i64 size, i64 k) {
-    for (i64 t = 0;; ++t) {
-        const i64 first = g.segments[t], last = g.segments[t + 1];
-        const i64 chunks = (last - first + size - 1) / size;
-        if (k < chunks) {
-            const i64 begin = first + k * size;
-            return {t, begin, begin + size < last ? begin + size : last};
-        }
-        k -= chunks;
+// Every segment cut into chunks of `size` points. There may be many thousands of sub-tables of a few points each.
+struct Chunks {
+    const i64* segments;
+    i64 n_tables, size;
+    Scratch<i64> before; // chunks of the segments before each
+
+    Chunks(const Grid& g, i64 chunk) : segments(g.segments), n_tables(g.n_tables), size(chunk), before(g.n_tables + 1) {
+        before.data[0] = 0;
+        for (i64 t = 0; t < n_tables; ++t)
+            before.data[t + 1] = before.data[t] + (segments[t + 1] - segments[t] + size - 1) / size;
     }
-}
-inline i64 count_chunks(const Grid& g, i64 size) {
-    i64 n = 0;
-    for (i64 t = 0; t < g.n_tables; ++t) n += (g.segments[t + 1] - g.segments[t] + size - 1) / size;
-    return n;
-}
+    i64 count() const { return before.data[n_tables]; }
+    Span operator[](i64 k) const {
+        i64 t = 0;
+        for (i64 end = n_tables; end - t > 1;) { // the last with before[t] <= k: it has points
+            const i64 middle = (t + end) / 2;
+            (before.data[middle] <= k ? t : end) = middle;
+        }
+        const i64 begin = segments[t] + (k - before.data[t]) * size;
+        return {t, begin, begin + size < segments[t + 1] ? begin + size : segments[t + 1]};
+    }
+};
 
 NEURAL_HD bool any_at_least(vuint v, u32 bound) {
 #if defined(__AVX512F__)
@@ -137,10 +142,11 @@ inline void stream_in(const void* base, i64 bytes, i64 n_uses) {
 template <int D, int F, class Visit>
 void by_levels(const Grid& g, const void* table, int dtype, int n_vertices, RowsOut features, int n_threads,
                const Visit& visit) {
-    const i64 n_chunks = count_chunks(g, kChunk), bytes = F * (dtype == 0 ? 4 : 2);
+    const Chunks chunks(g, kChunk);
+    const i64 n_chunks = chunks.count(), bytes = F * (dtype == 0 ? 4 : 2);
     parallel_for(g.n_levels * n_chunks, n_threads, [&](i64 task) {
         const int l = g.n_levels - 1 - int(task / n_chunks);
-        const Span span = nth_chunk(g, kChunk, task % n_chunks);
+        const Span span = chunks[task % n_chunks];
         if (g.weight(l) == 0.0f) {
             for (i64 n = span.first; n < span.last; n += kWidth)
                 for (int f = 0; f < F; ++f) features.store_lanes(n, l * F + f, vfloat{}, lanes(n, span.last));
@@ -211,8 +217,9 @@ template <int D, class Visit>
 void by_chunks(const Grid& g, float* grad_positions, int n_threads, const Visit& visit) {
     const auto vectors = [](i64 points) { return (points + kWidth - 1) / kWidth * D; };
     const i64 length = vectors(g.n_points() < kWideChunk ? g.n_points() : kWideChunk);
-    parallel_for_with<vfloat>(length, count_chunks(g, kWideChunk), n_threads, [&](i64 task, vfloat* sums) {
-        const Span span = nth_chunk(g, kWideChunk, task);
+    const Chunks chunks(g, kWideChunk);
+    parallel_for_with<vfloat>(length, chunks.count(), n_threads, [&](i64 task, vfloat* sums) {
+        const Span span = chunks[task];
         for (i64 i = 0; i < vectors(span.last - span.first); ++i) sums[i] = vfloat{};
         for (int l = 0; l < g.n_levels; ++l)
             if (g.weight(l) != 0.0f) visit(l, span, sums);

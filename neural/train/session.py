@@ -49,7 +49,8 @@ def train(
     """
     page = folder / "report.html"
     stored = {**identity, **settings.to_plain(config)}
-    with runs.opened(folder, stored, overwrite=overwrite, prepare=check) as run:
+    defaults = settings.to_plain(type(config)())
+    with runs.opened(folder, stored, defaults=defaults, overwrite=overwrite, prepare=check) as run:
         if progress:
             print(announce())
         task = build()

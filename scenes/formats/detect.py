@@ -85,10 +85,10 @@ def read(path: Path, downscale: int, missing: Literal["refuse", "skip"]) -> Capt
     """
     if not path.exists():
         raise SceneFormatError(path, "no such file or folder")
+    path = path.absolute()  # some formats are known by the names of the folders above
     found = [(known, files) for known in FORMATS if (files := known.reader.found_in(path))]
     if not found:
-        width = max(len(known.name) for known in FORMATS)
-        listed = "\n".join(f"  {known.name:<{width}}  {known.files}" for known in FORMATS)
+        listed = "\n".join(f"  {known.name}: {known.files}" for known in FORMATS)
         raise SceneFormatError(path, f"no capture of a known format here; supported are\n{listed}")
     if path.is_file():
         return found[-1][0].reader.read(path, downscale=downscale, missing=missing)

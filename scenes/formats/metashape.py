@@ -19,7 +19,7 @@ import numpy as np
 
 from neural.errors import SceneFormatError
 from neural.scenes.capture import Capture
-from neural.scenes.formats.fields import numbers, read_bytes
+from neural.scenes.formats.fields import numbers, read_text
 from neural.scenes.formats.named import Photographs
 from neural.scenes.formats.views import UNSEEN, Lens, View, capture
 
@@ -91,11 +91,11 @@ def _is_ours(file: Path) -> bool:
 
 
 def _parsed(path: Path) -> ElementTree.Element:
-    data = read_bytes(path)
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # entities can grow without bound
+    text = read_text(path)  # as UTF-8 whatever it declares, so that nothing hides in another encoding
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without bound
         raise SceneFormatError(path, "declares a document type, which Metashape does not write; remove it")
     try:
-        return ElementTree.fromstring(data)
+        return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
         raise SceneFormatError(path, f"is not valid XML ({error}); was it cut off?") from error
 

@@ -16,7 +16,7 @@ import numpy as np
 from neural.errors import SceneFormatError
 from neural.scenes.capture import Capture, keep_existing
 from neural.scenes.formats.fields import read_matrix, read_rows
-from neural.scenes.formats.views import Lens, View, capture, size_of, with_any_suffix
+from neural.scenes.formats.views import View, capture, sized_by_image, with_any_suffix
 
 _SPLITS = {"0_": "train", "1_": "val", "2_": "test"}
 
@@ -50,8 +50,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     matrix = _intrinsics(source)
     views = []
     for i in kept:
-        size = size_of(images[i])
-        lens = Lens.calibration(source, matrix, size)
+        size, lens = sized_by_image(source, matrix, images[i])
         views.append(View(images[i].name, images[i], read_matrix(poses[i], (4, 4)), size, lens, split=split[i]))
     box = _box(root / "bbox.txt")
     return capture(source, views, aabb=box, unbounded=None if box is None else False, warnings=warnings)

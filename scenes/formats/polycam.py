@@ -1,8 +1,8 @@
 """Polycam's raw data (Developer Mode): keyframes/ with one JSON file of a camera per photograph.
 
 `corrected_cameras` and `corrected_images` hold what the app's optimisation gave, `cameras` and `images` what the phone
-said; the first are read where both are there. `t_00 ... t_23` is the 3 x 4 camera to world by rows, OpenGL axes, in
-metres, y up. Pixels are counted from the corner.
+said; the first are read where both are there. Some exports have corrected cameras of `images` only. `t_00 ... t_23` is
+the 3 x 4 camera to world by rows, OpenGL axes, in metres, y up. Pixels are counted from the corner.
 
 Source: Polycam, "poly-data" documentation, "Raw data"; nerfstudio `polycam_utils.py`.
 """
@@ -17,14 +17,13 @@ from neural.scenes.capture import Capture, keep_existing
 from neural.scenes.formats.fields import Fields, read_json
 from neural.scenes.formats.views import OPENCV_FROM_OPENGL, Lens, View, capture, homogeneous, with_any_suffix
 
-_FOLDERS = ("corrected_cameras", "cameras")
+_PAIRS = (("corrected_cameras", "corrected_images"), ("cameras", "images"), ("corrected_cameras", "images"))
 
 
 def found_in(path: Path) -> tuple[Path, ...]:
     """The folder of the cameras, if `path` is the capture or its `keyframes`."""
-    candidates = [root / name for name in _FOLDERS for root in (path / "keyframes", path)]
-    images = {name: name.replace("cameras", "images") for name in _FOLDERS}
-    return tuple(c for c in candidates if any(c.glob("*.json")) and (c.parent / images[c.name]).is_dir())[:1]
+    found = _folders(path)
+    return () if found is None else (found[0],)
 
 
 def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] = "refuse") -> Capture:
@@ -38,9 +37,10 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     Raises:
         SceneFormatError: Names the camera's file and the field.
     """
-    source = found_in(path)[0]
+    found = _folders(path)
+    assert found is not None
+    source, folder = found
     files = sorted(source.glob("*.json"), key=lambda p: p.name)
-    folder = source.parent / source.name.replace("cameras", "images")
     images = [with_any_suffix(folder, file.stem) for file in files]
     kept, warnings = keep_existing(source, images, missing)
     views = []
@@ -54,3 +54,10 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         c2w = homogeneous(pose) * OPENCV_FROM_OPENGL
         views.append(View(images[i].name, images[i], c2w, (int(width), int(height)), Lens(fx, fy, cx, cy)))
     return capture(source, views, metres_per_unit=1.0, unbounded=True, warnings=warnings)
+
+
+def _folders(path: Path) -> tuple[Path, Path] | None:
+    """The folders of cameras and images that belong together."""
+    roots = (path / "keyframes", path)
+    pairs = ((root / cameras, root / images) for cameras, images in _PAIRS for root in roots)
+    return next(((c, i) for c, i in pairs if i.is_dir() and any(c.glob("*.json"))), None)

@@ -1,13 +1,16 @@
 """RealityCapture's (RealityScan's) "Internal/External camera parameters" CSV.
 
     #name, x, y, alt, heading, pitch, roll, f, px, py, k1, k2, k3, k4, t1, t2
+    #name, x, y, alt, yaw, pitch, roll, f_35mm, px_norm, py_norm, ...         since RealityScan 2
 
 x y alt are the camera's place (east, north, up). Angles are degrees: a camera with all at 0 looks straight down with
 the image's top to the north; it is rolled about its y axis, pitched about x, then turned clockwise by heading, so that
 c2w = Rz(-heading) Rx(pitch) Ry(roll) with OpenGL axes. `f` is for a sensor 36 mm wide along the image's longer side,
-of which px py are parts, from the middle. Radial k1 k2 k3 and tangential t1 t2 are Brown's, as OpenCV has them.
+of which px py are parts, from the middle. Radial k1 k2 k3 and tangential t1 t2 are Brown's; OpenCV's p1 p2 are t2 t1,
+as the program's own template for OpenCV writes them.
 
-Source: Epic Games, "RealityCapture XMP Camera Math"; nerfstudio `realitycapture_utils.py` for the order of the angles.
+Source: the program's `calibration.xml`, templates "Internal/External Camera Parameters" and its OpenCV-compliant form;
+nerfstudio `realitycapture_utils.py` for the order of the angles.
 """
 
 import csv
@@ -25,6 +28,8 @@ from neural.scenes.formats.views import OPENCV_FROM_OPENGL, UNSEEN, Lens, View, 
 
 _NEEDED = ("name", "x", "y", "alt", "heading", "pitch", "roll", "f")
 _OPTIONAL = ("px", "py", "k1", "k2", "k3", "k4", "t1", "t2")
+_RENAMED = {"yaw": "heading", "f_35mm": "f", "px_norm": "px", "py_norm": "py"}
+_DEGREES = 0.05  # the widest spread of places that are taken for degrees, if they are so much apart in height
 
 
 def found_in(path: Path) -> tuple[Path, ...]:
@@ -48,6 +53,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     header, *lines = [line for line in read_text(source).splitlines() if line.strip()]
     columns = _columns(header)
     rows = [_row(source, columns, number, line) for number, line in enumerate(lines, start=2)]
+    _refuse_degrees(source, np.array([[value[key] for key in ("x", "y", "alt")] for _, value in rows]).reshape(-1, 3))
     kept, images, warnings = Photographs(source).existing([name for name, _ in rows], "name", missing)
     views = []
     for i in kept:
@@ -66,7 +72,8 @@ def _first_line(file: Path) -> str:
 
 
 def _columns(line: str) -> list[str]:
-    return [word.strip().lstrip("#").lower() for word in line.split(",")]
+    words = [word.strip().lstrip("#").lower() for word in line.split(",")]
+    return [_RENAMED.get(word, word) for word in words]
 
 
 def _row(source: Path, columns: list[str], number: int, line: str) -> tuple[str, dict[str, float]]:
@@ -85,6 +92,20 @@ def _row(source: Path, columns: list[str], number: int, line: str) -> tuple[str,
         wrong = names[int(np.argmin(np.abs(values) < 1e12))]
         raise SceneFormatError(source, f"line {number}: {wrong} is {fields[wrong][:40]}; export it again")
     return fields["name"].strip(), dict.fromkeys(_OPTIONAL, 0.0) | dict(zip(names, values.tolist(), strict=True))
+
+
+def _refuse_degrees(source: Path, places: np.ndarray) -> None:
+    """Longitude and latitude beside heights in metres: all in one spot, but far up, and nowhere near the origin."""
+    if len(places) < 2:
+        return
+    spread = np.ptp(places[:, :2], axis=0).max()
+    middle = np.abs(places).mean(axis=0)
+    if spread < _DEGREES and middle[0] < 180 and middle[1] < 90 and middle[:2].max() > 1 and middle[2] > 100 * spread:
+        raise SceneFormatError(
+            source,
+            f"x and y vary by {spread:.3g} at heights of {middle[2]:.3g}: they seem to be degrees; export with a local "
+            "or projected coordinate system",
+        )
 
 
 def _pose(value: dict[str, float]) -> np.ndarray:
@@ -113,4 +134,4 @@ def _lens(source: Path, name: str, value: dict[str, float], size: tuple[int, int
             "export undistorted images",
         )
     middle = (size[0] / 2 + value["px"] * longer, size[1] / 2 + value["py"] * longer)
-    return Lens.opencv(focal, focal, *middle, *(value[k] for k in ("k1", "k2", "t1", "t2", "k3")))
+    return Lens.opencv(focal, focal, *middle, *(value[k] for k in ("k1", "k2", "t2", "t1", "k3")))

@@ -15,7 +15,7 @@ import numpy as np
 from neural.errors import SceneFormatError
 from neural.scenes.capture import Capture, keep_existing
 from neural.scenes.formats.fields import read_matrix
-from neural.scenes.formats.views import Lens, View, capture, size_of, with_any_suffix
+from neural.scenes.formats.views import View, capture, sized_by_image, with_any_suffix
 
 NAME = "intrinsic_color.txt"
 
@@ -49,10 +49,8 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     kept, warnings = keep_existing(root / "color", images, missing) if tracked else ([], ())
     views = []
     for i in kept:
-        size = size_of(images[i])
-        views.append(
-            View(images[i].name, images[i], poses[tracked[i]], size, Lens.calibration(source, calibration, size))
-        )
+        size, lens = sized_by_image(source, calibration, images[i])
+        views.append(View(images[i].name, images[i], poses[tracked[i]], size, lens))
     if len(tracked) < len(files):
         warnings = (*warnings, f"{len(files) - len(tracked)} of {len(files)} frames have no pose and are not used.")
     return capture(source, views, metres_per_unit=1.0, unbounded=True, warnings=warnings)

@@ -70,6 +70,25 @@ class Lens:
         return cls(float(scaled[0, 0]), float(scaled[1, 1]), float(scaled[0, 2] + shift), float(scaled[1, 2] + shift))
 
 
+def sized_by_image(
+    source: Path, matrix: Float64[np.ndarray, "3 3"], image: Path, shift: float = 0.0
+) -> tuple[tuple[int, int], Lens]:
+    """Size and pinhole of an image whose format states no size, so that its file must be as it was calibrated.
+
+    Raises:
+        SceneFormatError: As of `Lens.calibration`; or the principal point lies outside the image, which was resized.
+    """
+    size = size_of(image)
+    lens = Lens.calibration(source, matrix, size, shift)
+    if not (0 < lens.cx < size[0] and 0 < lens.cy < size[1]):
+        raise SceneFormatError(
+            source,
+            f"its principal point ({lens.cx:.6g}, {lens.cy:.6g}) lies outside {image.name}, which is "
+            f"{size[0]} x {size[1]}; put the images there that were calibrated, or scale the calibration",
+        )
+    return size, lens
+
+
 @dataclass(frozen=True)
 class View:
     """One photograph: its c2w has OpenCV axes; width and height are those that the lens was calibrated for."""

@@ -23,6 +23,18 @@ if kernel == "mlp_forward":  # scratch of a thread: more than 64 n_in floats
         return x.data_ptr(), 1, 1, n, *network, out.data_ptr(), 1, n, threads
 
     small, large = call(8), call(n_in)
+elif kernel == "hash_grid_backward_table":  # scratch: the gradient in the order of levels, 8 floats a point
+    layout = {"n_levels": 8, "base_resolution": [2], "per_level_scale": [1.0], "log2_hashmap_size": 8}
+    rows, entries = levels.describe(1, **layout)
+    x, grad, out = torch.rand(131072), torch.ones(131072, 8), torch.zeros(entries, 1)
+
+    def call(n):
+        segments.append(torch.tensor([0, n]))
+        grid = (rows.data_ptr(), segments[-1].data_ptr(), 1, 8, 1, 1, 0, 1, 1)
+        return x.data_ptr(), 1, n, grad.data_ptr(), 8, 1, *grid, out.data_ptr(), 0, threads
+
+    segments = []
+    small, large = call(8), call(131072)
 else:  # scratch of a thread: 7 floats a point, for up to 65536 points
     layout = {"n_levels": 1, "base_resolution": [2] * 7, "per_level_scale": [1.0] * 7, "log2_hashmap_size": 8}
     rows, entries = levels.describe(7, n_tables=2, **layout)
@@ -54,7 +66,7 @@ except MemoryError:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on address space is Linux's")
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("kernel", ["mlp_forward", "hash_grid_backward_positions"])
+@pytest.mark.parametrize("kernel", ["mlp_forward", "hash_grid_backward_table", "hash_grid_backward_positions"])
 def test_too_little_memory_is_a_memory_error(kernel: str, threads: int) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT, kernel, str(threads)], capture_output=True, text=True)
     assert done.stdout == "MemoryError, then a result\n", (done.returncode, done.stderr)

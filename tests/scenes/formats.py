@@ -1,6 +1,8 @@
 """Formats for the tests of readers: known cameras and points, pixels by each format's own formula, and damage."""
 
 import contextlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +105,59 @@ def fuzz(root: Path, files: list[Path], rounds: int = 60) -> int:
         file.write_bytes(whole)
     assert len(load(root).cameras) > 0
     return refused
+
+
+STRANGE = (
+    None,
+    True,
+    -1,
+    0,
+    10**400,
+    1e308,
+    -1e-308,
+    "x",
+    "",
+    "\0",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [1, "a"],
+    [[1, 2], [3]],
+    2**63,
+)
+
+
+def strange_fields(root: Path, file: Path) -> int:
+    """Put strange values in the place of every field of a JSON file in turn (of like ones, of the first two).
+
+    Returns:
+        How often the capture was refused.
+    """
+    whole = file.read_text()
+    refused = 0
+    for n, path in enumerate(_places(json.loads(whole), ())):
+        for value in STRANGE[n % 3 :: 3]:
+            document = json.loads(whole)
+            at = document
+            for key in path[:-1]:
+                at = at[key]
+            at[path[-1]] = value
+            file.write_text(json.dumps(document))
+            with contextlib.suppress(SceneFormatError):
+                refused += 1
+                assert np.isfinite(load(root).cameras.c2w.numpy()).all()
+                refused -= 1
+    file.write_text(whole)
+    assert len(load(root).cameras) > 0
+    return refused
+
+
+def _places(value: object, path: tuple) -> Iterator[tuple]:
+    """All fields; of lists, and of objects that list many things by name, the first two."""
+    items = (
+        list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    )
+    for key, child in items if isinstance(value, dict) and len(items) < 20 else items[:2]:
+        yield (*path, key)
+        yield from _places(child, (*path, key))

@@ -188,6 +188,14 @@ def test_nsvf_missing_image_can_be_skipped(nsvf):
     assert "1 of 9" in scene.warnings[0]
 
 
+def test_images_that_were_reduced_are_noticed(nsvf, neus):
+    write_images(nsvf / "rgb", NSVF_NAMES, (WIDTH // 4, HEIGHT // 4))
+    write_images(neus / "image", size=(WIDTH // 4, HEIGHT // 4))
+    for file in ("intrinsics.txt", "cameras_sphere.npz"):
+        with pytest.raises(SceneFormatError, match=rf"{file}.*principal point .* outside .* 10 x 7"):
+            load(nsvf / file)  # both are in one folder
+
+
 def test_nsvf_damaged(nsvf):
     assert fuzz(nsvf, [nsvf / "intrinsics.txt", nsvf / "pose/1_0005.txt", nsvf / "bbox.txt"], rounds=40) > 40
 
@@ -273,6 +281,11 @@ def test_neus_damaged(neus):
     assert fuzz(neus, [neus / "cameras_sphere.npz"], rounds=80) > 40
 
 
+def test_dtu_archive_for_larger_images_is_refused(neural_data):
+    with pytest.raises(SceneFormatError, match=r"principal point .* outside 000000\.jpg, which is 800 x 600"):
+        load(neural_data / "dtu_scan24" / "cameras_sphere_fullres.npz")
+
+
 def test_dtu_archive_gives_the_cameras_that_were_recorded_beside_it(neural_data, tmp_path):
     """The archive is for 1600 x 1200; halving an image takes pixel centre u to (u + 1/2) / 2 - 1/2."""
     import json
@@ -310,3 +323,19 @@ def test_two_captures_in_one_folder_are_named_with_the_remedy(nsvf):
         load(nsvf)
     assert load(nsvf / "poses_bounds.npy").image_names == NAMES
     assert load(nsvf / "intrinsics.txt").image_names == NSVF_NAMES
+
+
+def test_what_tools_derive_from_each_other_is_read_with_a_warning(tiny):
+    """mip-NeRF 360 has both COLMAP and LLFF; nerfstudio puts a transforms.json on top."""
+    folder = tiny.colmap_text()
+    np.save(folder / "poses_bounds.npy", llff_rows())
+    scene = load(folder)
+    assert len(scene.points) == 11
+    assert scene.warnings == (
+        "Read sparse/0/images.txt; there is also poses_bounds.npy (LLFF): to read that, load the path of its file.",
+    )
+    tiny.json("transforms.json", tiny.document())
+    scene = load(folder)
+    assert scene.points is None
+    assert "sparse/0/images.txt (COLMAP), poses_bounds.npy (LLFF)" in scene.warnings[0]
+    assert len(load(folder / "sparse/0/images.txt").points) == len(load(folder / "sparse/0").points) == 11

@@ -7,7 +7,18 @@ import pytest
 
 from neural.errors import SceneFormatError
 from neural.scenes.load import load
-from tests.scenes.formats import HEIGHT, NAMES, POINTS, WIDTH, N, assert_projects, fuzz, poses, write_images
+from tests.scenes.formats import (
+    HEIGHT,
+    NAMES,
+    POINTS,
+    WIDTH,
+    N,
+    assert_projects,
+    fuzz,
+    poses,
+    strange_fields,
+    write_images,
+)
 
 LENSES = {
     "perspective": {"focal": 1.1, "k1": -0.08, "k2": 0.01},
@@ -154,6 +165,11 @@ def test_opensfm_other_json_is_refused(tmp_path, text):
     (tmp_path / "reconstruction.json").write_text(text)
     with pytest.raises(SceneFormatError, match=r"reconstruction\.json"):
         load(tmp_path)
+
+
+def test_opensfm_strange_fields(tmp_path):
+    write(tmp_path, document(reference_lla={"latitude": 46.5, "longitude": 7.25, "altitude": 410.0}))
+    assert strange_fields(tmp_path, tmp_path / "reconstruction.json") > 60
 
 
 def test_opensfm_damaged(tmp_path):

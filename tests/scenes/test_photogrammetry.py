@@ -1,9 +1,13 @@
 """Metashape's XML and RealityCapture's CSV: angles, lenses by the programs' own formulas, frames, and bad files."""
 
+import json
+
 import numpy as np
 import pytest
+import torch
 
 from neural.errors import SceneFormatError
+from neural.poses import quat_from_rotation
 from neural.scenes.load import load
 from tests.scenes.formats import (
     HEIGHT,
@@ -148,6 +152,15 @@ def test_metashape_faults_are_named(metashape, old, new, reason):
         load(metashape)
 
 
+def test_metashape_entities_do_not_hide_in_another_encoding(metashape):
+    bait = b"<document<chunk>" + b" " * 16  # an even number of bytes: one character for two in UTF-16
+    head = '<?xml version="1.0" encoding="UTF-16"?><!--'.encode("utf-16")
+    rest = f"--><!DOCTYPE document [<!ENTITY a '{'b' * 99}'>]>{xml().split('?>')[1]}".encode("utf-16-le")
+    (metashape / "cameras.xml").write_bytes(head + bait + rest)
+    with pytest.raises(SceneFormatError, match=r"cameras\.xml: is not UTF-8"):
+        load(metashape)
+
+
 def test_a_term_that_moves_nothing_is_no_reason_to_refuse(metashape):
     (metashape / "cameras.xml").write_text(xml(lens={**FRAME, "b2": 0.01, "k4": 1e-4}))
     assert_projects(load(metashape).cameras, metashape_pixels("frame"))
@@ -203,14 +216,18 @@ def test_realitycapture_angles_and_lens(realitycapture):
         x, y = x / z, y / z
         r2 = x**2 + y**2
         radial = 1 + LENS["k1"] * r2 + LENS["k2"] * r2**2 + LENS["k3"] * r2**3
-        u = x * radial + LENS["t2"] * (r2 + 2 * x**2) + 2 * LENS["t1"] * x * y
-        v = y * radial + LENS["t1"] * (r2 + 2 * y**2) + 2 * LENS["t2"] * x * y
+        p1, p2 = LENS["t2"], LENS["t1"]  # the program's template for OpenCV writes k1, k2, t2, t1, k3
+        u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x**2)
+        v = y * radial + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y
         scaled = np.stack([LENS["f"] / 36 * u + LENS["px"], LENS["f"] / 36 * v + LENS["py"]], axis=1)
         result.append(scaled * WIDTH + [WIDTH / 2, HEIGHT / 2])
     scene = load(realitycapture)
     np.testing.assert_allclose(scene.cameras.c2w.numpy(), poses(), atol=1e-9)
     assert_projects(scene.cameras, result)
     assert load(realitycapture / "export.csv").image_names == NAMES
+    newer = table().replace("heading", "yaw").replace(",f,px,py,", ",f_35mm,px_norm,py_norm,")
+    (realitycapture / "export.csv").write_text(newer)
+    assert_projects(load(realitycapture).cameras, result)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +274,13 @@ def test_realitycapture_faults_are_named(realitycapture, old, new, reason):
         load(realitycapture)
 
 
+def test_realitycapture_degrees_are_refused(realitycapture):
+    rows = [f"{name},{7.25 + 1e-4 * i},{46.5 - 1e-4 * i},410,0,0,0,36" for i, name in enumerate(NAMES)]
+    (realitycapture / "export.csv").write_text("\n".join(["#name,x,y,alt,heading,pitch,roll,f", *rows]))
+    with pytest.raises(SceneFormatError, match=r"seem to be degrees.*projected"):
+        load(realitycapture)
+
+
 def test_realitycapture_rows_only_in_the_header(realitycapture):
     (realitycapture / "export.csv").write_text(HEADER)
     with pytest.raises(SceneFormatError, match="no view"):
@@ -265,6 +289,71 @@ def test_realitycapture_rows_only_in_the_header(realitycapture):
 
 def test_realitycapture_damaged(realitycapture):
     assert fuzz(realitycapture, [realitycapture / "export.csv"], rounds=120) > 40
+
+
+# --- a real flight --------------------------------------------------------------------------------------------------
+
+
+def _as_metashape(folder, scene, lens):
+    fx, _, cx, cy, k1, width, height = lens
+    values = f"<f>{fx!r}</f><cx>{cx - width / 2!r}</cx><cy>{cy - height / 2!r}</cy><k1>{k1!r}</k1>"
+    cameras = "".join(
+        f'<camera id="{i}" sensor_id="0" label="{name}"><transform>'
+        f"{' '.join(map(repr, c2w.reshape(-1).tolist()))}</transform></camera>"
+        for i, (name, c2w) in enumerate(zip(scene.image_names, scene.cameras.c2w.numpy(), strict=True))
+    )
+    (folder / "cameras.xml").write_text(
+        '<document version="2.0.0"><chunk><sensors><sensor id="0" type="frame">'
+        f'<resolution width="{width}" height="{height}"/><calibration class="adjusted">{values}</calibration>'
+        f"</sensor></sensors><cameras>{cameras}</cameras></chunk></document>"
+    )
+
+
+def _as_realitycapture(folder, scene, lens):
+    fx, _, cx, cy, k1, width, height = lens
+    rest = [fx * 36 / width, (cx - width / 2) / width, (cy - height / 2) / width, k1, *[0.0] * 5]
+    rows = [
+        ",".join([name, *(repr(float(v)) for v in (*c2w[:3, 3], *angles(c2w), *rest))])
+        for name, c2w in zip(scene.image_names, scene.cameras.c2w.numpy(), strict=True)
+    ]
+    (folder / "cameras.csv").write_text("\n".join([HEADER, *rows]))
+
+
+def _as_opensfm(folder, scene, lens):
+    fx, fy, cx, cy, k1, width, height = lens
+    middle = {"c_x": (cx - width / 2) / width, "c_y": (cy - height / 2) / width}
+    camera = {"projection_type": "brown", "focal_x": fx / width, "focal_y": fy / width, **middle, "k1": k1}
+    shots = {}
+    for name, w2c in zip(scene.image_names, scene.cameras.w2c.numpy(), strict=True):
+        vector = rotation_vector(w2c[:3, :3])
+        shots[name] = {"rotation": vector.tolist(), "translation": w2c[:3, 3].tolist(), "camera": "c"}
+    (folder / "reconstruction.json").write_text(json.dumps([{"cameras": {"c": camera}, "shots": shots}]))
+
+
+def rotation_vector(rotation):
+    w, *xyz = quat_from_rotation(rotation)
+    return 2 * np.arctan2(np.linalg.norm(xyz), w) * np.array(xyz) / np.linalg.norm(xyz)
+
+
+@pytest.mark.parametrize("write", [_as_metashape, _as_realitycapture, _as_opensfm])
+def test_a_real_flight_meets_its_features_in_every_program_s_form(neural_data, tmp_path, write):
+    """75 drone photographs: written in the form of each program, read back, and compared with where features lie."""
+    flight = load(neural_data / "drone_caliterra")
+    assert (flight.cameras.intrinsics == flight.cameras.intrinsics[0]).all()
+    bends = flight.cameras.distortion[0].tolist()
+    assert bends[0] and not any(bends[1:])
+    write(tmp_path, flight, (*flight.cameras.intrinsics[0].tolist(), bends[0], *flight.cameras.sizes[0].tolist()))
+    (tmp_path / "images").symlink_to(neural_data / "drone_caliterra" / "images")
+    scene = load(tmp_path)
+    assert scene.image_names == flight.image_names
+    seen, errors = flight.points.observations, []
+    for camera in range(len(scene.cameras)):
+        rows = seen.cameras == camera
+        points = torch.from_numpy(flight.points.xyz[seen.points[rows]])
+        pixels, _ = scene.cameras.project(points, camera)
+        torch.testing.assert_close(pixels, flight.cameras.project(points, camera)[0], atol=1e-6, rtol=0)
+        errors.append(np.linalg.norm(pixels.numpy() - seen.pixels[rows], axis=1))
+    assert np.median(np.concatenate(errors)) < 0.6
 
 
 def test_points_are_in_front_of_every_camera():

@@ -19,6 +19,7 @@ from tests.scenes.formats import (
     camera_points,
     fuzz,
     poses,
+    strange_fields,
     write_images,
     write_masks,
 )
@@ -103,6 +104,10 @@ def test_sdfstudio_faults_are_named(sdfstudio, spoil, reason):
         load(sdfstudio)
 
 
+def test_sdfstudio_strange_fields(sdfstudio):
+    assert strange_fields(sdfstudio, sdfstudio / "meta_data.json") > 60
+
+
 def test_sdfstudio_damaged(sdfstudio):
     assert fuzz(sdfstudio, [sdfstudio / "meta_data.json"], rounds=100) > 40
 
@@ -129,6 +134,11 @@ def test_scannet_cameras_in_the_order_of_their_numbers(scannet):
     assert_projects(scene.cameras, pixels(), tolerance=1e-5)
     assert scene.image_names[3:6] == ("10.jpg", "20.jpg", "100.jpg")
     assert scene.metres_per_unit == 1.0
+
+
+def test_scannet_from_within(scannet, monkeypatch):
+    monkeypatch.chdir(scannet / "intrinsic")
+    assert len(load("intrinsic_color.txt").cameras) == N
 
 
 def test_scannet_leaves_out_frames_that_lost_track(scannet):
@@ -201,6 +211,11 @@ def test_scannetpp_fisheye_masks_and_held_out_frames(scannetpp):
         assert scene.metres_per_unit == 1.0
 
 
+def test_scans_from_within(scannetpp, monkeypatch):
+    monkeypatch.chdir(scannetpp / "dslr" / "nerfstudio")
+    assert load("transforms.json").splits["test"] == (6, 7, 8)
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -217,6 +232,10 @@ def test_scannetpp_faults_are_named(scannetpp, spoil, reason):
     (scannetpp / "dslr/nerfstudio/transforms.json").write_text(json.dumps(document))
     with pytest.raises(SceneFormatError, match=reason):
         load(scannetpp)
+
+
+def test_scannetpp_strange_fields(scannetpp):
+    assert strange_fields(scannetpp, scannetpp / "dslr/nerfstudio/transforms.json") > 60
 
 
 def test_scannetpp_damaged(scannetpp):
@@ -251,6 +270,7 @@ def test_polycam_axes_and_metres(polycam):
 
 def test_polycam_corrected_cameras_are_preferred(polycam):
     (polycam / "keyframes" / "cameras").rename(polycam / "keyframes" / "corrected_cameras")
+    assert_projects(load(polycam).cameras, opengl_pixels())  # of images/, for want of others
     write_images(polycam / "keyframes" / "corrected_images", tuple(f"{i}0.jpg" for i in range(N)))
     (polycam / "keyframes" / "cameras").mkdir()
     (polycam / "keyframes" / "cameras" / "00.json").write_text("{}")
@@ -278,6 +298,10 @@ def test_polycam_missing_image(polycam):
     (polycam / "keyframes/images/30.jpg").unlink()
     with pytest.raises(SceneFormatError, match=r"1 of 9 images are missing.*30"):
         load(polycam)
+
+
+def test_polycam_strange_fields(polycam):
+    assert strange_fields(polycam, polycam / "keyframes/cameras/20.json") > 60
 
 
 def test_polycam_damaged(polycam):
@@ -336,6 +360,10 @@ def test_record3d_faults_are_named(record3d, fields, reason):
     (record3d / "metadata").write_text(json.dumps(record3d_document(**fields)))
     with pytest.raises(SceneFormatError, match=reason):
         load(record3d)
+
+
+def test_record3d_strange_fields(record3d):
+    assert strange_fields(record3d, record3d / "metadata") > 30
 
 
 def test_record3d_damaged(record3d):

@@ -9,7 +9,7 @@ import torch
 
 from neural.errors import SceneFormatError
 from neural.scenes.load import load
-from tests.scenes.formats import HEIGHT, POINTS, WIDTH, N, assert_projects, fuzz, poses, write_images
+from tests.scenes.formats import HEIGHT, POINTS, WIDTH, N, assert_projects, fuzz, poses, strange_fields, write_images
 
 # --- MatrixCity -----------------------------------------------------------------------------------------------------
 
@@ -94,6 +94,14 @@ def test_matrixcity_split_leads_nowhere_else(tmp_path):
     (folder / "transforms_train.json").write_text(json.dumps(document))
     with pytest.raises(SceneFormatError, match=r"frames\[1\]\.file_path.*outside"):
         load(folder)
+
+
+def test_matrixcity_strange_fields(tmp_path):
+    write_images(tmp_path, NAMES)
+    (tmp_path / "transforms.json").write_text(json.dumps(matrixcity_block()))
+    assert strange_fields(tmp_path, tmp_path / "transforms.json") > 20
+    folder = matrixcity_split(tmp_path / "city", 6)
+    assert strange_fields(folder, folder / "transforms_train.json") > 20
 
 
 def test_matrixcity_damaged(tmp_path):
@@ -190,6 +198,12 @@ def test_kitti_cameras(kitti):
         np.testing.assert_allclose(got.numpy()[seen], expected[seen], atol=1e-6)
         n_seen += seen.sum()
     assert n_seen > N * len(POINTS) / 2
+
+
+def test_kitti_from_within(kitti, monkeypatch):
+    monkeypatch.chdir(kitti / "data_poses" / DRIVE)
+    assert len(load("poses.txt").cameras) == 2 * N
+    assert len(load(".").cameras) == 2 * N
 
 
 def test_kitti_two_drives_are_named(kitti):

@@ -51,8 +51,9 @@ def look_up(field: nn.Module, x: Tensor, chunk: int = CHUNK) -> Tensor:
 
 
 def half_precision(field: nn.Module) -> bytes:
-    """What a file of the field would hold: parameters as float16, of a probed grid's logits the codes in their bits."""
-    parts = []
+    """What a file of the field would hold: parameters as float16, of a probed grid's logits the codes in their bits,
+    and which cells a grid has (a byte for each coordinate: there are at most 64 along an axis)."""
+    parts = [cells.to(torch.uint8).numpy().tobytes() for cells in growth.cell_tensors(field).values()]
     for name, parameter in field.named_parameters():
         owner = field.get_submodule(name.rpartition(".")[0])
         if isinstance(owner, ProbedHashGrid) and parameter is owner.logits:

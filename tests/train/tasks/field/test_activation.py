@@ -14,6 +14,7 @@ from neural.cli.train_radiance import Radiance
 from neural.cli.training import parse
 from neural.train.config import BaseRunConfig
 from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.field import growth
 from neural.train.tasks.field.activation import activate, weights
 from neural.train.tasks.field.config import FieldConfig
 from neural.train.tasks.field.encoding_config import KINDS, WAVES, EncodingConfig, check_encoding, describe_encoding
@@ -72,8 +73,13 @@ def test_every_grid_has_levels_to_leave_out(kind: str) -> None:
     field = build_field(FieldConfig(**vars(config)), 2, 1, seed=0)
     activate(field, config, 0)
     assert field.encoding.level_weights.tolist() == [1, 1, 1, 1, 0, 0]
+    x = torch.rand(20, 2)
+    growth.grow(field, x)
+    features = field.encoding(x)
+    assert bool(features[:, :8].any(0).all()) and not features[:, 8:].any()
     activate(field, config, 30)
     assert field.encoding.level_weights is None
+    assert bool(field.encoding(x).any(0).all())
     field.encoding.set_max_level(2)
     activate(field, replace(config, activation="none"), 0)
     assert int(field.encoding.level_weights.sum()) == 2  # as it was

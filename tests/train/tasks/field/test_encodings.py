@@ -185,6 +185,15 @@ def test_a_file_holds_codes_in_their_bits_instead_of_logits() -> None:
     assert len(half_precision(hashed)) == 2 * sum(p.numel() for p in hashed.parameters())
 
 
+def test_a_file_of_cells_says_which_they_are() -> None:
+    config = resolve_encoding(resolve_network(FieldConfig(encoding="scalable", cells=64)), 2, **SMALL)
+    field = encodings.build_field(config, 2, 3, seed=0)
+    growth.grow(field, torch.tensor([[0.995, 0.508], [0.2, 0.005]]))
+    data = half_precision(field)
+    assert len(data) == 2 * 2 + 2 * sum(p.numel() for p in field.parameters())
+    assert sorted(np.frombuffer(data, np.uint8)[:4].reshape(2, 2).tolist()) == [[12, 0], [63, 32]]
+
+
 @pytest.mark.parametrize("n_dims", [2, 3])
 @pytest.mark.parametrize("cells", [1, 4])
 def test_a_box_of_cells_has_no_more_of_them_and_faces_in_reach_of_none_beyond(n_dims: int, cells: int) -> None:

@@ -1,5 +1,6 @@
 """Images: every encoding learns one, a resumed run is the run, draws are even, and what is shown is what was learnt."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,22 @@ def test_a_resumed_run_is_bit_for_bit_the_run(tmp_path: Path, ema: float, kind: 
     one, other = (checkpoint.load_latest(r.folder).tensors for r in (whole, parts))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     assert all(torch.equal(a, b) for a, b in zip(whole.field.parameters(), parts.field.parameters(), strict=True))
+
+
+def test_a_run_older_than_an_option_goes_on(tmp_path: Path) -> None:
+    """One that was stored before there were kinds with options of their own, whatever is chosen for those today."""
+    config = replace(SMALL, optim=ImageOptimConfig(decay="none"))
+    whole = trained(tmp_path / "whole", config=config, steps=20)
+    folder = trained(tmp_path / "old", config=config, steps=10).folder
+    stored = json.loads((folder / "config.json").read_text())
+    for name in ("activation", "activation_steps", "cells", "n_probes", "log2_codebook_size"):
+        del stored["model"][name]
+    (folder / "config.json").write_text(json.dumps(stored))
+    again = trained(folder, config=config, steps=20)
+    assert torch.equal(again.field.encoding.table, whole.field.encoding.table)
+    (folder / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(CheckpointError, match=r'model\.activation: "none" there, "step" here'):
+        trained(folder, config=replace(config, model=replace(SMALL.model, activation="step")), steps=20)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
