@@ -56,10 +56,11 @@ def _repeated(
     vectors: Float32[np.ndarray, "N D"], n_entries: int
 ) -> tuple[Float32[np.ndarray, "K D"], Int64[np.ndarray, "N"]] | None:
     """The distinct vectors where there are no more of them than entries: a scene that had a palette before keeps it."""
-    odd = np.random.default_rng(0).integers(0, 2**63, vectors.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    bits = np.ascontiguousarray(vectors).view(np.uint32)
+    odd: np.ndarray = np.random.default_rng(0).integers(0, 1 << 63, vectors.shape[1], dtype=np.uint64) * 2 + 1
     keys = np.zeros(len(vectors), dtype=np.uint64)
-    for column, factor in zip(np.ascontiguousarray(vectors).view(np.uint32).T, odd, strict=True):
-        keys += column * factor
+    for column in range(vectors.shape[1]):
+        keys += bits[:, column] * odd[column]
     _, first, labels = np.unique(keys, return_index=True, return_inverse=True)
     if len(first) > n_entries or not np.array_equal(vectors[first][labels], vectors):
         return None

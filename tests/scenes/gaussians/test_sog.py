@@ -65,9 +65,7 @@ def test_what_was_sog_stays_as_it_is(tmp_path: Path) -> None:
     sog.write(tmp_path / "b.sog", got)
     found = errors(sog.read(tmp_path / "b.sog"), _in_order(got))
     assert all(found[name].max() == 0 for name in ("log_scales", "sh0", "shN"))
-    assert (
-        found["means"].max() < 1e-5 and found["quats"].max() < 2 / 255
-    )  # of two that are as large another is left out
+    assert found["means"].max() < 1e-5 and found["quats"].max() < 2 / 255  # of two as large the other is left out
 
 
 def test_the_same_scene_is_the_same_file(tmp_path: Path) -> None:
