@@ -116,7 +116,8 @@ def _require(path: Path, rows: np.ndarray, names: tuple[str, ...] | list[str], k
 
 
 def _bounds(chunks: np.ndarray, bounds: tuple[str, str]) -> Float[np.ndarray, "2 chunks 3"]:
-    table = np.stack([chunks[name] for name in _names(*bounds)], axis=-1).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # some that are no numbers say so when they are converted
+        table = np.stack([chunks[name] for name in _names(*bounds)], axis=-1).astype(np.float64)
     return table.reshape(-1, 2, 3).transpose(1, 0, 2)
 
 

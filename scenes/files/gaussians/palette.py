@@ -57,10 +57,10 @@ def _repeated(
 ) -> tuple[Float32[np.ndarray, "K D"], Int64[np.ndarray, "N"]] | None:
     """The distinct vectors where there are no more of them than entries: a scene that had a palette before keeps it."""
     bits = np.ascontiguousarray(vectors).view(np.uint32)
-    odd: np.ndarray = np.random.default_rng(0).integers(0, 1 << 63, vectors.shape[1], dtype=np.uint64) * 2 + 1
+    odd = np.random.default_rng(0).integers(0, 1 << 63, (vectors.shape[1],), np.uint64)
     keys = np.zeros(len(vectors), dtype=np.uint64)
     for column in range(vectors.shape[1]):
-        keys += bits[:, column] * odd[column]
+        keys += bits[:, column] * (2 * odd[column] + 1)
     _, first, labels = np.unique(keys, return_index=True, return_inverse=True)
     if len(first) > n_entries or not np.array_equal(vectors[first][labels], vectors):
         return None

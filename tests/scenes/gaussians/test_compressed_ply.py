@@ -124,7 +124,13 @@ def _huge(rows: np.ndarray) -> np.ndarray:
     return rows
 
 
+def _signalling(rows: np.ndarray) -> np.ndarray:
+    rows["min_z"] = np.uint32(0x7FA00000).view(np.float32)
+    return rows
+
+
 FAULTS = {
+    "no numbers": ("chunk", _signalling, "chunk 0 has bounds that are not finite"),
     "colours beyond fp32": ("chunk", _huge, "sh0 of row .* is not finite"),
     "a chunk too few": ("chunk", lambda rows: rows[:1], "has 1 chunks of 256 for 300 Gaussians, expected 2"),
     "no bounds": ("chunk", _dropped("max_scale_y"), "lacks properties max_scale_y of type <f4"),
