@@ -16,7 +16,7 @@ from neural.gaussians.model import Gaussians
 from neural.gaussians.order import rotations
 from neural.scenes.capture import Points
 from neural.scenes.files import mesh, ply
-from neural.scenes.files.gaussians import plain_ply
+from neural.scenes.files.gaussians import formats, plain_ply
 from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import photograph
@@ -163,6 +163,16 @@ def test_a_file_larger_than_what_suits_the_device_is_taken_whole() -> None:
     target = splat_tasks.configured(model={"init": "a.ply", "target": "1MB"})
     most = (1_000_000 - PLY_HEADER) // 248
     assert resolve(target, "cpu", n_points=150_000, start="splats").model.init_gaussians == most
+
+
+@pytest.mark.parametrize("ending", formats.ENDINGS)
+def test_every_format_of_gaussians_is_started_from(tmp_path: Path, ending: str) -> None:
+    made = Gaussians.from_points(torch.randn(60, 3), torch.rand(60, 3), sh_degree=2, antialiased=True)
+    formats.write(tmp_path / f"a{ending}", made.to_record())
+    again, config = started(tmp_path / f"a{ending}", ball.scene(n=2, size=(8, 6)), sh_degree=2)
+    assert again.n == 60 and again.sh_degree == 2 and config.model.antialiased == (ending != ".splat")
+    distances = (again.means.detach()[:, None] - made.means.detach()).abs().amax(2)
+    assert float(distances.amin(0).max()) < 5e-3  # some formats have an order of their own
 
 
 def test_marks_and_certain_opacities_are_taken_over(tmp_path: Path) -> None:
