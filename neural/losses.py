@@ -11,8 +11,7 @@ from neural.cuda.ssim import WINDOW, ssim_loss
 
 def steady_mean(values: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """The mean, with the same bits for any number of threads: torch shares out long sums, but never one row."""
-    feature_major = values.dim() == 2 and values.stride(0) == 1  # as fields give them: no copy into the other order
-    flat = (values.t() if feature_major else values).flatten()
+    flat = values.flatten()
     n, row = flat.numel(), 1024
     if n <= 16 * row:
         return flat.mean()

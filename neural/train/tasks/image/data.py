@@ -42,10 +42,8 @@ class ImageData:
         else:
             flat = torch.randint(width * height, (n,), generator=generator).sort().values  # near pixels, near memory
             rows, columns = flat // width, flat % width
-        stored = np.asfortranarray(
-            self.picture.gather(rows.numpy(), columns.numpy())
-        )  # feature-major, as predictions are
-        return self.positions(rows, columns), self.values(stored)
+        values = self.values(self.picture.gather(rows.numpy(), columns.numpy()))
+        return self.positions(rows, columns), values
 
     def positions(self, rows: Tensor, columns: Tensor) -> Float[Tensor, "N 2"]:
         """Of pixel centres; a transposed view of [2, N]."""

@@ -30,8 +30,9 @@ class ImageTask(FieldTask):
         positions, target = self.data.draw(step)
         target = target.to(self.device)
         predicted = self.at(positions.to(self.device))
-        loss = (relative_l2 if self.config.optim.loss == "relative_l2" else l2)(predicted, target)
-        return Fit(loss, len(target), float(l2(predicted.detach(), target)))
+        error = l2(predicted, target)
+        loss = relative_l2(predicted, target) if self.config.optim.loss == "relative_l2" else error
+        return Fit(loss, len(target), float(error.detach()))
 
     @torch.no_grad()
     def validate(self, step: int) -> Mapping[str, float]:
