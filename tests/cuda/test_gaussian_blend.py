@@ -183,7 +183,7 @@ def test_backward_sees_the_end_of_a_pixel_that_nothing_else_shares(isa: str) -> 
     _, found = _blend(scene, tiles)
     _, wanted = _reference(scene, tiles)
     for got, want in zip(found, wanted, strict=True):
-        _close(got, want, 5e-5)  # of 300 draws the worst is at 3e-5: little light is left to tell apart
+        _close(got, want, 1e-5)
 
 
 def test_alpha_is_capped_and_does_not_move_there(isa: str) -> None:
