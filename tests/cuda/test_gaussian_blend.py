@@ -188,8 +188,8 @@ def _assert_ends_are_seen(scene: Scene, found: list[Tensor], wanted: list[Tensor
     """All gradients, those to opacities within what fp32 leaves of them.
 
     Backward walks front to back and takes the layers off g . C: what lies behind a layer keeps the absolute rounding
-    error of g . C, and dL/dalpha divides it by 1 - alpha, here 0.015. A rounding is at most 2^-24 of G = sum_k |g_k|, as
-    no feature is above 1. With c channels there are 3 in C (two layers, the background), c in g . C, c + 2 where the
+    error of g . C, and dL/dalpha divides it by 1 - alpha, here 0.015. A rounding is at most 2^-24 of G = sum_k |g_k|,
+    as no feature is above 1. With c channels there are 3 in C (two layers, the background), c in g . C, c + 2 where the
     first layer is taken off (g . f, its weight, the difference; at later ones the numbers are 66 times smaller), and
     alpha is known to two units in its last place: 4 more, over the same 1 - alpha. Together that is
     (2 c + 9) 2^-24 G / (1 - alpha); 0.14 of it has been seen. From back to front the error would fall with what reaches
