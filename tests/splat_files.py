@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +9,10 @@ from hypothesis import strategies as st
 
 from neural.errors import SceneFormatError
 from neural.scenes.files.gaussians.packing import opacities
+from neural.scenes.files.gaussians.record import ARRAYS as RECORD_ARRAYS
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
 
-ARRAYS = [field.name for field in fields(SplatRecord) if field.name != "antialiased"]
+ARRAYS = list(RECORD_ARRAYS)
 # Some places of a file, how many bytes go there and which come instead; None cuts the file off.
 EDITS = st.lists(
     st.tuples(st.integers(0, 2**20), st.integers(0, 6), st.binary(max_size=8) | st.none()), min_size=1, max_size=4
