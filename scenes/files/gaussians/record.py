@@ -95,8 +95,10 @@ class SplatRecord:
 
     def taken(self, rows: Int64[np.ndarray, "M"]) -> "SplatRecord":
         """Some Gaussians of it."""
-        arrays = (getattr(self, name)[rows] for name in ARRAYS)
-        return SplatRecord(*arrays, antialiased=self.antialiased, surfels=self.surfels, placement=self.placement)
+        return SplatRecord(
+            self.means[rows], self.quats[rows], self.log_scales[rows], self.opacity_logits[rows], self.sh0[rows],
+            self.shN[rows], self.antialiased, self.surfels, self.placement,
+        )  # fmt: skip
 
     @property
     def sh_degree(self) -> int:
@@ -117,9 +119,11 @@ def joined(records: Sequence[SplatRecord]) -> SplatRecord:
     k = max(record.shN.shape[1] for record in records)
     parts = {name: [getattr(record, name) for record in records] for name in ARRAYS}
     parts["shN"] = [np.pad(shN, ((0, 0), (0, k - shN.shape[1]), (0, 0))) for shN in parts["shN"]]
+    means, quats, log_scales, opacity_logits, sh0, shN = (np.concatenate(parts[name]) for name in ARRAYS)
     first = records[0]
-    arrays = (np.concatenate(parts[name]) for name in ARRAYS)
-    return SplatRecord(*arrays, antialiased=first.antialiased, surfels=first.surfels, placement=first.placement)
+    return SplatRecord(
+        means, quats, log_scales, opacity_logits, sh0, shN, first.antialiased, first.surfels, first.placement
+    )
 
 
 def refuse_rows(name: str, wrong: Bool[np.ndarray, "N ..."], why: str) -> None:
