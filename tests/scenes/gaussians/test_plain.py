@@ -13,7 +13,8 @@ from neural.errors import SceneFormatError
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import plain_ply, splat
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord
-from tests.splat_files import EDITS, assert_refused_or_valid, assert_same, damaged, made
+from tests.damage import EDITS, damaged
+from tests.splat_files import assert_refused_or_valid, assert_same, made
 
 
 def _steps(record: SplatRecord) -> dict[str, np.ndarray]:

@@ -19,7 +19,8 @@ from neural.scenes.files.gaussians import plain_ply, spz
 from neural.scenes.files.gaussians.axes import flipped
 from neural.scenes.files.gaussians.packing import logits
 from neural.scenes.files.gaussians.record import SplatRecord
-from tests.splat_files import EDITS, assert_refused_or_valid, assert_same, damaged, errors, made
+from tests.damage import EDITS, damaged
+from tests.splat_files import assert_refused_or_valid, assert_same, errors, made
 
 
 def _assert_within_a_step(
