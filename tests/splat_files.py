@@ -1,7 +1,6 @@
 """Gaussian scenes for tests of files: made by chance, and compared in the steps of a format."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,8 @@ import torch
 
 from neural.morton import morton_order
 from neural.scenes.files.gaussians.packing import opacities
-from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
+from neural.scenes.files.gaussians.record import ARRAYS, SH_COUNTS, SplatRecord
 from tests.damage import refused
-
-ARRAYS = [field.name for field in fields(SplatRecord) if field.name != "antialiased"]
 
 
 def made(n: int = 7, degree: int = 3, seed: int = 0, antialiased: bool = False) -> SplatRecord:
@@ -44,7 +41,7 @@ def errors(got: SplatRecord, wanted: SplatRecord) -> dict[str, np.ndarray]:
 def in_order(record: SplatRecord) -> SplatRecord:
     """The rows in Morton order, as compressed formats keep them."""
     order = morton_order(torch.from_numpy(record.means)).numpy()
-    return replace(record, **{name: getattr(record, name)[order] for name in ARRAYS})
+    return record.taken(order)
 
 
 def assert_refused_or_valid(read: Callable[[Path], SplatRecord], path: Path) -> None:

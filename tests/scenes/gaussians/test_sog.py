@@ -153,7 +153,7 @@ def _changed(path: tuple[str, ...], value: object) -> Callable[[dict[str, Any]],
 
 FAULTS = {
     "version 3": (_changed(("version",), 3), "meta.json is of version 3, expected 1 or 2"),
-    "other kind": (_changed(("model",), "2dgs"), "model of kind '2dgs', expected one of default, antialiased"),
+    "other kind": (_changed(("model",), "other"), "model of kind 'other', expected one of default, antialiased, 2dgs"),
     "strange kind": (_changed(("model",), []), r"model of kind \[\]"),
     "no count": (_changed(("count",), None), "claims None Gaussians"),
     "negative": (_changed(("count",), -1), "claims -1 Gaussians"),
