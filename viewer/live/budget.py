@@ -12,8 +12,7 @@ WINDOW = 5.0  # seconds over which the rate is counted
 class Budget:
     """Token bucket of rendering time.
 
-    What is spent counts as the longer of wall time and the mean time per core, and may exceed what is there by one
-    picture: what that costs is known afterwards only. Nothing is made again until the debt is paid.
+    What is spent may exceed what is there: what a picture costs is known afterwards only. The debt is paid first.
 
     Args:
         share: Seconds of rendering for each of training.
@@ -47,10 +46,6 @@ class Budget:
     def left(self) -> float:
         """Seconds that may be spent now; below 0 is a debt."""
         return self._tokens
-
-    def allows(self) -> bool:
-        """Whether another picture may be made."""
-        return self._tokens > 0
 
 
 class Rate:

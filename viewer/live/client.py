@@ -1,9 +1,10 @@
 """One browser: where it stands, what it wants to see, and what it has been given."""
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,6 +114,7 @@ class Client:
     Args:
         handle: viser's.
         wake: Called where there is something new to do.
+        present: Whether it is still connected.
         clock: Seconds that have passed.
     """
 
@@ -120,10 +122,11 @@ class Client:
         self,
         handle: "viser.ClientHandle",
         wake: Callable[[], None],
+        present: Callable[[], bool] = lambda: True,
         *,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.handle, self._wake, self._clock = handle, wake, clock
+        self.handle, self._wake, self._present, self._clock = handle, wake, present, clock
         self._lock = threading.Lock()
         self._viewpoint: Viewpoint | None = None
         self._wish = Wish()
@@ -131,6 +134,15 @@ class Client:
         self.version = 0
         self.gone = False
         self.given: Given | None = None
+
+    @contextlib.contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Around what is sent to it: a browser may leave at any moment, and then what is sent does not matter."""
+        try:
+            yield
+        except (RuntimeError, KeyError, AssertionError):  # viser's, of a handle that is gone
+            if not self.gone and self._present():
+                raise
 
     @property
     def wish(self) -> Wish:

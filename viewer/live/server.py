@@ -7,6 +7,7 @@ import io
 import logging
 import socket
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,9 @@ def _guarded(guard: Guard, listening: socket.socket, label: str | None) -> "vise
     of ours. If a version of it does not take that one, nothing is served.
     """
     import viser
+
+    # What is said to a browser that has just left is lost, as it should be.
+    warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
 
     class Server(viser.ViserServer):
         """One whose browsers cannot make it open a tunnel to the internet."""

@@ -152,7 +152,8 @@ class FieldSubject:
     clustered = False
 
     def __init__(self, run: RadianceRun, frame: ViewerFrame) -> None:
-        self.name, self.scene, self.frame, self._run = run.scene.name, run.scene, frame, run
+        self.name, self.frame, self._run = run.scene.name, frame, run
+        self.scene: Scene | None = run.scene
         self.box = run.scene.aabb.numpy()
         self._mask: tuple[object, Tensor] | None = None
 

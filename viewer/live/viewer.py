@@ -86,33 +86,42 @@ class Viewer:
         self._news.wait(max(0.0, min(seconds, soonest)))
         self._news.clear()
 
-    def turn(self, most_seconds: float | None = None) -> bool:
-        """Makes the picture that was waited for longest.
+    def next_order(self) -> Order | None:
+        """The picture that was waited for longest."""
+        orders = [order for client in self.clients if (order := client.order(self.moment)) is not None]
+        return min(orders, key=lambda order: order.client.waiting_since(), default=None)
+
+    def make(self, order: Order, most_seconds: float | None = None) -> None:
+        """Makes a picture and sends it, unless its camera moves on meanwhile.
 
         Args:
+            order: What to make.
             most_seconds: That it may take, about.
-
-        Returns:
-            Whether there was any to make.
         """
-        orders = [order for client in self.clients if (order := client.order(self.moment)) is not None]
-        if not orders:
-            return False
-        order = min(orders, key=lambda order: order.client.waiting_since())
         picture = self.painter.paint(self.subject, order, most_seconds=most_seconds)
-        if picture is None or order.client.gone:
-            return True
-        self._send(order, picture)
-        return True
+        if picture is not None and not order.client.gone:
+            self._send(order, picture)
+
+    def turn(self) -> bool:
+        """Makes the next picture; False if there is none to make."""
+        order = self.next_order()
+        if order is not None:
+            self.make(order)
+        return order is not None
 
     def serve(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Turns until told otherwise."""
         while not stop():
-            if not self.turn() and not self.work():
-                self.wait(FILMING if self.films else IDLE)
+            self.serve_once()
+
+    def serve_once(self) -> None:
+        """Makes what there is to make, or waits for it a little."""
+        made, worked = self.turn(), self.work()
+        if not made and not worked:
+            self.wait(FILMING if self.films else IDLE)
 
     def work(self) -> bool:
-        """Makes a small picture or a frame of a film; False if there is none to make."""
+        """Makes a frame of each film, or a small picture; False if there is none to make."""
         self.films = [film for film in self.films if film.running]
         return any([film.step(self.subject) for film in self.films]) or self.scenery.work()
 
@@ -125,33 +134,35 @@ class Viewer:
 
     def _send(self, order: Order, picture: Picture) -> None:
         client = order.client
-        client.handle.scene.set_background_image(
-            picture.rgb, format="jpeg", jpeg_quality=QUALITY[order.level], depth=picture.depth
-        )
         client.took(order, self.moment)
         self.last = (picture.rgb.shape[1], picture.rgb.shape[0])
         self.rate.count()
-        for tell in self.on_picture:
-            tell(order, picture)
+        with client.speaking():
+            client.handle.scene.set_background_image(
+                picture.rgb, format="jpeg", jpeg_quality=QUALITY[order.level], depth=picture.depth
+            )
+            for tell in self.on_picture:
+                tell(order, picture)
 
     def _join(self, handle: "viser.ClientHandle") -> None:
-        client = Client(handle, self.wake)
+        server, number = self.door.viser, handle.client_id
+        client = Client(handle, self.wake, lambda: number in server.get_clients())
 
         async def moved(camera: "viser.CameraHandle") -> None:  # on the server's own thread: in order
             client.look(camera)
 
         with self._lock:
-            self._clients[handle.client_id] = client
-        if handle.client_id not in self.door.viser.get_clients():  # left again meanwhile
+            self._clients[number] = client
+        with client.speaking():
+            if self.scenery.size:
+                handle.camera.near = BEFORE * self.scenery.size
+            with self._joining:  # viser's containers are not made for two threads
+                for tell in self.on_join:
+                    tell(client)
+            handle.camera.on_update(moved)
+            client.look(handle.camera)
+        if number not in server.get_clients():  # left meanwhile, perhaps before it was known here
             self._leave(handle)
-            return
-        if self.scenery.size:
-            handle.camera.near = BEFORE * self.scenery.size
-        with self._joining:  # viser's containers are not made for two threads
-            for tell in self.on_join:
-                tell(client)
-        handle.camera.on_update(moved)
-        client.look(handle.camera)
 
     def _leave(self, handle: "viser.ClientHandle") -> None:
         with self._lock:
@@ -183,7 +194,7 @@ def snap(client: Client, subject: Subject, index: int) -> None:
     viewpoint = client.viewpoint
     if viewpoint is not None:  # a narrow window shows the width of the photograph, and more above and below
         tall = max(tall, wide * viewpoint.height / viewpoint.width)
-    with client.handle.atomic():
+    with client.speaking(), client.handle.atomic():
         camera.position = position
         camera.wxyz = wxyz
         camera.fov = 2 * math.atan(tall)

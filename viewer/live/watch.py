@@ -22,10 +22,10 @@ from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.panels.training import TrainingPanel
 from neural.viewer.live.server import PORT, open_door
 from neural.viewer.live.subject import subject_of_run
-from neural.viewer.live.viewer import IDLE, Viewer
+from neural.viewer.live.viewer import Viewer
 
-LONGEST = 0.25  # seconds of one picture beside a training, about
-SHORTEST = 0.03  # that one is given, even where the budget has little left
+WORTH = {"moving": 0.05, "still": 0.25}  # seconds that are saved up for a picture, so that it is not too small
+SPARE = 0.1  # the same for a small picture of a photograph
 
 
 class Controls:
@@ -99,10 +99,8 @@ class TrainingViewer(Watcher):
         if self.controls.take_save():
             moment.save()
             self.panel.saved(moment.step)
-        elif self.budget.allows() and self.viewer.clients:
-            self._refresh(moment.step)
-            if not self.viewer.turn(max(SHORTEST, min(LONGEST, self.budget.left))):
-                self.viewer.work()
+        else:
+            self._glance(moment.step)
         cores = max(1, torch.get_num_threads())
         self.budget.spend(max(time.perf_counter() - began, (time.process_time() - worked) / cores))
         if self.controls.paused:
@@ -119,6 +117,20 @@ class TrainingViewer(Watcher):
         """Ends the server."""
         self.viewer.close()
 
+    def _glance(self, step: int) -> None:
+        """One picture, if somebody waits for it and the budget has enough."""
+        left = self.budget.left
+        if left < min(*WORTH.values(), SPARE) or not self.viewer.clients:
+            return
+        self.viewer.moment = step
+        order = self.viewer.next_order()
+        if order is None:
+            if left >= SPARE:
+                self.viewer.work()
+        elif left >= WORTH[order.level]:
+            self._refresh(step)
+            self.viewer.make(order, left)
+
     def _refresh(self, moment: int) -> None:
         self.viewer.subject = subject_of_run(self._snapshot(), self._frame)
         self.viewer.moment = moment
@@ -133,8 +145,7 @@ class TrainingViewer(Watcher):
                 self.panel.saved(moment.step)
             if self.controls.goes_on():
                 return
-            if not self.viewer.turn() and not self.viewer.work():
-                self.viewer.wait(IDLE)
+            self.viewer.serve_once()
 
 
 class Watching:

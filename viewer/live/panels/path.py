@@ -95,8 +95,10 @@ class PathPanel:
 
     def _tell(self, sentence: str, done: Path | None) -> None:
         """A film has come further, or to its end."""
-        if self._client.gone:
-            return
+        with self._client.speaking():
+            self._say(sentence, done)
+
+    def _say(self, sentence: str, done: Path | None) -> None:
         self._said.content = sentence
         if done is not None and done.is_file() and done.stat().st_size <= MOST_DOWNLOAD:
             self._client.handle.send_file_download(done.name, done.read_bytes())
@@ -116,7 +118,7 @@ class PathPanel:
                 if at >= len(poses) or self._viewer.closing.wait(1 / PLAYED):
                     break
                 wxyz, position = frame.pose(poses[at])
-                with self._client.handle.atomic():
+                with self._client.speaking(), self._client.handle.atomic():
                     camera.position, camera.wxyz = position, wxyz
         finally:
             self._playing = False

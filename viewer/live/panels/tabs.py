@@ -41,7 +41,7 @@ class Tabs:
         with self._view:
             add_scene_widgets(server.gui, viewer)
         viewer.on_join.append(self._join)
-        viewer.on_leave.append(lambda client: self._views.pop(client.handle.client_id, None))
+        viewer.on_leave.append(self._leave)
         viewer.on_picture.append(self._tell)
 
     def _join(self, client: Client) -> None:
@@ -49,6 +49,9 @@ class Tabs:
             self._views[client.handle.client_id] = ViewPanel(self._viewer, client)
         with self._path:
             PathPanel(self._viewer, client, self._folder)
+
+    def _leave(self, client: Client) -> None:
+        self._views.pop(client.handle.client_id, None)
 
     def _tell(self, order: Order, picture: Picture) -> None:
         panel = self._views.get(order.client.handle.client_id)
