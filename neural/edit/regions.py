@@ -92,7 +92,7 @@ class Polygon:
 
     Args:
         corners: In order, either way round, in the two coordinates that are not `up`, in the order of the alphabet:
-            x and y where z is up, x and z where y is. Where sides cross, an odd number of them is around what is inside.
+            x and y where z is up, x and z where y is. Where sides cross, even-odd decides.
         up: The axis that stands on the ground.
         low, high: Along `up`, scene units.
 
