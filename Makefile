@@ -77,5 +77,5 @@ $(VENV)/packages: $(VENV)/python constraints.txt pyproject.toml
 $(VENV)/native: $(VENV)/packages $(NATIVE)
 	@echo "building the native core (some minutes the first time)"
 	@touch $@.begun
-	@$(PIP) --no-build-isolation --editable '.[video]'
+	@$(PIP) --no-build-isolation --editable '.[video,viewer]'
 	@mv $@.begun $@

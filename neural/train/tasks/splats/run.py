@@ -146,6 +146,7 @@ def train(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> SplatRun:
     """Trains Gaussians on a capture, or goes on with the run in `out`; then scores them and writes a report.
 
@@ -161,7 +162,7 @@ def train(
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
     capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
-    return splats(capture, config=asked, out=folder, overwrite=overwrite, progress=progress)
+    return splats(capture, config=asked, out=folder, overwrite=overwrite, progress=progress, watch=watch)
 
 
 def splats(
@@ -174,6 +175,7 @@ def splats(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> SplatRun:
     """Trains Gaussians on a scene, or goes on with the run in `out`; then scores them and writes a report.
 
@@ -186,6 +188,7 @@ def splats(
         out: Folder of the run; `runs/<scene>-splats` without it. An existing run goes on.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        watch: Someone who looks on; see `neural.viewer.live.watch`.
 
     Returns:
         What was trained: `evaluate`, `render`, `render_camera`, `export`, and `gaussians` themselves.
@@ -235,7 +238,7 @@ def splats(
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
         announce=lambda: f"{provenance.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene)}",
-        overwrite=overwrite, progress=progress,
+        overwrite=overwrite, progress=progress, watch=watch,
     )  # fmt: skip
 
 
