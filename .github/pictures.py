@@ -64,9 +64,11 @@ def city(studio: Studio) -> None:
     rendered, depth = (values.detach().cpu().numpy() for values in (seen.rgb, seen.depth / seen.alpha.clamp(min=0.5)))
     alpha = seen.alpha.detach().cpu().numpy()
     low, high = np.quantile(depth[alpha > 0.5], [0.01, 0.99]) if (alpha > 0.5).any() else (0.0, 1.0)
-    colors = false_color(((high - depth) / (high - low)).clip(0, 1)) * (alpha > 0.5)[:, None] + 255 * (alpha <= 0.5)[:, None]
+    there = (alpha > 0.5)[:, None]
+    colors = np.where(there, false_color(((high - depth) / (high - low)).clip(0, 1)), 255)
     shape = height, width, 3
-    parts = [photograph(scene, held_out, "white").numpy() * 255, rendered.reshape(shape) * 255, colors.reshape(shape)]
+    real = photograph(scene, held_out, "white").numpy()
+    parts = [real * 255, rendered.reshape(shape) * 255, colors.reshape(shape)]
     studio.save("city.png", [beside([part.clip(0, 255).astype(np.uint8) for part in parts])])
 
     path = neural.paths.orbit(scene.cameras, 4 if studio.quick else 40)

@@ -46,6 +46,7 @@ EXTRAS = {
     ),
     "splats": Extra("Gaussian scenes as SPZ version 4", "zstandard", ("zstandard>=0.22",)),
     "images": Extra("TIFF pictures", "tifffile", ("tifffile>=2024.8",)),
+    "viewer": Extra("runs and trainings in a browser (neural view)", "viser", ("viser>=1.1,<1.2",)),
     "video": Extra("mp4 videos (PNG frames without it)", "av", ("av>=14",)),
     "log": Extra("TensorBoard beside metrics.jsonl", "tensorboard", ("tensorboard>=2.17",)),
 }
