@@ -48,7 +48,7 @@ def export(
     back = np.eye(4) if world_to_scene is None else np.linalg.inv(world_to_scene)
     moved = transformed(gaussians, back, origin)
     if colors is not None:
-        _recolor(moved, colors)
+        recolor(moved, colors)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         formats.write(path, moved.to_record())
@@ -58,7 +58,7 @@ def export(
 
 
 @torch.no_grad()
-def _recolor(gaussians: Gaussians, colors: Float[Tensor, "3 4"]) -> None:
+def recolor(gaussians: Gaussians, colors: Float[Tensor, "3 4"]) -> None:
     """Applies A c + b to colours c = 0.5 + C0 sh0 + ...: A to every coefficient, the rest to the first."""
     matrix, offset = colors[:, :3].to(gaussians.sh0), colors[:, 3].to(gaussians.sh0)
     constant = (matrix.sum(1) * 0.5 + offset - 0.5) / SH_C0

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +36,7 @@ from neural.train.tasks.splats.build import (
 )
 from neural.train.tasks.splats.config import STARTS, SplatsConfig, resolve
 from neural.train.tasks.splats.exposure import Exposure
+from neural.train.tasks.splats.page import PAGE, export_page
 from neural.train.tasks.splats.sizes import STATE_BYTES, STEP_BYTES
 from neural.train.tasks.splats.sparse_depth import require_observations
 from neural.train.tasks.splats.start import Start
@@ -56,7 +58,7 @@ class SplatRun(TrainedCapture):
 
     task = "splats"
     kind = "Gaussian splats"
-    exports = SUFFIXES
+    exports = (*SUFFIXES, PAGE)
 
     def __init__(
         self, folder: Path, scene: Scene, config: SplatsConfig, gaussians: Gaussians, origin: Float[Tensor, "3"]
@@ -75,7 +77,8 @@ class SplatRun(TrainedCapture):
     def export(
         self, path: str | Path, *, frame: Literal["input", "scene"] = "input", exposure: str | None = None
     ) -> Path:
-        """Writes a file of any ending in `exports`; see `neural.export.export`.
+        """Writes a file of any ending in `exports`; see `neural.export.export`, and for .html
+        `neural.viewer.page.write_page`.
 
         Args:
             path: Its ending decides the format.
@@ -85,14 +88,22 @@ class SplatRun(TrainedCapture):
         Raises:
             ValueError: Another ending.
             BadOption: An unknown photograph, or a run that has learnt no exposure.
+            BackendUnavailable: A page where its viewer was not built.
         """
-        world_to_scene = self.scene.world_to_scene if frame == "input" else None
         colors = None if exposure is None else self._exposure_of(exposure)
+        world_to_scene = self.scene.world_to_scene if frame == "input" else np.eye(4)
+        if Path(path).suffix.lower() == PAGE:
+            return export_page(
+                path, self.gaussians, self.scene, origin=self.origin, similarity=np.linalg.inv(world_to_scene),
+                near=NEAR * reach(self.scene), background=BACKGROUNDS[self.config.run.background], colors=colors,
+            )  # fmt: skip
         return export(self.gaussians, path, origin=self.origin, world_to_scene=world_to_scene, colors=colors)
 
     def exported(self, path: Path) -> str:
         """What `neural export` says of a file that `export` has written."""
         said = f"{self.gaussians.n:,} Gaussians, {path.stat().st_size / 1e6:.1f} MB, in {path}"
+        if path.suffix.lower() == PAGE:
+            return f"{said}\nopen it in a browser, from the disk or from any web host"
         if not self.gaussians.antialiased:
             return said
         known = "the file says that they are antialiased"
