@@ -22,7 +22,9 @@ RANKS = {
     6.8: "viewer.bundle viewer.outlook",  # files of a folder of another rank
     6.9: "viewer.page",
     7: "checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
+    7.5: "overview",
     8: "train config info doctor",
+    8.5: "edit",
     9: "viewer",
     10: "cli",
     11: "__main__",

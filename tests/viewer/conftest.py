@@ -1,44 +1,55 @@
-"""A headless Chromium, shared by the tests of both viewers."""
+"""A real browser for the tests of viewers: Debian's Chromium without a window, drawing in software."""
 
-import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 
-FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]  # WebGL 2 without a GPU
-TIMEOUT = 90_000  # ms; SwiftShader on a busy machine
-
-
-def chromium_path() -> Path:
-    """Debian's Chromium, or that of NEURAL_CHROMIUM; skips where there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    found = os.environ.get("NEURAL_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("needs a Chromium (Debian: apt install chromium), or NEURAL_CHROMIUM=/path/to/it")
-    return Path(found)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """Playwright's `Browser`, software rendering, one for all tests."""
-    path = chromium_path()
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+    """A Playwright browser; skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, which make installs")
+    program = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("needs Chromium: apt install chromium")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser
         browser.close()
 
 
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens pages in browsers of their own (no cookies in common): `open_page(width=, height=)`."""
+    contexts = []
+
+    def opened(width: int = 960, height: int = 540) -> Any:
+        context = chromium.new_context(viewport={"width": width, "height": height}, device_scale_factor=1)
+        contexts.append(context)
+        return context.new_page()
+
+    yield opened
+    for context in contexts:
+        with closing(context):
+            pass
+
+
+TIMEOUT = 90_000  # ms: software rendering on a busy machine
+
+
 class Console(list[str]):
-    """What a page complained about: console errors and warnings, exceptions, requests that left the page."""
+    """What a page complained about: console errors and warnings, exceptions, dialogs, requests that left it."""
 
 
 @pytest.fixture
-def open_page(chromium: Any) -> Iterator[Any]:
-    """`open_page(url, width=, height=, **context)` -> (page, console); closed after the test."""
+def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens an address and listens: `browse(url, width=, height=, **context)` -> (page, console)."""
     contexts = []
 
     def opened(url: str, *, width: int = 320, height: int = 180, **options: Any) -> tuple[Any, Console]:

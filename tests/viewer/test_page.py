@@ -14,10 +14,10 @@ LEAST = 25.0  # dB against our own rendering; what is reached is about 40
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
-def test_the_page_draws_the_scene_from_a_file(tmp_path: Path, open_page: Any, antialiased: bool) -> None:
+def test_the_page_draws_the_scene_from_a_file(tmp_path: Path, browse: Any, antialiased: bool) -> None:
     record, cameras = pages.generated(antialiased=antialiased), pages.ring()
     address = pages.written(tmp_path, record, cameras, background=(1.0, 1.0, 1.0))
-    page, console = open_page(f"{address}#bare&camera=2")
+    page, console = browse(f"{address}#bare&camera=2")
     page.evaluate("neural.complete")
     assert page.evaluate("neural.count") == len(record)
     assert pages.psnr(pages.shown(page), pages.rendered(record, cameras, 2, 1.0)) > LEAST + 10
@@ -29,10 +29,10 @@ def test_the_page_draws_the_scene_from_a_file(tmp_path: Path, open_page: Any, an
     assert console == []
 
 
-def test_colours_change_with_the_direction(tmp_path: Path, open_page: Any) -> None:
+def test_colours_change_with_the_direction(tmp_path: Path, browse: Any) -> None:
     record, cameras = pages.generated(), pages.ring()
     plain = pages.generated(degree=0)
-    page, _ = open_page(f"{pages.written(tmp_path, record, cameras)}#bare")
+    page, _ = browse(f"{pages.written(tmp_path, record, cameras)}#bare")
     page.evaluate("neural.complete")
     seen = pages.shown(page)
     assert pages.psnr(seen, pages.rendered(record, cameras, 0)) > LEAST + 5

@@ -13,7 +13,7 @@ from torch import Tensor
 from neural import checkpoint, memory, runs
 from neural.cameras import Cameras
 from neural.errors import BadOption, CheckpointError
-from neural.export import SUFFIXES, export
+from neural.export import SUFFIXES, export, written
 from neural.gaussians.model import Gaussians
 from neural.render.rendering import Rendering
 from neural.render.splats import render_camera
@@ -75,33 +75,57 @@ class SplatRun(TrainedCapture):
         return render_camera(self.gaussians, posed, index, background=color, near=NEAR * reach(self.scene))
 
     def export(
-        self, path: str | Path, *, frame: Literal["input", "scene"] = "input", exposure: str | None = None
+        self,
+        path: str | Path,
+        *,
+        frame: str = "input",
+        axes: str | None = None,
+        tile: float | None = None,
+        exposure: str | None = None,
+        sh_bits: tuple[int, int] | None = None,
+        version: int | None = None,
     ) -> Path:
         """Writes a file of any ending in `exports`; see `neural.export.export`, and for .html
         `neural.viewer.page.write_page`.
 
         Args:
             path: Its ending decides the format.
-            frame: Coordinates of the capture's files, or of the scene as it was trained.
+            frame: "input": coordinates of the capture's files; "scene": those of the training; or axes such as RUB.
+            axes: Of the file, in place of the format's own.
+            tile: Side of cubes to write a file each for; gives the index of them.
             exposure: Name of a training photograph whose learnt colours are baked in.
+            sh_bits: Of a `.spz`: bits of harmonics of degree 1, and of those above.
+            version: Of a `.spz`.
 
         Raises:
-            ValueError: Another ending.
-            BadOption: An unknown photograph, or a run that has learnt no exposure.
-            BackendUnavailable: A page where its viewer was not built.
+            BackendUnavailable: A page, whose viewer was not built.
+            BadOption: Another ending or frame, an option that the format does not know or what it cannot hold, an
+                unknown photograph, or a run that has learnt no exposure.
         """
         colors = None if exposure is None else self._exposure_of(exposure)
-        world_to_scene = self.scene.world_to_scene if frame == "input" else np.eye(4)
+        options = {name: value for name, value in (("sh_bits", sh_bits), ("version", version)) if value is not None}
+        scene = self.scene
         if Path(path).suffix.lower() == PAGE:
+            if frame not in ("input", "scene") or axes is not None or tile is not None or options:
+                raise BadOption("a page takes frame (input or scene) and exposure, and no other option")
             return export_page(
-                path, self.gaussians, self.scene, origin=self.origin, similarity=np.linalg.inv(world_to_scene),
-                near=NEAR * reach(self.scene), background=BACKGROUNDS[self.config.run.background], colors=colors,
+                path, self.gaussians, scene, origin=self.origin, colors=colors, near=NEAR * reach(scene),
+                similarity=np.linalg.inv(scene.world_to_scene) if frame == "input" else np.eye(4),
+                background=BACKGROUNDS[self.config.run.background],
             )  # fmt: skip
-        return export(self.gaussians, path, origin=self.origin, world_to_scene=world_to_scene, colors=colors)
+        try:
+            return export(
+                self.gaussians, path, frame=frame, axes=axes, tile=tile, origin=self.origin,
+                world_to_scene=scene.world_to_scene, metres_per_unit=scene.metres_per_unit, crs=scene.crs,
+                colors=colors, **options,
+            )  # fmt: skip
+        except ValueError as error:
+            raise BadOption(str(error)) from error
 
     def exported(self, path: Path) -> str:
         """What `neural export` says of a file that `export` has written."""
-        said = f"{self.gaussians.n:,} Gaussians, {path.stat().st_size / 1e6:.1f} MB, in {path}"
+        size = sum(file.stat().st_size for file in written(path))
+        said = f"{self.gaussians.n:,} Gaussians, {size / 1e6:.1f} MB, in {path}"
         if path.suffix.lower() == PAGE:
             return f"{said}\nopen it in a browser, from the disk or from any web host"
         if not self.gaussians.antialiased:
@@ -136,6 +160,7 @@ def train(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> SplatRun:
     """Trains Gaussians on a capture, or goes on with the run in `out`; then scores them and writes a report.
 
@@ -151,7 +176,7 @@ def train(
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
     capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
-    return splats(capture, config=asked, out=folder, overwrite=overwrite, progress=progress)
+    return splats(capture, config=asked, out=folder, overwrite=overwrite, progress=progress, watch=watch)
 
 
 def splats(
@@ -164,6 +189,7 @@ def splats(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> SplatRun:
     """Trains Gaussians on a scene, or goes on with the run in `out`; then scores them and writes a report.
 
@@ -176,6 +202,7 @@ def splats(
         out: Folder of the run; `runs/<scene>-splats` without it. An existing run goes on.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        watch: Someone who looks on; see `neural.viewer.live.watch`.
 
     Returns:
         What was trained: `evaluate`, `render`, `render_camera`, `export`, and `gaussians` themselves.
@@ -225,7 +252,7 @@ def splats(
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
         announce=lambda: f"{provenance.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene)}",
-        overwrite=overwrite, progress=progress,
+        overwrite=overwrite, progress=progress, watch=watch,
     )  # fmt: skip
 
 
@@ -239,7 +266,7 @@ def load_splats(
     latest = checkpoint.load_latest(folder)
     try:
         parts = {name: latest.tensors[f"model/{name}"] for name in _NAMES}
-        gaussians = Gaussians(**parts, antialiased=config.model.antialiased)
+        gaussians = Gaussians(*parts.values(), antialiased=config.model.antialiased)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{folder}: its checkpoint holds no Gaussians ({error}); start anew") from error
     place = torch.device(session.choose_device(device))
