@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import neural
 from neural.cuda.disk_cache import cache_root
+from neural.viewer import bundle
 
 State = Literal["ok", "optional", "broken"]
 _MARKS = {"ok": "ok", "optional": "--", "broken": "!!"}
@@ -48,6 +49,7 @@ EXTRAS = {
     "images": Extra("TIFF pictures", "tifffile", ("tifffile>=2024.8",)),
     "viewer": Extra("runs and trainings in a browser (neural view)", "viser", ("viser>=1.1,<1.2",)),
     "video": Extra("mp4 videos (PNG frames without it)", "av", ("av>=14",)),
+    "viewer": Extra("the live viewer of runs", "viser", ("viser>=1.1,<1.2",)),
     "log": Extra("TensorBoard beside metrics.jsonl", "tensorboard", ("tensorboard>=2.17",)),
 }
 
@@ -97,6 +99,7 @@ def examine() -> Report:
         *_gpus(),
         _nvrtc(),
         _cache(),
+        _pages(),
         *(_extra(name) for name in EXTRAS),
     ]
     return Report(tuple(findings))
@@ -123,6 +126,12 @@ def _native() -> Finding:
     return Finding(
         "native core", f"{native.active_isa()}{chosen}; this machine has {', '.join(native.available_isas())}"
     )
+
+
+def _pages() -> Finding:
+    if bundle.SCRIPT.exists():
+        return Finding("pages", "neural export RUN page.html writes them")
+    return Finding("pages", "not built: neural export RUN page.html refuses", "optional", bundle.remedy())
 
 
 def _threads() -> Finding:
