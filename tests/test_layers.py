@@ -22,6 +22,7 @@ RANKS = {
     7: "checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
     8: "train config info doctor",
     9: "viewer",
+    9.5: "reconstruction",
     10: "cli",
     11: "__main__",
 }
