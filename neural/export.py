@@ -1,7 +1,9 @@
 """Scene files for other programs, in the frame of the files that the scene came from."""
 
+import glob
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,50 +13,121 @@ from torch import Tensor
 from neural.errors import NotSaved
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
-from neural.scenes.files.gaussians import formats
-from neural.scenes.files.gaussians.record import SH_C0
+from neural.scenes.files.gaussians import axes as frames
+from neural.scenes.files.gaussians import formats, tiles
+from neural.scenes.files.gaussians.record import SH_C0, Placement, SplatRecord
 
-SUFFIXES = formats.ENDINGS
-Frame = Literal["input", "scene"]
+SUFFIXES = (*formats.ENDINGS, formats.META)
+FRAMES = "input, scene or three letters such as RDF, RUB or RFU"
 
 
 def export(
     gaussians: Gaussians,
     path: str | Path,
     *,
+    frame: str = "input",
+    axes: str | None = None,
+    tile: float | None = None,
     origin: Float[Tensor, "3"] | None = None,
     world_to_scene: Float64[np.ndarray, "4 4"] | None = None,
+    metres_per_unit: float | None = None,
+    crs: str | None = None,
     colors: Float[Tensor, "3 4"] | None = None,
+    **options: Any,
 ) -> Path:
-    """Writes Gaussians as a 3DGS .ply (everything), a .spz (about a tenth) or a .splat (one colour from everywhere).
+    """Writes Gaussians as a file for other programs.
+
+    Positions, rotations and harmonics are turned together: the scene in the file looks as the one in memory. Where the
+    frame's coordinates are too large for single precision (metres of UTM), a whole number of units is taken off, which
+    the file says as its `offset`.
 
     Args:
         gaussians: What is written.
-        path: Its ending decides the format.
+        path: Its ending decides the format; see `neural.scenes.files.gaussians.formats` for what each can hold.
+        frame: "input": coordinates of the files that the scene came from. "scene": those of the training. Three letters
+            (directions of x, y and z: right or left, up or down, forward or back): those of the input, which are taken
+            for RDF, in these axes.
+        axes: Of the file, by the same letters, in place of those that the format has by convention.
+        tile: Side of cubes, units of the file: writes a file for each that is not empty, about an origin of its own,
+            and gives the index of them, a `.json`. For scenes larger than a file can be.
         origin: Added to the means first: Gaussians are trained relative to a point of the scene.
-        world_to_scene: Of the scene; it is undone, so that the file is in the frame of the input.
+        world_to_scene: Of the scene: what takes the input's frame to it.
+        metres_per_unit: Length of the scene's unit, where known.
+        crs: Coordinate reference system of the input, where known.
         colors: Affine map of colours to bake in: the learnt exposure of a photograph.
+        options: What the format takes beside: of a `.spz` `version` and `sh_bits`.
 
     Returns:
-        The file.
+        The file, or the index of the tiles.
 
     Raises:
-        ValueError: Another ending, or a Gaussian that is not finite.
+        ValueError: Another ending, frame or option, what the format cannot hold, or a Gaussian that is not finite.
         NotSaved: The disk refuses.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
+    if not formats.is_writable(path):
         raise ValueError(f"export: {path} must end in {', '.join(SUFFIXES)}")
-    back = np.eye(4) if world_to_scene is None else np.linalg.inv(world_to_scene)
+    if frame not in ("input", "scene"):
+        if frame not in frames.NAMES or axes is not None:
+            other = (
+                "frame already names the axes, so axes must be left out" if axes is not None else "got " + repr(frame)
+            )
+            raise ValueError(f"export: frame must be {FRAMES}; {other}")
+        axes = frame
+    if axes is not None:
+        frames.change(("RDF", axes))  # refuses a name that is none before anything is done
+    to_scene = np.eye(4) if world_to_scene is None or frame == "scene" else np.asarray(world_to_scene, np.float64)
+    scale = float(np.cbrt(np.linalg.det(to_scene[:3, :3])))
+    back = np.linalg.inv(to_scene)
+    offset = _offset(gaussians, back, origin)
+    back[:3, 3] -= offset
     moved = transformed(gaussians, back, origin)
     if colors is not None:
         _recolor(moved, colors)
+    place = Placement(
+        None if metres_per_unit is None else metres_per_unit * scale, None if frame == "scene" else crs,
+        tuple(offset.tolist()),
+    )  # fmt: skip
+    record = replace(moved.to_record(), placement=place)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        formats.write(path, moved.to_record())
+        if tile is not None:
+            return tiles.write(path, record, tile, axes=axes, **options)
+        _refuse_lost_offset(path, record)
+        formats.write(path, record, axes=axes, **options)
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
     return path
+
+
+def written(path: Path) -> list[Path]:
+    """The files that are one scene: of an index of tiles and of a SOG folder those beside it too."""
+    if path.name.lower().endswith(formats.TILES):
+        return [path, *path.parent.glob(f"{glob.escape(path.name[: -len(formats.TILES)])}_*_*_*.*")]
+    if path.name.lower() == formats.META:
+        return [path, *path.parent.glob("*.webp")]
+    return [path]
+
+
+def _offset(
+    gaussians: Gaussians, back: Float64[np.ndarray, "4 4"], origin: Float[Tensor, "3"] | None
+) -> Float64[np.ndarray, "3"]:
+    """Whole units to take off, or 0 where steps of single precision are finer than a quarter of a small Gaussian."""
+    means = gaussians.means.detach().cpu().double()
+    middle = means.median(0).values.numpy() + (0 if origin is None else origin.double().cpu().numpy())
+    placed = back[:3, :3] @ middle + back[:3, 3]
+    scale = float(np.cbrt(np.linalg.det(back[:3, :3])))
+    small = scale * float(gaussians.log_scales.detach().float().amax(1).quantile(0.05).exp()) if len(means) else 1.0
+    fine = np.spacing(np.float32(np.abs(placed).max())) <= small / 4
+    return np.zeros(3) if fine else np.round(placed)
+
+
+def _refuse_lost_offset(path: Path, record: SplatRecord) -> None:
+    if any(record.placement.offset) and not formats.holds_placement(path):
+        raise ValueError(
+            f"export: {path} cannot say where it lies, and coordinates of {record.placement.offset} are too large for "
+            'single precision; write a .ply, .sog or .glb, tiles (tile=, --tile) or frame="scene"'
+        )
 
 
 @torch.no_grad()

@@ -1,22 +1,15 @@
-"""Gaussian scenes for tests of files: made by chance, compared in the steps of a format, and damaged."""
+"""Gaussian scenes for tests of files: made by chance, and compared in the steps of a format."""
 
-import contextlib
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
-from hypothesis import strategies as st
+import torch
 
-from neural.errors import SceneFormatError
+from neural.morton import morton_order
 from neural.scenes.files.gaussians.packing import opacities
-from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
-
-ARRAYS = [field.name for field in fields(SplatRecord) if field.name != "antialiased"]
-# Some places of a file, how many bytes go there and which come instead; None cuts the file off.
-EDITS = st.lists(
-    st.tuples(st.integers(0, 2**20), st.integers(0, 6), st.binary(max_size=8) | st.none()), min_size=1, max_size=4
-)
+from neural.scenes.files.gaussians.record import ARRAYS, SH_COUNTS, SplatRecord
+from tests.damage import refused
 
 
 def made(n: int = 7, degree: int = 3, seed: int = 0, antialiased: bool = False) -> SplatRecord:
@@ -45,16 +38,12 @@ def errors(got: SplatRecord, wanted: SplatRecord) -> dict[str, np.ndarray]:
     return distances
 
 
-def damaged(data: bytes, edits: list[tuple[int, int, bytes | None]]) -> bytes:
-    """A file after `EDITS`."""
-    for at, removed, added in edits:
-        at %= len(data) + 1
-        data = data[:at] if added is None else data[:at] + added + data[at + removed :]
-    return data
+def in_order(record: SplatRecord) -> SplatRecord:
+    """The rows in Morton order, as compressed formats keep them."""
+    order = morton_order(torch.from_numpy(record.means)).numpy()
+    return record.taken(order)
 
 
 def assert_refused_or_valid(read: Callable[[Path], SplatRecord], path: Path) -> None:
     """No other exception, no warning, and never a record that is not finite."""
-    with contextlib.suppress(SceneFormatError):
-        record = read(path)
-        assert all(np.isfinite(getattr(record, name)).all() for name in ARRAYS)
+    refused(read, path, lambda record: all(np.isfinite(getattr(record, name)).all() for name in ARRAYS))

@@ -26,6 +26,13 @@ COMMANDS = {
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }
 
+# What `neural` alone answers: the way from data to something to look at.
+START = (
+    ("neural train splats SCENE --out RUN", "train on photographs with cameras, such as data/city"),
+    ("neural render RUN --path orbit", "a film of what was trained"),
+    ("neural export RUN scene.spz", "a file for other programs"),
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
@@ -72,9 +79,12 @@ def choose(what: str, name: str, names: Sequence[str]) -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments:
+        print(_start())
+        return EXIT_USAGE
+    if arguments[0] in ("-h", "--help"):
         print(_help())
-        return EXIT_DONE if arguments else EXIT_USAGE
+        return EXIT_DONE
     if arguments[0] in ("-V", "--version"):
         print(f"neural {neural.__version__}")
         return EXIT_DONE
@@ -83,6 +93,15 @@ def _run(arguments: list[str]) -> int:
         return importlib.import_module(module).main(arguments[1:])
     except SystemExit as leave:  # tyro has printed help (0) or what is wrong with the arguments (2)
         return leave.code if isinstance(leave.code, int) else EXIT_USAGE
+
+
+def _start() -> str:
+    width = max(len(command) for command, _ in START)
+    rows = "\n".join(f"  {command:<{width}}   {what}" for command, what in START)
+    return (
+        f"neural {neural.__version__}: photographs in, a trained scene out.\n\n{rows}\n\n"
+        "neural --help lists all commands; neural doctor checks this installation."
+    )
 
 
 def _help() -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
@@ -22,8 +21,17 @@ class Export:
     file: tyro.conf.Positional[Path]
     """What to write; splats: .ply (3DGS, everything), .compressed.ply, .spz, .sog or .splat (one
     colour); signed distances: a mesh, .ply or .obj; a volume: .npy of voxels."""
-    frame: Literal["input", "scene"] | None = None
-    """Splats: coordinates of the capture's files ("input", the default), or of the scene as it was trained."""
+    frame: str | None = None
+    """Splats: coordinates of the capture's files ("input", the default), of the scene as it was trained ("scene"), or
+    those of the input turned to axes: directions of x, y and z such as RUB (right, up, back), RFU or FLU."""
+    axes: str | None = None
+    """Splats: axes of the file by three letters, in place of those that its format has by convention."""
+    tile: float | None = None
+    """Splats: side of cubes, units of the file; each is written to a file of its own, and an index of them."""
+    sh_bits: tuple[int, int] | None = None
+    """.spz: bits kept of harmonics of degree 1 and of those above, 1 to 8; 5 and 4 by default."""
+    version: int | None = None
+    """.spz: version of the format, 2, 3 (the default) or 4."""
     resolution: int | None = None
     """Signed distances: cells along each side of marching cubes; 256 by default."""
     exposure: str | None = None
@@ -38,10 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     kind = run_class(given.run)
     if not kind.exports:
         raise UsageError(f"{given.run} is a run of kind {kind.kind!r}, which is not exported so far")
-    if given.file.suffix.lower() not in kind.exports:
+    if not given.file.name.lower().endswith(kind.exports):
         raise UsageError(f"FILE must end in {' or '.join(kind.exports)}, got {given.file}")
     run = neural.load_run(given.run, device="cpu")
-    options = {name: getattr(given, name) for name in ("frame", "exposure", "resolution")}
-    call(run.export, {"path": given.file, **options}, run.kind)
-    print(run.exported(given.file))
+    options = {
+        name: getattr(given, name) for name in ("frame", "axes", "tile", "sh_bits", "version", "exposure", "resolution")
+    }
+    print(run.exported(call(run.export, {"path": given.file, **options}, run.kind)))
     return EXIT_DONE

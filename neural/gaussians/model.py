@@ -30,11 +30,12 @@ class Gaussians(nn.Module):
         sh0: Spherical harmonics of degree 0; sRGB = 0.5 + 0.2820948 sh0 + ...
         shN: Those above, K = 0, 3, 8 or 15.
         antialiased: Rendered with the compensation for the 2D low-pass filter.
+        surfels: Trained as 2D Gaussians, flat along the third axis; files say so.
 
     Args:
         means, quats, log_scales, opacity_logits, sh0, shN: Initial values, taken over without a copy; float32,
             contiguous, on one device.
-        antialiased: As above.
+        antialiased, surfels: As above.
 
     Raises:
         ValueError: A shape that does not fit.
@@ -59,6 +60,7 @@ class Gaussians(nn.Module):
         shN: Float[Tensor, "N K 3"],
         *,
         antialiased: bool = False,
+        surfels: bool = False,
     ) -> None:
         super().__init__()
         n = len(means)
@@ -72,7 +74,7 @@ class Gaussians(nn.Module):
             if tensor.shape != shape:
                 raise ValueError(f"Gaussians: {name} must be {list(shape)}, got {list(tensor.shape)}")
             setattr(self, name, nn.Parameter(tensor.detach().float().contiguous()))
-        self.antialiased = antialiased
+        self.antialiased, self.surfels = antialiased, surfels
 
     @classmethod
     def from_points(
@@ -186,7 +188,8 @@ class Gaussians(nn.Module):
     @classmethod
     def from_record(cls, record: SplatRecord) -> Self:
         """The scene of a file, on the CPU."""
-        return cls(*(torch.from_numpy(getattr(record, name).copy()) for name in _NAMES), antialiased=record.antialiased)
+        arrays = (torch.from_numpy(getattr(record, name).copy()) for name in _NAMES)
+        return cls(*arrays, antialiased=record.antialiased, surfels=record.surfels)
 
     def to_record(self) -> SplatRecord:
         """What a file holds of it; a copy.
@@ -195,7 +198,7 @@ class Gaussians(nn.Module):
             ValueError: No Gaussian, or a parameter that is not finite.
         """
         arrays = {name: getattr(self, name).detach().cpu().numpy().astype(np.float32) for name in _NAMES}
-        return SplatRecord(**arrays, antialiased=self.antialiased)
+        return SplatRecord(**arrays, antialiased=self.antialiased, surfels=self.surfels)
 
     @property
     def n(self) -> int:
@@ -224,7 +227,7 @@ class Gaussians(nn.Module):
     def taken(self, rows: Int[Tensor, "M"]) -> Self:
         """Copies of some rows, to be trained or drawn in their place."""
         parts = {name: getattr(self, name).detach().index_select(0, rows) for name in _NAMES}  # 25 times [rows]
-        return type(self)(**parts, antialiased=self.antialiased)
+        return type(self)(**parts, antialiased=self.antialiased, surfels=self.surfels)
 
     def permute(self, permutation: Int[Tensor, "N"], state: Iterable[Tensor] = ()) -> None:
         """Put parameters, their gradients and `state` in a new order, in place; see `sort_morton`."""

@@ -5,11 +5,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from neural.cuda.reference import spherical_harmonics
 from neural.gaussians.model import Gaussians
 from neural.poses import quat_from_rotation
-
-_DIRECTIONS = 200  # to fit the seven numbers of a degree to; any more are the same to rounding
+from neural.scenes.files.gaussians import harmonics
 
 
 @torch.no_grad()
@@ -39,11 +37,11 @@ def transformed(
     quats, shN = gaussians.quats.detach().cpu(), gaussians.shN.detach().cpu()
     if turned:
         quats = _product(torch.from_numpy(quat_from_rotation(rotation)), quats.double()).float()
-        shN = _turned(shN, torch.from_numpy(rotation))
+        shN = torch.from_numpy(harmonics.turned(shN.numpy(), rotation))
     return Gaussians(
         means.float(), quats, (gaussians.log_scales.double().cpu() + np.log(scale)).float(),
         gaussians.opacity_logits.detach().cpu().clone(), gaussians.sh0.detach().cpu().clone(), shN.clone(),
-        antialiased=gaussians.antialiased,
+        antialiased=gaussians.antialiased, surfels=gaussians.surfels,
     )  # fmt: skip
 
 
@@ -53,18 +51,3 @@ def _product(left: Float[Tensor, "4"], right: Float[Tensor, "N 4"]) -> Float[Ten
     rw, rv = right[:, :1], right[:, 1:]
     vector = w * rv + rw * v + torch.linalg.cross(v.expand_as(rv), rv)
     return torch.cat([w * rw - (rv * v).sum(1, keepdim=True), vector], 1)
-
-
-def _turned(shN: Float[Tensor, "N K 3"], rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "N K 3"]:
-    """Coefficients whose sum at R d is what that of the old ones is at d; each degree keeps to itself."""
-    generator = torch.Generator().manual_seed(0)
-    old = torch.nn.functional.normalize(torch.randn(_DIRECTIONS, 3, generator=generator, dtype=torch.float64), dim=1)
-    degree = int((shN.shape[1] + 1) ** 0.5) - 1
-    before = spherical_harmonics.forward(old, degree + 1)
-    after = spherical_harmonics.forward(old @ rotation.T, degree + 1)
-    parts = []
-    for band in range(1, degree + 1):
-        own = slice(band * band, (band + 1) ** 2)
-        turn = torch.linalg.lstsq(after[:, own], before[:, own]).solution
-        parts.append(torch.einsum("jk,nkc->njc", turn, shN[:, own.start - 1 : own.stop - 1].double()).float())
-    return torch.cat(parts, 1) if parts else shN

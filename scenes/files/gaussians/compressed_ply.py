@@ -21,7 +21,8 @@ from neural.errors import SceneFormatError
 from neural.morton import morton_order
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import packing
-from neural.scenes.files.gaussians.plain_ply import is_antialiased, render_mode
+from neural.scenes.files.gaussians.axes import Axes, flipped
+from neural.scenes.files.gaussians.plain_ply import AXES, drawn_as, notes, placed
 from neural.scenes.files.gaussians.record import SH_C0, SH_COUNTS, SplatRecord
 
 _CHUNK = 256
@@ -32,8 +33,12 @@ _MOST_LOG_SCALE = 20.0  # what others write at most, and its negative at least
 _FARTHEST_SH = 4.0
 
 
-def read(path: Path) -> SplatRecord:
+def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """A scene, in the order of the file; opacities of 0 or 1 are taken a quarter of a step inside.
+
+    Args:
+        path: The file.
+        axes: Its own, whatever it says.
 
     Raises:
         SceneFormatError: Something missing, damaged, not finite, or of sizes that disagree.
@@ -56,8 +61,9 @@ def read(path: Path) -> SplatRecord:
     with np.errstate(over="ignore"):  # what is beyond fp32 becomes infinite, and is refused
         sh0 = ((colors - 0.5) / SH_C0).astype(np.float32)
     parts = _split(rotation, _ROTATION)
+    mode, (place, said) = drawn_as(path), placed(path)
     try:
-        return SplatRecord(
+        record = SplatRecord(
             means=_within(path, chunks, _BOUNDS[0], _fractions(position)).astype(np.float32),
             quats=packing.from_smallest_three(
                 parts[:, 0], ((parts[:, 1:] / 1023 - 0.5) * np.sqrt(2)).astype(np.float32)
@@ -66,14 +72,24 @@ def read(path: Path) -> SplatRecord:
             opacity_logits=packing.logits(red_to_blue[:, 3].astype(np.uint8)),
             sh0=sh0,
             shN=_harmonics(path, layout, n),
-            antialiased=is_antialiased(path),
+            antialiased=mode == "mip",
+            surfels=mode == "2dgs",
+            placement=place,
         )
+        return flipped(record, (axes or said, "RDF"))
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
 
 
-def write(path: Path, record: SplatRecord) -> None:
-    """Write a scene in Morton order, to a temporary name first; scales stay within e^-20 to e^20 units."""
+def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
+    """Write a scene in Morton order, to a temporary name first; scales stay within e^-20 to e^20 units.
+
+    Args:
+        path: The file.
+        record: In RDF axes.
+        axes: Of the file.
+    """
+    record = flipped(record, ("RDF", axes))
     order = morton_order(torch.from_numpy(record.means)).numpy()
     n_chunks = -(-len(order) // _CHUNK)
     filled = np.concatenate([order, np.repeat(order[-1:], n_chunks * _CHUNK - len(order))])
@@ -95,7 +111,7 @@ def write(path: Path, record: SplatRecord) -> None:
         rest = record.shN[order].transpose(0, 2, 1).reshape(len(order), -1) / (2 * _FARTHEST_SH) + 0.5
         steps = np.floor(rest * 256).clip(0, 255).astype(np.uint8)
         elements["sh"] = steps.view([(f"f_rest_{i}", "u1") for i in range(steps.shape[1])])[:, 0]
-    ply.write_elements(path, elements, comments=[render_mode(record)])
+    ply.write_elements(path, elements, comments=notes(record, axes))
 
 
 def _names(prefix: str, axes: str) -> list[str]:

@@ -1,11 +1,27 @@
-"""The formats of Gaussian scenes by the endings of their files."""
+"""The formats of Gaussian scenes by the endings of their files, and what is agreed on in each.
 
+What a file holds, beside positions, rotations, scales, opacities and colours:
+
+| ending | axes | harmonics | antialiased | 2DGS | metres, CRS, offset | other axes are |
+|---|---|---|---|---|---|---|
+| .ply | RDF | float32 | comment | comment, no scale_2 | comments | said in a comment |
+| .compressed.ply | RDF | 8 bits | comment | comment | comments | said in a comment |
+| .splat | RDF | none | no | no | no | not said |
+| .spz | RUB | 5 and 4 bits | flag | no | no | said in version 4 |
+| .sog, meta.json | RDF | a palette | `model` | `model` | `asset` | said in `asset` |
+
+Records are RDF: `write` turns positions, rotations and harmonics to the axes of the file, `read` turns them back.
+"""
+
+import inspect
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import compressed_ply, plain_ply, sog, splat, spz
+from neural.scenes.files.gaussians.axes import Axes
 from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.files.gaussians.sog_files import META
 
@@ -17,32 +33,80 @@ _BY_ENDING: dict[str, ModuleType] = {
     ".ply": plain_ply,
 }
 ENDINGS = tuple(_BY_ENDING)  # of files that are written
+TILES = ".tiles.json"
+_PLACELESS = (".splat", ".spz")  # which cannot say where they lie
 _GAUSSIANS = {"f_dc_0", "rot_0", "scale_0", "packed_position"}  # one of these properties makes a .ply a Gaussian scene
 
 
-def read(path: Path) -> SplatRecord:
+def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """A Gaussian scene of any format, by the ending of its name; which kind of `.ply` it is, its header says.
+
+    Args:
+        path: The file.
+        axes: Its own, for files whose writer did not keep to the format's; see `axes.NAMES`.
+
+    Returns:
+        The scene in RDF axes.
 
     Raises:
         SceneFormatError: Another ending, a `.ply` of something else, or damaged.
         BackendUnavailable: A format that needs a package which is not installed.
     """
     if path.name.lower() == META:
-        return sog.read(path)
+        return sog.read(path, axes=axes)
+    if path.name.lower().endswith(TILES):
+        from neural.scenes.files.gaussians import tiles  # which reads its tiles by this function
+
+        return tiles.read(path, axes=axes)
     if path.suffix.lower() == ".ply":
         packed = "packed_position" in _properties(path)
-        return (compressed_ply if packed else plain_ply).read(path)
-    return _module(path).read(path)
+        return (compressed_ply if packed else plain_ply).read(path, axes=axes)
+    return module(path).read(path, axes=axes)
 
 
-def write(path: Path, record: SplatRecord) -> None:
+def write(path: Path, record: SplatRecord, *, axes: Axes | None = None, **options: Any) -> None:
     """Write a Gaussian scene in the format that the ending of the name says, to a temporary name first.
+
+    Args:
+        path: The file.
+        record: In RDF axes.
+        axes: Of the file; the format's own without them.
+        options: What the format's own `write` takes beside, such as `sh_bits` of a `.spz`.
 
     Raises:
         SceneFormatError: Another ending.
-        ValueError: What the format cannot hold.
+        ValueError: What the format cannot hold, or an option that it does not know.
     """
-    _module(path).write(path, record)
+    chosen = module(path)
+    known = [name for name in inspect.signature(chosen.write).parameters if name not in ("path", "record")]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"{path}: {name} means nothing for this format, which takes {', '.join(known)}")
+    chosen.write(path, record, axes=axes or chosen.AXES, **options)
+
+
+def module(path: Path) -> ModuleType:
+    """The format's own `read`, `write` and `AXES`.
+
+    Raises:
+        SceneFormatError: Another ending.
+    """
+    if path.name.lower() == META:
+        return sog
+    ending = _ending(path)
+    if ending is None:
+        raise SceneFormatError(path, f"must end in {', '.join(ENDINGS)} to be a Gaussian scene")
+    return _BY_ENDING[ending]
+
+
+def is_writable(path: Path) -> bool:
+    """Whether the name ends in one of `ENDINGS`, or is that of a SOG folder's `meta.json`."""
+    return path.name.lower() == META or _ending(path) is not None
+
+
+def holds_placement(path: Path) -> bool:
+    """Whether such a file can say its `Placement`."""
+    return _ending(path) not in _PLACELESS
 
 
 def holds_gaussians(path: Path) -> bool:
@@ -53,18 +117,11 @@ def holds_gaussians(path: Path) -> bool:
     """
     if path.suffix.lower() == ".ply":
         return bool(_GAUSSIANS & _properties(path))
-    return path.name.lower() == META or _ending(path) is not None
+    return path.name.lower() == META or path.name.lower().endswith(TILES) or _ending(path) is not None
 
 
 def _properties(path: Path) -> set[str]:
     return set(ply.read_layout(path).get("vertex", (0, ()))[1])
-
-
-def _module(path: Path) -> ModuleType:
-    ending = _ending(path)
-    if ending is None:
-        raise SceneFormatError(path, f"must end in {', '.join(ENDINGS)} to be a Gaussian scene")
-    return _BY_ENDING[ending]
 
 
 def _ending(path: Path) -> str | None:

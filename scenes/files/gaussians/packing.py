@@ -1,5 +1,6 @@
 """What formats of few bits share: opacities and colours in bytes, rotations by their three smallest components."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from jaxtyping import Float, Float32, Int64, UInt8
 
 from neural.errors import SceneFormatError
 
+PLAIN_NAME = re.compile(r"\w[\w .-]{0,99}", re.ASCII)  # of a file beside another: no folder, no parent
 _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])  # than the largest component
 _MOST_RATIO = 100  # no scene is smaller than that when compressed
 _ALWAYS_FINE = 1 << 24  # bytes

@@ -2,6 +2,7 @@
 
 x y z nx ny nz f_dc_0..2 f_rest_0.. opacity scale_0..2 rot_0..3, where f_rest is channel by channel (all red
 coefficients, then green, then blue), opacity a logit, scale a logarithm and rot w x y z of any length.
+2D Gaussians have no scale_2. Axes are RDF unless a comment says others (see `placement`).
 Source: Kerbl et al. 2023, arXiv:2308.04079, the authors' files; the comment `SplatRenderMode` as in splat-transform.
 """
 
@@ -13,24 +14,34 @@ from jaxtyping import Float32
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
+from neural.scenes.files.gaussians import placement
+from neural.scenes.files.gaussians.axes import Axes, flipped
+from neural.scenes.files.gaussians.record import SH_COUNTS, Placement, SplatRecord
 
+AXES: Axes = "RDF"
 _CERTAIN_LOGIT = 80.0  # read for an infinite one: its sigmoid is 1 in fp32
+_FLAT = np.float32(np.log(1e-3))  # of surfels: thickness over the smaller radius
+_MODES = ("default", "mip", "2dgs")
 
 
-def read(path: Path) -> SplatRecord:
+def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """A 3DGS scene, in binary of either byte order or as text; properties that it does not know are left out.
 
-    An infinite opacity logit, an opacity of exactly 0 or 1, is read as -80 or 80.
+    An infinite opacity logit, an opacity of exactly 0 or 1, is read as -80 or 80. 2D Gaussians get a third scale.
+
+    Args:
+        path: The file.
+        axes: Its own, whatever it says.
 
     Raises:
         SceneFormatError: Names the property and the row: something missing, damaged, not finite or of another kind
-            (a point cloud, a compressed or a 2D Gaussian scene).
+            (a point cloud or a compressed scene).
     """
     rows = ply.read(path, "vertex")
     names = set(rows.dtype.names or ())
     _refuse_other_kinds(path, names)
-    antialiased = is_antialiased(path)
+    mode, (place, said) = drawn_as(path), placed(path)
+    surfels = mode == "2dgs" or "scale_2" not in names
 
     fields = [rows.dtype[name] for name in rows.dtype.names or ()]
     plain = bool(fields) and all(field == np.dtype("<f4") for field in fields)
@@ -59,54 +70,84 @@ def read(path: Path) -> SplatRecord:
 
     n_rest = _rest_count(path, names)
     rest = columns(*(f"f_rest_{i}" for i in range(n_rest))).reshape(len(rows), 3, n_rest // 3)
+    log_scales = columns(*(f"scale_{i}" for i in range(3 if "scale_2" in names else 2)))
+    if log_scales.shape[1] == 2:
+        log_scales = np.concatenate([log_scales, log_scales.min(axis=1, keepdims=True) + _FLAT], axis=1)
     try:
-        return SplatRecord(
+        record = SplatRecord(
             means=columns("x", "y", "z"),
             quats=columns("rot_0", "rot_1", "rot_2", "rot_3"),
-            log_scales=columns("scale_0", "scale_1", "scale_2"),
+            log_scales=log_scales,
             opacity_logits=columns("opacity")[:, 0],
             sh0=columns("f_dc_0", "f_dc_1", "f_dc_2"),
             shN=np.ascontiguousarray(rest.transpose(0, 2, 1)),
-            antialiased=antialiased,
+            antialiased=mode == "mip",
+            surfels=surfels,
+            placement=place,
         )
+        return flipped(record, (axes or said, "RDF"))
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
 
 
-def write(path: Path, record: SplatRecord) -> None:
-    """Write the common layout in little-endian binary, float32 kept exactly, to a temporary name first."""
+def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
+    """Write the common layout in little-endian binary, float32 kept exactly, to a temporary name first.
+
+    Args:
+        path: The file.
+        record: In RDF axes.
+        axes: Of the file.
+    """
+    record = flipped(record, ("RDF", axes))
     rest = record.shN.transpose(0, 2, 1).reshape(len(record), -1)
     groups = {"x y z": record.means, "nx ny nz": np.zeros_like(record.means)}
     groups["f_dc_0 f_dc_1 f_dc_2"] = record.sh0
     groups[" ".join(f"f_rest_{i}" for i in range(rest.shape[1]))] = rest
     groups["opacity"] = record.opacity_logits[:, None]
-    groups["scale_0 scale_1 scale_2"] = record.log_scales
+    n_scales = 2 if record.surfels else 3
+    groups[" ".join(f"scale_{i}" for i in range(n_scales))] = record.log_scales[:, :n_scales]
     groups["rot_0 rot_1 rot_2 rot_3"] = record.quats
     names = " ".join(groups).split()
     table = np.concatenate([*groups.values()], axis=1, dtype="<f4")
     rows = table.view([(name, "<f4") for name in names])[:, 0]
-    ply.write(path, rows, comments=[render_mode(record)])
+    ply.write(path, rows, comments=notes(record, axes))
 
 
-def render_mode(record: SplatRecord) -> str:
-    """The comment that says how it is drawn."""
-    return f"SplatRenderMode: {'mip' if record.antialiased else 'default'}"
+def notes(record: SplatRecord, axes: Axes) -> list[str]:
+    """The comments that say how it is drawn and where it lies; `record` is in the axes of the file."""
+    mode = "2dgs" if record.surfels else "mip" if record.antialiased else "default"
+    return [
+        f"SplatRenderMode: {mode}",
+        *placement.comments(placement.described(record.placement, axes, AXES)),
+    ]
 
 
-def is_antialiased(path: Path) -> bool:
-    """What the comments say: `SplatRenderMode: mip`, or `antialiased` alone or with a value that is not 0 or false.
+def drawn_as(path: Path) -> str:
+    """What the comments say: `SplatRenderMode: default`, `mip` or `2dgs`; `mip` too for `antialiased` alone or with a
+    value that is not 0 or false.
 
     Raises:
         SceneFormatError: Another mode.
     """
     for line in ply.read_comments(path):
         if mode := re.match(r"SplatRenderMode:?\s*(\w+)", line, re.IGNORECASE):
-            if mode[1].lower() not in ("default", "mip"):
-                raise SceneFormatError(path, f"comment SplatRenderMode is {mode[1]!r}, expected default or mip")
-            return mode[1].lower() == "mip"
+            if mode[1].lower() not in _MODES:
+                raise SceneFormatError(
+                    path, f"comment SplatRenderMode is {mode[1]!r}, expected one of {', '.join(_MODES)}"
+                )
+            return mode[1].lower()
         if flag := re.match(r"anti-?aliased:?\s*(\w*)\s*$", line, re.IGNORECASE):
-            return flag[1].lower() not in ("0", "false")
-    return False
+            return "default" if flag[1].lower() in ("0", "false") else "mip"
+    return "default"
+
+
+def placed(path: Path) -> tuple[Placement, Axes]:
+    """What the comments say of where the scene lies, and of the file's axes.
+
+    Raises:
+        SceneFormatError: Something that cannot be.
+    """
+    return placement.understood(path, placement.from_comments(path, ply.read_comments(path)), AXES)
 
 
 def _refuse_other_kinds(path: Path, names: set[str]) -> None:
@@ -114,9 +155,7 @@ def _refuse_other_kinds(path: Path, names: set[str]) -> None:
         raise SceneFormatError(path, "is a compressed PLY (packed_position), expected the 3DGS layout")
     wanted = ["x", "y", "z", "opacity", *(f"f_dc_{i}" for i in range(3))]
     wanted += [*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
-    missing = [name for name in wanted if name not in names]
-    if missing == ["scale_2"]:
-        raise SceneFormatError(path, "has no property scale_2: a 2D Gaussian scene, which is not supported")
+    missing = [name for name in wanted if name not in names and name != "scale_2"]
     if missing:
         hint = "it is a point cloud: train a scene from it" if "opacity" in missing else "write the 3DGS layout"
         raise SceneFormatError(path, f"element vertex has no properties {', '.join(missing)}; {hint}")

@@ -1,14 +1,41 @@
 """A Gaussian scene as files hold it, whatever the format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 SH_C0 = 0.28209479177387814  # the constant of degree 0
 SH_COUNTS = (0, 3, 8, 15)  # coefficients above degree 0, by degree
+ARRAYS = ("means", "quats", "log_scales", "opacity_logits", "sh0", "shN")
+LONGEST_CRS = 200
 _MOST_LOG_SCALE = 80.0  # exp of more than 88 is infinite in fp32
 _SHORTEST_QUAT, _LONGEST_QUAT = 1e-15, 1e15  # outside, the squared length is 0 or infinite in fp32
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a scene lies in the world, for formats that have a place for it.
+
+    Attributes:
+        metres_per_unit: Length of one unit of the file, where known.
+        crs: Name of the coordinate reference system that positions plus `offset` are in, such as EPSG:32631.
+        offset: What was taken off the positions so that they fit into single precision or a tile; in the record's
+            axes and units.
+    """
+
+    metres_per_unit: float | None = None
+    crs: str | None = None
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if self.metres_per_unit is not None and not 0 < self.metres_per_unit < float("inf"):
+            raise ValueError(f"metres_per_unit must be positive and finite, got {self.metres_per_unit}")
+        if self.crs is not None and not (0 < len(self.crs) <= LONGEST_CRS and self.crs.isprintable()):
+            raise ValueError(f"crs must be a line of 1 to {LONGEST_CRS} characters, got {self.crs[:40]!r}")
+        if len(self.offset) != 3 or not all(abs(x) < 1e30 for x in self.offset):
+            raise ValueError(f"offset must be three finite numbers, got {self.offset}")
 
 
 @dataclass(frozen=True)
@@ -24,6 +51,8 @@ class SplatRecord:
         shN: Those above degree 0, K = 0, 3, 8 or 15 for degree 0 to 3.
         antialiased: Drawn with opacities compensated for the blur, as in Mip-Splatting. How wide that is files do not
             say: 0.1 square pixels there and here, 0.3 in gsplat and its kin.
+        surfels: Drawn as 2D Gaussians: discs across the third axis, whose scale is as good as none.
+        placement: Where it lies in the world.
 
     Raises:
         TypeError, ValueError: An array that is not float32, not finite or of another shape; no Gaussian at all;
@@ -37,6 +66,8 @@ class SplatRecord:
     sh0: Float32[np.ndarray, "N 3"]
     shN: Float32[np.ndarray, "N K 3"]
     antialiased: bool = False
+    surfels: bool = False
+    placement: Placement = Placement()
 
     def __post_init__(self) -> None:
         n = len(self.means)
@@ -62,10 +93,37 @@ class SplatRecord:
     def __len__(self) -> int:
         return len(self.means)
 
+    def taken(self, rows: Int64[np.ndarray, "M"]) -> "SplatRecord":
+        """Some Gaussians of it."""
+        return SplatRecord(
+            self.means[rows], self.quats[rows], self.log_scales[rows], self.opacity_logits[rows], self.sh0[rows],
+            self.shN[rows], self.antialiased, self.surfels, self.placement,
+        )  # fmt: skip
+
     @property
     def sh_degree(self) -> int:
         """Degree of the colours, 0 to 3."""
         return SH_COUNTS.index(self.shN.shape[1])
+
+
+def joined(records: Sequence[SplatRecord]) -> SplatRecord:
+    """One scene of several in one frame, with harmonics of the highest degree and the placement of the first.
+
+    Raises:
+        ValueError: None at all, or some antialiased or 2D and others not.
+    """
+    if len({(record.antialiased, record.surfels) for record in records}) != 1:
+        raise ValueError(
+            "scenes of different kinds (antialiased, 2D or not) are not drawn alike; join those of one kind"
+        )
+    k = max(record.shN.shape[1] for record in records)
+    parts = {name: [getattr(record, name) for record in records] for name in ARRAYS}
+    parts["shN"] = [np.pad(shN, ((0, 0), (0, k - shN.shape[1]), (0, 0))) for shN in parts["shN"]]
+    means, quats, log_scales, opacity_logits, sh0, shN = (np.concatenate(parts[name]) for name in ARRAYS)
+    first = records[0]
+    return SplatRecord(
+        means, quats, log_scales, opacity_logits, sh0, shN, first.antialiased, first.surfels, first.placement
+    )
 
 
 def refuse_rows(name: str, wrong: Bool[np.ndarray, "N ..."], why: str) -> None:

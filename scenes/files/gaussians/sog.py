@@ -25,7 +25,8 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
 from neural.morton import morton_order
-from neural.scenes.files.gaussians import packing
+from neural.scenes.files.gaussians import packing, placement
+from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.codebook import codebook, nearest
 from neural.scenes.files.gaussians.palette import palette
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
@@ -37,11 +38,16 @@ _MOST_ENTRIES = 1 << 16
 _BYTES = 16  # a Gaussian has in pictures without harmonics
 _ENTRIES_A_ROW = 64
 _LARGEST = 252  # alpha where w is the largest
-_MODELS = {"default": False, "antialiased": True}
+_MODELS = ("default", "antialiased", "2dgs")
+AXES: Axes = "RDF"
 
 
-def read(path: Path) -> SplatRecord:
+def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """A `.sog`, or the `meta.json` of a folder; opacities of 0 or 1 are taken a quarter of a step inside.
+
+    Args:
+        path: The file.
+        axes: Its own, whatever it says.
 
     Raises:
         SceneFormatError: Something missing, damaged, of another version or kind, or of sizes that disagree.
@@ -68,9 +74,10 @@ def read(path: Path) -> SplatRecord:
             path, f"has a rotation of kind {quats[row, 3]} in row {row}, expected {_LARGEST} to 255; it is damaged"
         )
     harmonics = _read_harmonics(path, meta, data, plane) if "shN" in meta.names else np.zeros((n, 0, 3), np.float32)
+    place, said = placement.understood(path, meta.asset, AXES)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond fp32 is refused as not finite
-            return SplatRecord(
+            record = SplatRecord(
                 means=(np.sign(curved) * np.expm1(np.abs(curved))).astype(np.float32),
                 quats=packing.from_smallest_three(
                     quats[:, 3].astype(np.int64) - _LARGEST,
@@ -80,14 +87,43 @@ def read(path: Path) -> SplatRecord:
                 opacity_logits=colors[:, 3] if meta.version == 1 else packing.logits(sh0[:, 3]),
                 sh0=colors[:, :3],
                 shN=harmonics,
-                antialiased=meta.antialiased,
+                antialiased=meta.model == "antialiased",
+                surfels=meta.model == "2dgs",
+                placement=place,
             )
+        return flipped(record, (axes or said, "RDF"))
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
 
 
-def write(path: Path, record: SplatRecord) -> None:
-    """Write a `.sog` of version 2 in Morton order, to a temporary name first.
+def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
+    """Write version 2 in Morton order: a `.sog`, or a folder of pictures beside a `meta.json`, which is written last.
+
+    Args:
+        path: Ends in .sog, or is the `meta.json` of a folder that exists.
+        record: In RDF axes.
+        axes: Of the file.
+
+    Raises:
+        ValueError: More Gaussians than a picture has room for.
+    """
+    files = packed(flipped(record, ("RDF", axes)), axes)
+    if path.suffix.lower() == ".sog":
+        with replacing(path) as file:
+            bundled(files, file)
+        return
+    for name, data in sorted(files.items(), key=lambda item: item[0] == META):
+        with replacing(path.with_name(name)) as file:
+            file.write(data)
+
+
+def packed(record: SplatRecord, axes: Axes = AXES, order: Int64[np.ndarray, "N"] | None = None) -> dict[str, bytes]:
+    """The files of a scene by their names, `meta.json` first.
+
+    Args:
+        record: In the axes of the file.
+        axes: Of the file.
+        order: Of the Gaussians; Morton order without it.
 
     Raises:
         ValueError: More Gaussians than a picture has room for.
@@ -95,7 +131,8 @@ def write(path: Path, record: SplatRecord) -> None:
     n = len(record)
     if n > _MOST_GAUSSIANS:
         raise ValueError(f"sog: {n} Gaussians, and a file holds at most {_MOST_GAUSSIANS}; write tiles")
-    order = morton_order(torch.from_numpy(record.means)).numpy()
+    if order is None:
+        order = morton_order(torch.from_numpy(record.means)).numpy()
     means = record.means[order].astype(np.float64)
     curved = np.sign(means) * np.log1p(np.abs(means))
     low, high = curved.min(axis=0), curved.max(axis=0)
@@ -110,9 +147,10 @@ def write(path: Path, record: SplatRecord) -> None:
         "quats.webp": _plane(packing.bytes_of((others * math.sqrt(0.5) + 0.5) * 255), _LARGEST + largest),
         "sh0.webp": _plane(nearest(colors, record.sh0[order]), alpha),
     }
-    meta: dict[str, Any] = {"version": 2, "asset": {"generator": "neural"}, "count": n}
-    if record.antialiased:
-        meta["model"] = "antialiased"
+    asset = {"generator": "neural", **placement.described(record.placement, axes, AXES)}
+    meta: dict[str, Any] = {"version": 2, "asset": asset, "count": n}
+    if record.antialiased or record.surfels:
+        meta["model"] = "2dgs" if record.surfels else "antialiased"
     meta["means"] = {"mins": low.tolist(), "maxs": high.tolist(), "files": ["means_l.webp", "means_u.webp"]}
     meta["scales"] = {"codebook": scales.tolist(), "files": ["scales.webp"]}
     meta["quats"] = {"files": ["quats.webp"]}
@@ -122,8 +160,7 @@ def write(path: Path, record: SplatRecord) -> None:
         planes |= more
     with ThreadPoolExecutor() as pool:
         pictures = dict(zip(planes, pool.map(encoded, planes.values()), strict=True))
-    with replacing(path) as file:
-        bundled({META: json.dumps(meta).encode(), **pictures}, file)
+    return {META: json.dumps(meta).encode(), **pictures}
 
 
 class _Meta:
@@ -137,7 +174,9 @@ class _Meta:
         model = content.get("model", "default")
         if not isinstance(model, str) or model not in _MODELS:
             raise self._error(f"holds a model of kind {model!r}, expected one of {', '.join(_MODELS)}")
-        self.antialiased = _MODELS[model]
+        self.model = model
+        asset = content.get("asset")
+        self.asset: dict[str, Any] = asset if isinstance(asset, dict) else {}
         self.names = {part: self._files(part, count) for part, count in _PARTS.items() if self._has(part)}
         shape = content.get("count") if self.version == 2 else self._get("means", "shape")
         count = shape[0] if isinstance(shape, list) and shape else shape

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import struct
 import zipfile
 import zlib
@@ -18,7 +17,6 @@ from neural.scenes.files.gaussians import packing
 
 META = "meta.json"
 _MOST_META = 1 << 20  # bytes
-_NAME = re.compile(r"\w[\w .-]{0,99}", re.ASCII)  # of a file beside meta.json: no folder, no parent
 _BROKEN_ZIP = (
     zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, EOFError, ValueError, OSError, struct.error,
 )  # fmt: skip
@@ -66,7 +64,7 @@ class SogFiles:
         Raises:
             SceneFormatError: Missing, damaged, unpacking to far more than it holds, or a name that leads elsewhere.
         """
-        if not _NAME.fullmatch(name):
+        if not packing.PLAIN_NAME.fullmatch(name):
             raise SceneFormatError(
                 self.path, f"names the file {name!r}, expected a plain name beside meta.json; it is damaged or hostile"
             )

@@ -11,13 +11,21 @@ import numpy as np
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
 from neural.scenes.files.gaussians import packing
+from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord, refuse_rows
 
 _SPLAT = np.dtype([("xyz", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("rot", "u1", 4)])
 
 
-def read(path: Path) -> SplatRecord:
+AXES: Axes = "RDF"
+
+
+def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """A `.splat` file: colours of degree 0; an opacity of 0 or 1 is taken a quarter of a step inside.
+
+    Args:
+        path: The file.
+        axes: Its own; it cannot say them.
 
     Raises:
         SceneFormatError: A size that is no multiple of 32 bytes, a position or scale that is not finite, a scale
@@ -33,7 +41,7 @@ def read(path: Path) -> SplatRecord:
     wrong = ~((scales > 0) & np.isfinite(scales))
     try:
         refuse_rows("scale", wrong, "is not positive and finite; remove it")
-        return SplatRecord(
+        record = SplatRecord(
             means=rows["xyz"].astype(np.float32),
             quats=(rows["rot"].astype(np.float32) - 128) / 128,
             log_scales=np.log(scales.astype(np.float64)).astype(np.float32),
@@ -41,15 +49,22 @@ def read(path: Path) -> SplatRecord:
             sh0=((rows["rgba"][:, :3] / 255 - 0.5) / SH_C0).astype(np.float32),
             shN=np.zeros((len(rows), 0, 3), dtype=np.float32),
         )
+        return flipped(record, (axes or AXES, "RDF"))
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
 
 
-def write(path: Path, record: SplatRecord) -> None:
+def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
     """Write a `.splat`, the largest and most opaque first, as its viewers load it; to a temporary name first.
 
     The format has no place for `shN` nor for `antialiased`: colours lose their dependence on the view.
+
+    Args:
+        path: The file.
+        record: In RDF axes.
+        axes: Of the file.
     """
+    record = flipped(record, ("RDF", axes))
     rows = np.empty(len(record), dtype=_SPLAT)
     opacities = packing.opacities(record.opacity_logits)
     quats = record.quats / np.linalg.norm(record.quats.astype(np.float64), axis=1, keepdims=True)

@@ -33,7 +33,10 @@ _TABLE_AFTER = 32  # bytes of version 4's header, in which the place of the tabl
 _ANTIALIASED, _EXTENDED = 1, 2  # flags
 _EXTENSION = struct.Struct("<II")  # type, bytes
 _AXES_EXTENSION = 0xADBE0003
-_AXES: tuple[Axes, ...] = ("LDB", "RDB", "LUB", "RUB", "LDF", "RDF", "LUF", "RUF")  # its values, from 1
+AXES: Axes = "RUB"
+_AXES: tuple[Axes, ...] = (  # the extension's values, from 1
+    "LDB", "RDB", "LUB", "RUB", "LDF", "RDF", "LUF", "RUF", "LBD", "RBD", "LBU", "RBU", "LFD", "RFD", "LFU", "RFU",
+)  # fmt: skip
 _MOST_EXTENSIONS = 1 << 16  # bytes
 _BITS, _MOST_BITS = 12, 23  # behind the point: what others write, and all but the sign
 _COLOR_STEPS, _SCALE_STEPS, _LOWEST_SCALE, _SH_STEPS = 0.15 * 255, 16, -10, 128
@@ -56,12 +59,12 @@ class _Header:
         return {name: self.n * size for name, size in {**each, "harmonics": 3 * SH_COUNTS[self.degree]}.items()}
 
 
-def read(path: Path, *, axes: Axes = "RUB") -> SplatRecord:
+def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """A scene in the axes of other formats, RDF; opacities of 0 or 1 are taken a quarter of a step inside.
 
     Args:
         path: The file.
-        axes: Its own, where it does not say: there are writers that leave them as they were (`RDF`).
+        axes: Its own, whatever it says: there are writers that leave them as they were (`RDF`).
 
     Raises:
         SceneFormatError: Damaged, of another version, of degree 4, or sizes that disagree.
@@ -75,12 +78,12 @@ def read(path: Path, *, axes: Axes = "RUB") -> SplatRecord:
     else:
         raise SceneFormatError(path, "not an SPZ file (it starts neither as a gzip stream nor with 'NGSP')")
     said = _extension(path, extensions, _AXES_EXTENSION) if header.flags & _EXTENDED else None
-    if said is not None:
+    if said is not None and axes is None:
         code = int.from_bytes(said, "little")
         if len(said) != 4 or not 0 <= code <= len(_AXES):
             raise SceneFormatError(path, f"has axes number {code}, expected 1 to {len(_AXES)}; convert it to RUB")
-        axes = _AXES[code - 1] if code else "RUB"
-    return flipped(_record(path, header, streams), (axes, "RDF"))
+        axes = _AXES[code - 1] if code else AXES
+    return flipped(_record(path, header, streams), (axes or AXES, "RDF"))
 
 
 def write(
@@ -88,7 +91,7 @@ def write(
     record: SplatRecord,
     *,
     version: Literal[2, 3] = 3,
-    axes: Axes = "RUB",
+    axes: Axes = AXES,
     sh_bits: tuple[int, int] = (5, 4),
     fractional_bits: int | None = None,
 ) -> None:
@@ -112,7 +115,7 @@ def write(
     if np.abs(places).max() >= 1 << 23:
         raise ValueError(
             f"spz: positions reach {np.abs(turned.means).max():g} units, and {bits} fractional bits hold less than "
-            f"{(1 << 23) / 2**bits:g}; write tiles with offsets of their own"
+            f"{(1 << 23) / 2**bits:g}; write tiles with offsets of their own (tile=, --tile)"
         )
     positions = np.ascontiguousarray(places.astype("<i4")[..., None].view(np.uint8)[..., :3])
     head = _HEADER.pack(

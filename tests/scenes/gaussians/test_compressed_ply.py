@@ -15,12 +15,8 @@ from neural.morton import morton_order
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import compressed_ply, formats, plain_ply
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord
-from tests.splat_files import ARRAYS, EDITS, assert_refused_or_valid, damaged, errors, made
-
-
-def _in_order(record: SplatRecord) -> SplatRecord:
-    order = morton_order(torch.from_numpy(record.means)).numpy()
-    return replace(record, **{name: getattr(record, name)[order] for name in ARRAYS})
+from tests.damage import EDITS, damaged
+from tests.splat_files import assert_refused_or_valid, errors, in_order, made
 
 
 def _ranges(values: np.ndarray) -> np.ndarray:
@@ -35,7 +31,7 @@ def test_round_trip(tmp_path: Path, degree: int, n: int) -> None:
     """Half a step of each quantity, in its chunk's box; rows in Morton order."""
     record = made(n, degree, antialiased=degree % 2 == 1)
     compressed_ply.write(tmp_path / "a.compressed.ply", record)
-    got, wanted = compressed_ply.read(tmp_path / "a.compressed.ply"), _in_order(record)
+    got, wanted = compressed_ply.read(tmp_path / "a.compressed.ply"), in_order(record)
     found, steps = errors(got, wanted), np.array([2047, 1023, 2047])
     for name in ("means", "log_scales"):
         assert (found[name] <= 0.501 * _ranges(getattr(wanted, name)) / steps + 1e-6).all()
@@ -87,7 +83,7 @@ def test_a_file_of_another_writer(neural_data: Path, tmp_path: Path) -> None:
 def test_harmonics_of_a_real_scene(neural_data: Path, tmp_path: Path) -> None:
     record = plain_ply.read(neural_data / "splats" / "playbot_lod3.ply")
     compressed_ply.write(tmp_path / "a.ply", record)
-    found = errors(formats.read(tmp_path / "a.ply"), _in_order(record))
+    found = errors(formats.read(tmp_path / "a.ply"), in_order(record))
     assert found["shN"].max() <= 0.5001 / 32 and found["means"].max() < 0.02
 
 

@@ -13,7 +13,8 @@ from neural.errors import SceneFormatError
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import plain_ply, splat
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord
-from tests.splat_files import EDITS, assert_refused_or_valid, assert_same, damaged, made
+from tests.damage import EDITS, damaged
+from tests.splat_files import assert_refused_or_valid, assert_same, made
 
 
 def _steps(record: SplatRecord) -> dict[str, np.ndarray]:
@@ -194,7 +195,6 @@ FAULTS = {
     "scale that overflows": (_with(5, scale_1=200), r"log_scales of row 5 is above 80.*logarithms"),
     "no opacity": (_without("opacity"), r"no properties opacity.*point cloud"),
     "no rotation": (_without("rot_1", "rot_2"), r"no properties rot_1, rot_2; write the 3DGS layout"),
-    "2D Gaussians": (_without("scale_2"), r"scale_2: a 2D Gaussian scene"),
     "hole in the harmonics": (_without("f_rest_7"), r"44 properties f_rest_\*.*degree 1, 2 or 3"),
     "other degree": (_without(*(f"f_rest_{i}" for i in range(9, 45) if i != 44)), r"10 properties f_rest_\*"),
     "other name of a number": (_renamed("f_rest_0", "f_rest_00"), r"44 properties f_rest_\*"),
@@ -225,8 +225,8 @@ def test_a_truncated_or_lying_ply_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b"vertex 7", b"vertex 999999999999", 1))
     with pytest.raises(SceneFormatError, match=r"claims 999999999999 rows"):
         plain_ply.read(path)
-    path.write_bytes(data.replace(b"Mode: default", b"Mode: 2dgs", 1))
-    with pytest.raises(SceneFormatError, match=r"SplatRenderMode is '2dgs', expected default or mip"):
+    path.write_bytes(data.replace(b"Mode: default", b"Mode: other", 1))
+    with pytest.raises(SceneFormatError, match=r"SplatRenderMode is 'other', expected one of default, mip, 2dgs"):
         plain_ply.read(path)
     with pytest.raises(SceneFormatError, match=r"gone\.ply: cannot be read"):
         plain_ply.read(tmp_path / "gone.ply")

@@ -11,22 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from neural.errors import SceneFormatError
-from neural.morton import morton_order
 from neural.scenes.files.gaussians import formats, plain_ply, sog
-from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.files.gaussians.sog_files import encoded
-from tests.splat_files import ARRAYS, EDITS, assert_refused_or_valid, assert_same, damaged, errors, made
-
-
-def _in_order(record: SplatRecord) -> SplatRecord:
-    order = morton_order(torch.from_numpy(record.means)).numpy()
-    return replace(record, **{name: getattr(record, name)[order] for name in ARRAYS})
+from tests.damage import EDITS, damaged
+from tests.splat_files import assert_refused_or_valid, assert_same, errors, in_order, made
 
 
 @pytest.mark.parametrize("degree", range(4))
@@ -35,7 +28,7 @@ def test_round_trip(tmp_path: Path, degree: int, n: int) -> None:
     """Half a step of what has steps; small errors of what goes to the nearest entry, none where entries suffice."""
     record = made(n, degree, antialiased=degree % 2 == 1)
     sog.write(tmp_path / "a.sog", record)
-    got, wanted = sog.read(tmp_path / "a.sog"), _in_order(record)
+    got, wanted = sog.read(tmp_path / "a.sog"), in_order(record)
     found = errors(got, wanted)
     curved = np.sign(wanted.means) * np.log1p(np.abs(wanted.means))
     step = np.ptp(curved, axis=0) / 65535 * (1 + np.abs(wanted.means))
@@ -56,14 +49,14 @@ def test_few_colours_are_kept(tmp_path: Path) -> None:
     record = made(600, 3)
     record = replace(record, shN=record.shN[np.arange(600) % 40])
     sog.write(tmp_path / "a.sog", record)
-    assert errors(sog.read(tmp_path / "a.sog"), _in_order(record))["shN"].max() < 0.03
+    assert errors(sog.read(tmp_path / "a.sog"), in_order(record))["shN"].max() < 0.03
 
 
 def test_what_was_sog_stays_as_it_is(tmp_path: Path) -> None:
     sog.write(tmp_path / "a.sog", made(900, 2))
     got = sog.read(tmp_path / "a.sog")
     sog.write(tmp_path / "b.sog", got)
-    found = errors(sog.read(tmp_path / "b.sog"), _in_order(got))
+    found = errors(sog.read(tmp_path / "b.sog"), in_order(got))
     assert all(found[name].max() == 0 for name in ("log_scales", "sh0", "shN"))
     assert found["means"].max() < 1e-5 and found["quats"].max() < 2 / 255  # of two as large the other is left out
 
@@ -88,7 +81,7 @@ def test_sizes_are_those_of_other_writers(neural_data: Path, tmp_path: Path) -> 
     sog.write(tmp_path / "a.sog", record)
     theirs = sum(file.stat().st_size for file in (splats / "playbot_lod3_sog").iterdir())
     assert (tmp_path / "a.sog").stat().st_size < 1.02 * theirs
-    found = errors(sog.read(tmp_path / "a.sog"), _in_order(record))
+    found = errors(sog.read(tmp_path / "a.sog"), in_order(record))
     assert found["means"].max() < 1e-4 and found["log_scales"].max() == 0 and found["sh0"].max() == 0
     assert found["shN"].max() == 0  # it was a SOG before
 
@@ -160,7 +153,7 @@ def _changed(path: tuple[str, ...], value: object) -> Callable[[dict[str, Any]],
 
 FAULTS = {
     "version 3": (_changed(("version",), 3), "meta.json is of version 3, expected 1 or 2"),
-    "other kind": (_changed(("model",), "2dgs"), "model of kind '2dgs', expected one of default, antialiased"),
+    "other kind": (_changed(("model",), "other"), "model of kind 'other', expected one of default, antialiased, 2dgs"),
     "strange kind": (_changed(("model",), []), r"model of kind \[\]"),
     "no count": (_changed(("count",), None), "claims None Gaussians"),
     "negative": (_changed(("count",), -1), "claims -1 Gaussians"),

@@ -150,7 +150,7 @@ def _joined(first: Gaussians, second: Gaussians) -> Gaussians:
         name: torch.cat([getattr(first, name).detach(), getattr(second, name).detach()])
         for name, _ in first.named_parameters()
     }
-    return Gaussians(**parts, antialiased=first.antialiased)
+    return Gaussians(*parts.values(), antialiased=first.antialiased, surfels=first.surfels)
 
 
 def build_strategy(config: SplatsConfig, extent: float) -> Strategy:

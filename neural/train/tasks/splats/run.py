@@ -12,7 +12,7 @@ from torch import Tensor
 from neural import checkpoint, memory, runs
 from neural.cameras import Cameras
 from neural.errors import BadOption, CheckpointError
-from neural.export import SUFFIXES, export
+from neural.export import SUFFIXES, export, written
 from neural.gaussians.model import Gaussians
 from neural.render.rendering import Rendering
 from neural.render.splats import render_camera
@@ -73,26 +73,47 @@ class SplatRun(TrainedCapture):
         return render_camera(self.gaussians, posed, index, background=color, near=NEAR * reach(self.scene))
 
     def export(
-        self, path: str | Path, *, frame: Literal["input", "scene"] = "input", exposure: str | None = None
+        self,
+        path: str | Path,
+        *,
+        frame: str = "input",
+        axes: str | None = None,
+        tile: float | None = None,
+        exposure: str | None = None,
+        sh_bits: tuple[int, int] | None = None,
+        version: int | None = None,
     ) -> Path:
         """Writes a file of any ending in `exports`; see `neural.export.export`.
 
         Args:
             path: Its ending decides the format.
-            frame: Coordinates of the capture's files, or of the scene as it was trained.
+            frame: "input": coordinates of the capture's files; "scene": those of the training; or axes such as RUB.
+            axes: Of the file, in place of the format's own.
+            tile: Side of cubes to write a file each for; gives the index of them.
             exposure: Name of a training photograph whose learnt colours are baked in.
+            sh_bits: Of a `.spz`: bits of harmonics of degree 1, and of those above.
+            version: Of a `.spz`.
 
         Raises:
-            ValueError: Another ending.
-            BadOption: An unknown photograph, or a run that has learnt no exposure.
+            BadOption: Another ending or frame, an option that the format does not know or what it cannot hold, an
+                unknown photograph, or a run that has learnt no exposure.
         """
-        world_to_scene = self.scene.world_to_scene if frame == "input" else None
         colors = None if exposure is None else self._exposure_of(exposure)
-        return export(self.gaussians, path, origin=self.origin, world_to_scene=world_to_scene, colors=colors)
+        options = {name: value for name, value in (("sh_bits", sh_bits), ("version", version)) if value is not None}
+        scene = self.scene
+        try:
+            return export(
+                self.gaussians, path, frame=frame, axes=axes, tile=tile, origin=self.origin,
+                world_to_scene=scene.world_to_scene, metres_per_unit=scene.metres_per_unit, crs=scene.crs,
+                colors=colors, **options,
+            )  # fmt: skip
+        except ValueError as error:
+            raise BadOption(str(error)) from error
 
     def exported(self, path: Path) -> str:
         """What `neural export` says of a file that `export` has written."""
-        said = f"{self.gaussians.n:,} Gaussians, {path.stat().st_size / 1e6:.1f} MB, in {path}"
+        size = sum(file.stat().st_size for file in written(path))
+        said = f"{self.gaussians.n:,} Gaussians, {size / 1e6:.1f} MB, in {path}"
         if not self.gaussians.antialiased:
             return said
         known = "the file says that they are antialiased"
@@ -228,7 +249,7 @@ def load_splats(
     latest = checkpoint.load_latest(folder)
     try:
         parts = {name: latest.tensors[f"model/{name}"] for name in _NAMES}
-        gaussians = Gaussians(**parts, antialiased=config.model.antialiased)
+        gaussians = Gaussians(*parts.values(), antialiased=config.model.antialiased)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{folder}: its checkpoint holds no Gaussians ({error}); start anew") from error
     place = torch.device(session.choose_device(device))

@@ -53,6 +53,21 @@ def test_both_frames_and_what_is_said(folder: Path, tmp_path: Path, capsys: pyte
     assert np.allclose(np.ptp(there.means, 0), np.ptp(here.means, 0), rtol=1e-4)
 
 
+def test_named_axes_tiles_and_options(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, *options in (["a.ply"], ["b.ply", "--frame", "FLU"], ["a.spz", "--sh-bits", "8", "8"]):
+        assert cli.main(["export", str(folder), str(tmp_path / name), *options]) == 0
+    assert cli.main(["export", str(folder), str(tmp_path / "t.ply"), "--tile", "3"]) == 0
+    assert cli.main(["export", str(folder), str(tmp_path / "sog" / "meta.json"), "--axes", "RUB"]) == 0
+    assert "t.tiles.json" in capsys.readouterr().out
+    plain = formats.read(tmp_path / "a.ply").means
+    there = formats.read(tmp_path / "b.ply", axes="RDF").means
+    np.testing.assert_allclose(there, plain[:, [2, 0, 1]] * [1, -1, -1], atol=1e-4)
+    whole = formats.read(tmp_path / "t.tiles.json")
+    np.testing.assert_allclose(np.sort(whole.means + whole.placement.offset, axis=0), np.sort(plain, axis=0), atol=1e-3)
+    folder_means = formats.read(tmp_path / "sog" / "meta.json").means
+    np.testing.assert_allclose(np.sort(folder_means, axis=0), np.sort(plain, axis=0), atol=1e-2)
+
+
 def test_colours_of_a_photograph(folder: Path, tmp_path: Path) -> None:
     assert cli.main(["export", str(folder), str(tmp_path / "mean.ply")]) == 0
     assert cli.main(["export", str(folder), str(tmp_path / "first.ply"), "--exposure", FIRST]) == 0
@@ -65,6 +80,8 @@ def test_colours_of_a_photograph(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["a.obj"], "must end in .spz or .sog"),
+        (["a.ply", "--frame", "world"], "frame must be input, scene or three letters"),
+        (["a.ply", "--sh-bits", "5", "4"], "sh_bits means nothing for this format"),
         (["a.ply", "--exposure", "orbit_000"], "no training photograph 'orbit_000'"),
     ],
 )

@@ -1,0 +1,94 @@
+"""`neural.export.export`: frames, axes, what is known of the place, and coordinates too large for single precision."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neural.export import export
+from neural.gaussians.model import Gaussians
+from neural.poses import rotation_from_quat
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.axes import change
+
+
+@pytest.fixture
+def gaussians() -> Gaussians:
+    generator = torch.Generator().manual_seed(0)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return Gaussians(randn(60, 3), randn(60, 4), randn(60, 3) - 3, randn(60), randn(60, 3), 0.2 * randn(60, 8, 3))
+
+
+def _to_scene(scale: float = 0.5, shift: tuple[float, float, float] = (1, 2, 3)) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = scale * rotation_from_quat(np.array([0.5, 0.5, -0.1, 0.7]))
+    matrix[:3, 3] = shift
+    return matrix
+
+
+def test_frames(gaussians: Gaussians, tmp_path: Path) -> None:
+    """The input's coordinates, those of the scene, and the input's in other axes; lengths go with them."""
+    known = {"world_to_scene": _to_scene(), "metres_per_unit": 3.0, "crs": "EPSG:4978", "origin": torch.ones(3)}
+    means = gaussians.means.detach().numpy() + 1.0
+    back = np.linalg.inv(_to_scene())
+    wanted = {
+        "input": means @ back[:3, :3].T + back[:3, 3],
+        "scene": means,
+        "FLU": (means @ back[:3, :3].T + back[:3, 3]) @ change(("RDF", "FLU")).T,
+    }
+    for frame, places in wanted.items():
+        got = formats.read(export(gaussians, tmp_path / "a.ply", frame=frame, **known), axes="RDF")
+        np.testing.assert_allclose(got.means, places, atol=1e-4)
+        assert got.placement.metres_per_unit == pytest.approx(3.0 if frame == "scene" else 1.5)
+        assert got.placement.crs == (None if frame == "scene" else "EPSG:4978")
+    same = formats.read(export(gaussians, tmp_path / "a.ply", frame="FLU", **known))
+    np.testing.assert_allclose(same.means, wanted["input"], atol=1e-4)
+    both = formats.read(export(gaussians, tmp_path / "a.ply", frame="scene", axes="RFU", **known), axes="RDF")
+    np.testing.assert_allclose(both.means, means @ change(("RDF", "RFU")).T, atol=1e-4)
+
+
+def test_every_format_keeps_to_its_axes(gaussians: Gaussians, tmp_path: Path) -> None:
+    """Read for RDF, positions are as the format's convention has them; read plainly, as they were."""
+    for ending in formats.ENDINGS:
+        path = export(gaussians, tmp_path / f"a{ending}")
+        own = formats.module(path).AXES
+        plain, raw = formats.read(path), formats.read(path, axes="RDF")
+        np.testing.assert_allclose(raw.means, plain.means @ change(("RDF", own)).T, atol=1e-6)
+        gaps = np.abs(plain.means[:, None] - gaussians.means.detach().numpy()).max(2)
+        assert gaps.min(0).max() < 2e-2
+
+
+def test_metres_of_utm_get_an_offset(gaussians: Gaussians, tmp_path: Path) -> None:
+    """Single precision has steps of half a metre there: whole units go to the header, and tiles have origins."""
+    place = _to_scene(1.0, (0, 0, 0))
+    place[:3, 3] = -place[:3, :3] @ np.array([431_234.5, 4_582_100.25, 60.0])
+    got = formats.read(export(gaussians, tmp_path / "a.ply", world_to_scene=place, crs="EPSG:32631"))
+    there = gaussians.means.detach().double().numpy() @ place[:3, :3] + [431_234.5, 4_582_100.25, 60.0]
+    np.testing.assert_allclose(got.means.astype(np.float64) + got.placement.offset, there, atol=1e-4)
+    assert got.placement.offset[1] == round(got.placement.offset[1]) > 4e6
+    with pytest.raises(ValueError, match=r"a\.spz cannot say where it lies"):
+        export(gaussians, tmp_path / "a.spz", world_to_scene=place)
+    index = export(gaussians, tmp_path / "a.spz", world_to_scene=place, tile=2.0)
+    whole = formats.read(index)
+    here = np.sort(whole.means.astype(np.float64) + whole.placement.offset, axis=0)
+    np.testing.assert_allclose(here, np.sort(there, axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frame": "world"}, "frame must be input, scene or three letters .* got 'world'"),
+        ({"frame": "RUB", "axes": "RDF"}, "frame already names the axes"),
+        ({"axes": "up"}, "three letters such as RDF"),
+        ({"sh_bits": (5, 4)}, "sh_bits means nothing"),
+        ({"tile": -1.0}, "side must be positive"),
+    ],
+)
+def test_what_it_refuses(gaussians: Gaussians, tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        export(gaussians, tmp_path / "a.ply", **options)
+    assert not list(tmp_path.iterdir())
