@@ -14,6 +14,7 @@ SEQUENTIAL = 10  # neighbours to either side ...
 _SEQUENTIAL_FAR = 8  # ... and those 2^k frames away up to this k, so that a slow camera closes its gaps
 _LOOPS = 6  # frames spread over a video that every frame near them is compared with, to find a way that closes
 SPATIAL = 24  # nearest on the ground
+_TILE = 12  # photographs a side
 
 
 def choose(n: int, *, video: bool, placed: int) -> Pairing:
@@ -26,8 +27,11 @@ def choose(n: int, *, video: bool, placed: int) -> Pairing:
 
 
 def exhaustive(n: int) -> list[tuple[int, int]]:
-    """Every pair, the nearest in the order of names first: a killed run has then done the useful ones."""
-    return [(a, a + gap) for gap in range(1, n) for a in range(n - gap)]
+    """Every pair, tile by tile, so that what is prepared of a photograph serves several pairs at once."""
+    return sorted(
+        ((a, b) for b in range(n) for a in range(b)),
+        key=lambda pair: (pair[1] // _TILE - pair[0] // _TILE, pair[0] // _TILE, pair),
+    )
 
 
 def sequential(n: int) -> list[tuple[int, int]]:

@@ -12,15 +12,13 @@ _FEWEST = 8  # photographs that make a usual sharpness
 
 
 def sharpness(grey: UInt8[np.ndarray, "H W"]) -> float:
-    """Energy of the finest detail over that of detail twice as coarse: about the same for any content, low for blur.
+    """Fine detail over coarse detail, eight times as large: about the same for any content, low for blur.
 
-    A blurred picture has lost the finest detail first, whatever it shows; a smooth one has little of either.
+    A blurred picture has lost its fine detail, whatever it shows, and keeps what is coarse; a smooth one has little of
+    either. Fine is two pixels: single ones are the sensor's noise, or the JPEG's.
     """
-    fine = _detail(grey.astype(np.float32))
-    height, width = (side // 2 * 2 for side in grey.shape)
-    halved = grey[:height, :width].reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3), dtype=np.float32)
-    coarse = _detail(halved)
-    return float(fine / max(coarse, 1e-6))
+    fine = _detail(_reduced(grey, 2))
+    return float(fine / max(_detail(_reduced(grey, 16)), 0.1))
 
 
 def blurred(values: Sequence[float]) -> list[int]:
@@ -54,3 +52,11 @@ def _detail(grey: Float[np.ndarray, "H W"]) -> float:
     middle = grey[1:-1, 1:-1]
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float(np.abs(4 * middle - around).mean())
+
+
+def _reduced(grey: UInt8[np.ndarray, "H W"], n: int) -> Float[np.ndarray, "h w"]:
+    """Means of n x n pixels; as they are where the picture is too small for that."""
+    height, width = (side // n * n for side in grey.shape)
+    if min(height, width) < 3 * n:
+        return grey.astype(np.float32)
+    return grey[:height, :width].reshape(height // n, n, width // n, n).mean(axis=(1, 3), dtype=np.float32)

@@ -207,11 +207,11 @@ def _one_of_each(
             kept.append(one)
     if not weed or len(kept) < 2:
         return kept
-    pairs = quality.duplicates(np.stack([thumbnail for _, _, thumbnail in kept]))
+    best_first = sorted(kept, key=lambda one: (-one[0].width * one[0].height, one[0].exif == Exif(), one[0].name))
+    pairs = quality.duplicates(np.stack([thumbnail for _, _, thumbnail in best_first]))
     for later, earlier in pairs:
-        left_out[kept[later][0].name] = f"the same picture as {kept[earlier][0].name}"
-    gone = {later for later, _ in pairs}
-    return [one for index, one in enumerate(kept) if index not in gone]
+        left_out[best_first[later][0].name] = f"the same picture as {best_first[earlier][0].name}"
+    return [one for one in kept if one[0].name not in left_out]
 
 
 def _checked_masks(photographs: list[Photograph], warnings: list[str]) -> list[Photograph]:

@@ -27,7 +27,7 @@ from neural import atomic
 from neural.scenes import photos
 from neural.scenes.photographs import database
 
-BATCH_SECONDS = 1.5  # of matching between two lines of progress, about
+BATCH_SECONDS = 4.0  # of matching between two lines of progress, about
 
 
 def main(job: Mapping[str, Any]) -> None:
@@ -105,7 +105,7 @@ def _match(job: Mapping[str, Any]) -> dict[str, Any]:
     listed = path.with_suffix(".pairs")
     options = pycolmap.FeatureMatchingOptions(num_threads=job["threads"], use_gpu=False)
     options.sift.mergedict(dict(job["settings"]["matching"]))
-    done, batch = 0, 16
+    done, batch = 0, 36
     while done < len(pairs):
         began = time.perf_counter()
         chosen = pairs[done : done + batch]
@@ -120,7 +120,7 @@ def _match(job: Mapping[str, Any]) -> dict[str, Any]:
         done += len(chosen)
         _say(done=done, of=len(pairs))
         pace = (time.perf_counter() - began) / len(chosen)
-        batch = int(min(max(BATCH_SECONDS / max(pace, 1e-6), 8), 4 * batch))
+        batch = int(min(max(BATCH_SECONDS / max(pace, 1e-6), 24), 2 * batch))
     listed.unlink(missing_ok=True)
     return {"partners": database.partners(path)}
 
