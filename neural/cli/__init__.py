@@ -21,7 +21,9 @@ COMMANDS = {
     "train": ("neural.cli.train", "train a task on data:  neural train splats SCENE"),
     "eval": ("neural.cli.eval", "score a run"),
     "render": ("neural.cli.render", "render a video or a picture of a run"),
+    "view": ("neural.cli.view", "look at a run or a file of Gaussians in a browser"),
     "export": ("neural.cli.export", "write what a run has trained as a file for other programs"),
+    "edit": ("neural.cli.edit", "crop, move, merge, clean or thin out Gaussians:  neural edit crop IN OUT"),
     "info": ("neural.cli.info", "say what a scene, another input or a run holds"),
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }
