@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from neural import atomic, runs
-from neural.errors import CheckpointError, NotSaved, SceneFormatError
+from neural.errors import BackendUnavailable, CheckpointError, NotSaved, SceneFormatError
 from neural.file_lock import try_lock
 from neural.png import write as write_png
 from neural.scenes.photographs import cameras, frames, process, survey, written
@@ -101,7 +101,7 @@ def reconstruct(
         say.stage("training")
         run = splats_run.train(folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress)
         say.stage("files")
-        files = export(run, folder)
+        files = export(run, folder, say)
     return Reconstruction(folder, found["registered"], found["photographs"], run, files)
 
 
@@ -161,12 +161,14 @@ def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say)
     return said
 
 
-def export(run: SplatRun, folder: Path) -> tuple[Path, ...]:
+def export(run: SplatRun, folder: Path, say: Say) -> tuple[Path, ...]:
     """Writes the scene, its page and a picture; gives what there is to look at."""
     files = [folder / "report.html"]
     files.append(run.export(folder / SCENE))
-    if ".html" in run.exports:
+    try:
         files.append(run.export(folder / PAGE))
+    except BackendUnavailable as missing:  # a checkout whose viewer was not built; all else is there
+        say(f"  no {PAGE}: {missing}")
     files.append(picture(run, folder / PICTURE))
     return tuple(path for path in files if path.is_file())
 

@@ -84,6 +84,8 @@ def test_the_run_is_an_ordinary_one_with_its_files(reconstructed: Reconstruction
     folder = reconstructed.folder
     assert neural.load_run(folder, device="cpu").scene.path == (folder / "cameras.json").resolve()
     assert {"report.html", "scene.spz", "picture.png"} <= {path.name for path in reconstructed.files}
+    if (Path(neural.__file__).parent / "viewer" / "web" / "dist" / "page.js").is_file():
+        assert folder / "page.html" in reconstructed.files
     record = formats.read(folder / "scene.spz")
     assert len(record.means) == reconstructed.run.gaussians.n
 
