@@ -31,8 +31,8 @@ COMMANDS = {
 # What `neural` alone answers: the way from data to something to look at.
 START = (
     ("neural train splats SCENE --out RUN", "train on photographs with cameras, such as data/city"),
-    ("neural render RUN --path orbit", "a film of what was trained"),
-    ("neural export RUN scene.spz", "a file for other programs"),
+    ("neural view RUN", "look at it in a browser"),
+    ("neural export RUN page.html", "a page to send; .spz, .ply ... for other programs"),
 )
 
 
