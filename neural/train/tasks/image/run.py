@@ -33,7 +33,7 @@ class ImageRun(FieldRun):
     """A trained image with its picture and folder.
 
     What is kept is a checkpoint of fp32 values, with no quantised file of it: that would need steps and an entropy code
-    for every table, and a reader that decodes them. So a small picture takes more than the JPEG that is as good, and the
+    for every table, and a reader that decodes them. A small picture takes more than the JPEG that is as good, and the
     defaults are for large ones; `evaluate` says both sizes.
 
     Attributes:
