@@ -55,9 +55,10 @@ _NAMES = {
     "load_run": "neural.train.load",
 }
 # public submodules, reached as attributes
-_MODULES = ("cameras", "emulator", "losses", "metrics", "optim", "paths", "rays", "train")
+_MODULES = ("cameras", "edit", "emulator", "losses", "metrics", "optim", "paths", "rays", "train")
 
 if TYPE_CHECKING:
+    from neural import edit as edit
     from neural import emulator as emulator
     from neural import train as train
     from neural.cameras import Cameras as Cameras

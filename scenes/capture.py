@@ -71,6 +71,7 @@ class Capture:
         unbounded: Whether something beyond the box is seen; None when only the images can tell (alpha).
         image_scale: How many times smaller than the calibrated size the image files already are.
         warnings: What the user should know, a sentence each.
+        format: Name of the kind of capture, from readers that know several; else `detect` names it.
     """
 
     source: Path
@@ -87,6 +88,7 @@ class Capture:
     unbounded: bool | None = None
     image_scale: int = 1
     warnings: tuple[str, ...] = ()
+    format: str | None = None
 
 
 def resolve(source: Path, folder: Path, name: str, what: str) -> Path:

@@ -63,6 +63,24 @@ def decode(path: Path, layout: Layout, downscale: int = 1) -> UInt8[np.ndarray, 
     return np.where(pixels >= 128, 255, 0).astype(np.uint8)[..., None] if layout == "mask" else pixels
 
 
+def thumbnail(path: Path, side: int) -> UInt8[np.ndarray, "H W 3"]:
+    """A small copy, at most `side` pixels wide and high, on white; a large JPEG is decoded small in the first place.
+
+    Raises:
+        SceneFormatError: Missing, damaged or truncated.
+    """
+    with _opened(path) as image:
+        image.draft("RGB", (2 * side, 2 * side))
+        if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
+            image = _to_8_bits(path, image)
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return np.asarray(image)
+
+
 class _opened:
     """Context: an open image whose decoding errors become SceneFormatError with the file's name."""
 

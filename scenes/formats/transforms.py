@@ -93,6 +93,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         metres_per_unit=main.metres_per_unit,
         unbounded=None if aabb is None else False,  # a box in the file holds all there is
         warnings=(*warnings, *point_warnings),
+        format="Blender" if "" not in files else main.format,
     )
 
 
@@ -205,9 +206,11 @@ class _Document:
         self.content = read_json(path)
         if not isinstance(self.content, dict) or not isinstance(self.content.get("frames"), list):
             raise SceneFormatError(path, "has no list 'frames'; is it a transforms.json?")
-        for dialect in (scannetpp, matrixcity):
+        self.format = _written_by(self.content)
+        for name, dialect in (("ScanNet++", scannetpp), ("MatrixCity", matrixcity)):
             if (translated := dialect.translated(path, self.content)) is not None:
                 self.content, self.folder, self.metres_per_unit = translated
+                self.format = name
                 break
 
     def frames(self) -> list[_Frame]:
@@ -335,3 +338,10 @@ def _float(value: int | float) -> float:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def _written_by(content: dict[str, Any]) -> str:
+    """Which of the tools that share this form wrote the file, by what only it writes."""
+    if content.get("aabb_scale") is not None:
+        return "instant-ngp"
+    return "Blender" if "camera_angle_x" in content and "fl_x" not in content else "nerfstudio"
