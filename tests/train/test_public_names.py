@@ -19,4 +19,4 @@ def test_every_task_is_reached_the_same_way(task: str) -> None:
     call, train = getattr(neural.train, task), module.train
     assert call is getattr(module, task)
     assert {"config", "steps", "minutes", "out", "overwrite", "progress"} <= set(inspect.signature(call).parameters)
-    assert list(inspect.signature(train).parameters)[1:] == ["config", "out", "overwrite", "progress"]
+    assert {"config", "out", "overwrite", "progress"} <= set(inspect.signature(train).parameters)
