@@ -67,7 +67,7 @@ template <int In, int Out, int Levels> __device__ void hash_grid(float* rows, co
 #pragma unroll kUnroll
             for (int c = 0; c < kCorners; ++c) {
                 float values[FEATURES];
-                read_entry(tables.table, entry_index(axes, level, c), values);
+                read_entry(tables.table, corner_index(axes, level, c), values);
                 const float w = grid::corner_weight<DIMS>(axes, c);
                 for (int f = 0; f < FEATURES; ++f) sum[f] += w * values[f];
             }

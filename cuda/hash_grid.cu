@@ -3,67 +3,7 @@
 // What belongs to one level takes y over levels: blocks start level by level, so that a level's entries stay in the L2
 // cache while all points pass. What sums over levels takes one thread per point, which adds them in order: its bits are
 // the same in every run. Gradients of the table are summed by atomics in the order of arrival: theirs are not.
-// Tables are aligned to an entry or to 16 bytes, whichever is less.
 #include "hash_grid_lookup.cuh"
-
-using namespace neural;
-
-namespace {
-
-__device__ i64 point_index() { return i64(blockIdx.x) * blockDim.x + threadIdx.x; }
-
-// The descriptor of a level in the sub-table of point n: the last one whose segment starts at or before n.
-__device__ Level level_of(i64 n, int l, const i64* levels, const i64* segments, i64 n_tables, i64 n_levels) {
-    i64 table = 0;
-    for (i64 end = n_tables; end - table > 1;) {
-        const i64 middle = (table + end) / 2;
-        if (segments[middle] <= n) table = middle;
-        else end = middle;
-    }
-    return grid::read_level<DIMS>(levels + (table * n_levels + l) * grid::kRowLength<DIMS>);
-}
-
-// target[f] += scale * values[f]; sm_90 and later add two or four values at once.
-__device__ void add_entry(float* target, float scale, const float* values) {
-#if __CUDA_ARCH__ >= 900 && FEATURES >= 4
-    for (int f = 0; f < FEATURES; f += 4)
-        asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(target + f)),
-                     "f"(scale * values[f]), "f"(scale * values[f + 1]), "f"(scale * values[f + 2]),
-                     "f"(scale * values[f + 3])
-                     : "memory");
-#elif __CUDA_ARCH__ >= 900 && FEATURES == 2
-    asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(target)), "f"(scale * values[0]),
-                 "f"(scale * values[1])
-                 : "memory");
-#else
-    for (int f = 0; f < FEATURES; ++f) atomicAdd(target + f, scale * values[f]);
-#endif
-}
-
-// One bit per 64 entries. Most bits are set already, so they are read first; a stale read costs an atomic, no more.
-__device__ void mark(u64* touched, i64 index) {
-    u32* word = (u32*)touched + (index >> 11); // little-endian halves of the 64-bit words
-    const u32 bit = 1u << ((index >> 6) & 31);
-    if (!(*word & bit)) atomicOr(word, bit);
-}
-
-// A level's upstream gradients of point n, times scale; false if all are zero.
-__device__ bool read_grad(const float* grad, i64 grad_n, i64 grad_k, i64 n, int l, float scale, float* up) {
-    bool any = false;
-    for (int f = 0; f < FEATURES; ++f) {
-        up[f] = grad[n * grad_n + (l * FEATURES + f) * grad_k] * scale;
-        any = any || up[f] != 0.0f;
-    }
-    return any;
-}
-
-__device__ float dot(const float* a, const float* b) {
-    float sum = a[0] * b[0];
-    for (int f = 1; f < FEATURES; ++f) sum += a[f] * b[f];
-    return sum;
-}
-
-} // namespace
 
 // y over levels
 extern "C" __global__ void hash_grid_forward(const float* __restrict__ positions, i64 pos_n, i64 pos_k,
@@ -84,7 +24,7 @@ extern "C" __global__ void hash_grid_forward(const float* __restrict__ positions
 #pragma unroll kUnroll
         for (int c = 0; c < kCorners; ++c) {
             float values[FEATURES];
-            read_entry(table, entry_index(axes, level, c), values);
+            read_entry(table, corner_index(axes, level, c), values);
             const float w = grid::corner_weight<DIMS, float, u32>(axes, c);
             for (int f = 0; f < FEATURES; ++f) sum[f] += w * values[f];
         }
@@ -111,7 +51,7 @@ extern "C" __global__ void hash_grid_backward_table(const float* __restrict__ po
     if (!read_grad(grad, grad_n, grad_k, n, l, scale, up)) return;
 #pragma unroll kUnroll
     for (int c = 0; c < kCorners; ++c) {
-        const i64 index = entry_index(axes, level, c);
+        const i64 index = corner_index(axes, level, c);
         add_entry(grad_table + index * FEATURES, grid::corner_weight<DIMS, float, u32>(axes, c), up);
         if (touched) mark(touched, index);
     }
@@ -139,7 +79,7 @@ extern "C" __global__ void hash_grid_backward_positions(const float* __restrict_
 #pragma unroll kUnroll
         for (int c = 0; c < kCorners; ++c) {
             float values[FEATURES];
-            read_entry(table, entry_index(axes, level, c), values);
+            read_entry(table, corner_index(axes, level, c), values);
             grid::add_weight_gradient<DIMS, float, u32>(axes, c, dot(up, values), sums);
         }
     }
@@ -169,7 +109,7 @@ extern "C" __global__ void hash_grid_backward_backward(
             const bool any = read_grad(grad, grad_n, grad_k, n, l, scale, up);
 #pragma unroll kUnroll
             for (int c = 0; c < kCorners; ++c) {
-                const i64 index = entry_index(axes, level, c);
+                const i64 index = corner_index(axes, level, c);
                 const float s = grid::directional<DIMS, float, u32>(axes, c, along);
                 if (grad_table && any) add_entry(grad_table + index * FEATURES, s, up);
                 if (!grad_grad && !grad_positions) continue;

@@ -1,35 +1,21 @@
 // Hash grid with learned probing on the GPU. Buffers as in probed_grid.h, kernels' shape as in hash_grid.cu. Specialised
 // on DIMS, FEATURES, INTERPOLATION, OUTSIDE, TABLE_DTYPE (0), LOG2_CODES and LOG2_PROBES; 1-D blocks, x over points.
 // Gradients of table and probabilities are summed by atomics in the order of arrival.
-#include "common/entries.cuh"
+#include "hash_grid_lookup.cuh"
 #include "probed_grid.cuh"
 
 namespace {
 
-constexpr int kCorners = INTERPOLATION == grid::kNearest ? 1 : 1 << DIMS;
 constexpr int kProbes = 1 << LOG2_PROBES;
 constexpr probe::Book kBook = {LOG2_CODES, LOG2_PROBES};
-typedef grid::Axis<float, u32> Axis;
 
 __device__ Level level_at(const i64* levels, int l) {
     return grid::read_level<DIMS>(levels + l * grid::kRowLength<DIMS>);
 }
 
-// Axes of a point in a level; gives 0 where the point counts as outside (mode zero), else 1.
-__device__ float locate(const float* position, i64 stride, const Level& level, Axis* axes) {
-    float valid = 1.0f;
-    for (int d = 0; d < DIMS; ++d) {
-        float inside;
-        const float x = read_axis(position[d * stride], inside, valid);
-        axes[d] = grid::locate<INTERPOLATION, float, u32>(x, level.scale[d], level.shift[d], inside,
-                                                          [](float p, u32& cell) { return whole(p, cell); });
-    }
-    return valid;
-}
-
 // Entry of the whole table that a corner uses; book -1: the level is dense.
 __device__ i64 probed_index(const Axis* axes, const Level& level, const u8* codes, i64 book, int corner) {
-    if (book < 0) return entry_index(grid::corner_key<DIMS>(axes, level, corner), level);
+    if (book < 0) return corner_index(axes, level, corner);
     const u8 code = codes[(book << LOG2_CODES) + probe::code_place<DIMS, float, u32>(axes, kBook, corner)];
     return level.offset + probe::block_start<DIMS>(axes, level, kBook, corner) + code;
 }
@@ -82,7 +68,7 @@ extern "C" __global__ void probed_grid_backward_table(
         const float w = direction ? grid::directional<DIMS, float, u32>(axes, c, along)
                                   : grid::corner_weight<DIMS, float, u32>(axes, c);
         if (book < 0) {
-            const i64 index = entry_index(grid::corner_key<DIMS>(axes, level, c), level);
+            const i64 index = corner_index(axes, level, c);
             add_entry(grad_table + index * FEATURES, w, up);
             if (touched) mark(touched, index);
             continue;

@@ -32,8 +32,8 @@ class MetricGrids(HashGrid):
 
     Args:
         n_dims: D, 1 to 7.
-        n_levels, n_features_per_level, log2_hashmap_size, base_resolution, finest_resolution, per_level_scale,
-            interpolation, precision, seed: As of `HashGrid`.
+        n_levels, n_features_per_level, log2_hashmap_size, interpolation, precision, seed: As of `HashGrid`.
+        base_resolution, finest_resolution, per_level_scale: As of `HashGrid`.
         metrics: `signal` or `radiance`.
 
     Attributes:

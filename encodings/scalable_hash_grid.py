@@ -45,8 +45,9 @@ class ScalableHashGrid(HashGrid):
         missing: Features of points without a cell: `zeros`, or those of the `nearest` cell at the point's projection
             (and with `overlap`, weights of existing cells are brought to a sum of 1).
         max_cells: `grow` refuses to make more.
-        n_levels, n_features_per_level, log2_hashmap_size, base_resolution, finest_resolution, per_level_scale,
-            interpolation, precision: Of each cell's grid, as of `HashGrid`; resolutions are per cell, reach included.
+        n_levels, n_features_per_level, log2_hashmap_size, interpolation, precision: Of each cell's grid, as of
+            `HashGrid`.
+        base_resolution, finest_resolution, per_level_scale: The same; resolutions are per cell, reach included.
         seed: Of the initial values; a cell's depend on the seed and its coordinates, not on when it was made.
 
     Attributes:

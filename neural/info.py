@@ -1,14 +1,40 @@
-"""`neural info PATH`: what a capture, a picture, a voxel grid, a Gaussian scene or a run holds, in aligned lines."""
+"""`neural info PATH`: what a capture, a picture, a voxel grid, a Gaussian scene or a run holds, said and drawn."""
 
 import json
-import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from neural import checkpoint, runs
-from neural.errors import SceneFormatError
+from neural.errors import BadOption, NotSaved, SceneFormatError
 from neural.scenes.pictures.picture import SUFFIXES as PICTURES
 from neural.scenes.volumes.header import is_grid
+
+if TYPE_CHECKING:
+    from neural.overview.contents import Overview
+
+DRAWINGS = (".png", ".html")
+Rows = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a path holds.
+
+    Args:
+        rows: What to say of it, two texts a line.
+        overview: What to draw of it, which may take reading; None for what has no places.
+    """
+
+    rows: Rows
+    overview: "Callable[[], Overview] | None" = None
+
+    @property
+    def text(self) -> str:
+        """The rows, aligned."""
+        width = max(len(name) for name, _ in self.rows)
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.rows)
 
 
 def describe(path: str | Path) -> str:
@@ -17,26 +43,71 @@ def describe(path: str | Path) -> str:
     Raises:
         SceneFormatError: If there is nothing there, or no reader knows it.
     """
+    return find(path).text
+
+
+def find(path: str | Path) -> Found:
+    """What is there.
+
+    Raises:
+        SceneFormatError: As for `describe`.
+    """
     path = Path(path)
     if not path.exists():
         raise SceneFormatError(path, "there is no such file or folder")
     if (path / runs.CONFIG).is_file():
-        rows = _run(path)
-    else:
-        is_picture = path.is_file() and path.suffix.lower() in PICTURES
-        read = _grid if is_grid(path) else _picture if is_picture else _gaussians if _is_gaussian(path) else _scene
-        rows = read(path)
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+        return _run(path)
+    if is_grid(path):
+        return Found(_grid(path))
+    if path.is_file() and path.suffix.lower() in PICTURES:
+        return Found(_picture(path))
+    return _gaussians(path) if _is_gaussian(path) else _scene(path)
 
 
-def _run(path: Path) -> list[tuple[str, str]]:
+def draw(found: Found, path: str | Path, *, progress: bool = False) -> None:
+    """Draws cameras and points: a picture from above and from the side, or a page that turns, with all photographs.
+
+    Args:
+        found: What `find` gave.
+        path: A `.png` or a `.html`; replaced if it is there.
+        progress: Whether to show a bar while photographs are read.
+
+    Raises:
+        BadOption: Another ending, or something that has neither cameras nor points.
+        NotSaved: The disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in DRAWINGS:
+        raise BadOption(f"a drawing must end in {' or '.join(DRAWINGS)}, got {path}")
+    if found.overview is None:
+        raise BadOption(f"{found.rows[0][0]} {found.rows[0][1]}: nothing with cameras or points to draw")
+    overview = found.overview()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".html":
+            from neural.overview import page
+
+            page.write(overview, path, progress=progress)
+        else:
+            from neural.overview import plan
+
+            if not len(overview.c2w) and not len(overview.points):
+                raise BadOption(
+                    f"{overview.title} has no cameras and no points; {path.stem}.html shows its photographs"
+                )
+            plan.draw(overview, path)
+    except OSError as error:
+        raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _run(path: Path) -> Found:
     config = runs.flatten(runs.read_config(path))
     step = checkpoint.latest_step(path)
     of = f" of {config[runs.STEPS]}" if config.get(runs.STEPS) else ""
+    source = config.get("scene", "unknown")
     rows = [
         ("run", str(path)),
-        ("scene", str(config.get("scene", "unknown"))),
+        ("scene", str(source)),
         ("trained", f"{step}{of} steps" if step is not None else "no checkpoint yet"),
     ]
     try:
@@ -45,10 +116,17 @@ def _run(path: Path) -> list[tuple[str, str]]:
         rows.append(("scores", f"none yet; neural eval {path}"))
     except (OSError, ValueError, KeyError, TypeError):
         rows.append(("scores", f"eval.json cannot be read; neural eval {path} writes it anew"))
-    return rows + [(name, str(value)) for name, value in config.items() if name != "scene"]
+    rows += [(name, str(value)) for name, value in config.items() if name != "scene"]
+
+    def overview() -> "Overview":
+        trained_on = _scene(Path(str(source)))
+        assert trained_on.overview is not None
+        return trained_on.overview()
+
+    return Found(rows, overview if config.get("task") in ("splats", "radiance") else None)
 
 
-def _picture(path: Path) -> list[tuple[str, str]]:
+def _picture(path: Path) -> Rows:
     from neural.scenes.pictures.picture import probe
 
     header = probe(path)
@@ -67,33 +145,18 @@ def _is_gaussian(path: Path) -> bool:
     return path.is_file() and formats.holds_gaussians(path)
 
 
-def _gaussians(path: Path) -> list[tuple[str, str]]:
-    import numpy as np
-
-    from neural.scenes.files.gaussians import formats, packing
-    from neural.scenes.files.gaussians.sog_files import META
+def _gaussians(path: Path) -> Found:
+    from neural.overview import facts
+    from neural.overview.contents import Overview
+    from neural.scenes.files.gaussians import formats
 
     record = formats.read(path)
-    low, high = record.means.min(axis=0).tolist(), record.means.max(axis=0).tolist()
-    most_low, most_high = np.quantile(record.means, [0.01, 0.99], axis=0).tolist()
-    scales = np.exp(np.quantile(record.log_scales, [0.01, 0.5, 0.99]))
-    opacities = packing.opacities(record.opacity_logits)
-    rows = [("Gaussians", f"{len(record):,} ({path})")]
-    if path.name.lower() != META:  # beside which the rest of it lies
-        size = path.stat().st_size
-        rows.append(("file", f"{size / 1e6:.2f} MB, {size / len(record):.1f} bytes a Gaussian"))
-    return [
-        *rows,
-        ("colours", f"spherical harmonics of degree {record.sh_degree}"),
-        ("antialiased", "yes" if record.antialiased else "no"),
-        ("box", _box(low, high)),
-        ("98 % in", _box(most_low, most_high)),
-        ("scales", f"median {scales[1]:.3g}, 98 % from {scales[0]:.3g} to {scales[2]:.3g} units"),
-        ("opacities", f"mean {opacities.mean():.3g}, {(opacities < 0.05).mean():.1%} below 0.05"),
-    ]
+    rows = facts.of_gaussians(record, path)
+    return Found(rows, lambda: Overview.of_gaussians(path.name, record, rows))
 
 
-def _grid(path: Path) -> list[tuple[str, str]]:
+def _grid(path: Path) -> Rows:
+    from neural.overview import facts
     from neural.scenes.volumes.survey import survey
     from neural.scenes.volumes.voxels import load_voxels
 
@@ -104,44 +167,24 @@ def _grid(path: Path) -> list[tuple[str, str]]:
         ("voxel grid", str(path)),
         ("size", " x ".join(map(str, voxels.sizes)) + f" voxels, {voxels.n_bytes / 1e6:.1f} MB"),
         ("values", f"{str(voxels.density.dtype).removeprefix('torch.')}, {voxels.contents}"),
-        ("box", _box(low, high)),
+        ("box", facts.box(low, high)),
         ("density", f"mean {found.mean:.4g}, at most {found.densest:.4g} per edge"),
         ("occupied", f"{found.occupied_share:.1%} of 64^3 cells"),
     ]
 
 
-def _scene(path: Path) -> list[tuple[str, str]]:
+def _scene(path: Path) -> Found:
+    from neural.overview import facts
+    from neural.overview.contents import Overview
+    from neural.scenes.formats import detect
     from neural.scenes.load import load
 
+    pictures = detect.photographs_without_cameras(path)
+    if pictures:
+        rows = facts.of_photographs(path, pictures)
+        return Found(rows, lambda: Overview.of_photographs(path.absolute().name, pictures, rows))
     scene = load(path)
-    cameras = scene.cameras
-    low, high = scene.aabb.tolist()
-    splits = ", ".join(f"{name} {len(indices)}" for name, indices in scene.splits.items())
-    rows = [
-        ("scene", f"{scene.name} ({path})"),
-        ("images", f"{len(cameras)}: {splits}"),
-        ("sizes", _sizes(cameras.sizes.tolist())),
-        ("points", str(len(scene.points.xyz)) if scene.points is not None else "none"),
-        ("box", _box(low, high) + (", unbounded" if scene.unbounded else "")),
-        ("extent", f"{float(scene.extent):.4g} scene units"),
-    ]
-    if scene.metres_per_unit is not None:
-        rows.append(("scale", f"{scene.metres_per_unit:g} m per unit"))
-    if scene.crs is not None:
-        rows.append(("CRS", scene.crs))
-    if scene.background is not None:
-        rows.append(("background", scene.background))
-    return rows + [("warning", warning) for warning in scene.warnings]
-
-
-def _sizes(sizes: list[Any]) -> str:
-    distinct = sorted({tuple(size) for size in sizes})
-    shown = ", ".join(f"{width}x{height}" for width, height in distinct[:4])
-    return shown + (f" and {len(distinct) - 4} more" if len(distinct) > 4 else "")
-
-
-def _box(low: list[float], high: list[float]) -> str:
-    """Both corners to a thousandth of the longest side, however far from the origin they are."""
-    places = 3 - math.floor(math.log10(max(b - a for a, b in zip(low, high, strict=True)) or 1.0))
-    corners = (", ".join(f"{round(value, places) + 0.0:.15g}" for value in corner) for corner in (low, high))
-    return " to ".join(f"({corner})" for corner in corners)
+    rows = facts.of_scene(scene, path)
+    overview = Overview.of_scene(scene, rows)
+    rows += facts.left_out(overview)
+    return Found(rows, lambda: overview)

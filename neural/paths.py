@@ -94,7 +94,7 @@ def along_cameras(cameras: Cameras, n_frames: int = 120, *, order: Literal["near
     return _with_lens(cameras, poses)
 
 
-def save(path: Path, cameras: Cameras, *, fps: float = 30.0) -> None:
+def save(path: str | Path, cameras: Cameras, *, fps: float = 30.0) -> None:
     """Write a path as JSON, to a temporary name first."""
     frames = [
         {
@@ -108,17 +108,19 @@ def save(path: Path, cameras: Cameras, *, fps: float = 30.0) -> None:
         )
     ]
     text = json.dumps({"format": "neural-path", "version": 1, "axes": "opencv", "fps": fps, "frames": frames})
+    path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
-def load(path: Path) -> Cameras:
+def load(path: str | Path) -> Cameras:
     """Read a path written by `save`.
 
     Raises:
         SceneFormatError: Not such a file, or a frame with an impossible pose or lens.
     """
+    path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from neural.cameras import Cameras
 from neural.errors import SceneFormatError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".hif")  # the last with the extra [photos]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Capture:
         unbounded: Whether something beyond the box is seen; None when only the images can tell (alpha).
         image_scale: How many times smaller than the calibrated size the image files already are.
         warnings: What the user should know, a sentence each.
+        format: Name of the kind of capture, from readers that know several; else `detect` names it.
     """
 
     source: Path
@@ -87,6 +89,7 @@ class Capture:
     unbounded: bool | None = None
     image_scale: int = 1
     warnings: tuple[str, ...] = ()
+    format: str | None = None
 
 
 def resolve(source: Path, folder: Path, name: str, what: str) -> Path:

@@ -81,8 +81,16 @@ def load(
         background="white" if alpha else None,
         unbounded=unbounded,
         warnings=(*capture.warnings, *warnings, *point_warnings, *split_warnings),
+        format=f"{capture.format} ({_within(capture.source, path)})",
+        image_paths=capture.image_paths,
     )
     return scene
+
+
+def _within(source: Path, path: Path) -> str:
+    """The file that listed the cameras, as seen from what was given."""
+    source, path = source.absolute(), path.absolute()
+    return source.relative_to(path).as_posix() if source.is_relative_to(path) and source != path else source.name
 
 
 def _check_sizes(capture: Capture, cameras: Cameras, infos: list[photos.PhotoInfo]) -> None:

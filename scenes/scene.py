@@ -37,6 +37,8 @@ class Scene:
         background: What transparent pixels are to be composited on; None for opaque images.
         unbounded: Whether the images see things beyond the box.
         warnings: What the reader noticed, a sentence each.
+        format: The kind of capture and the file that lists its cameras, for people; None for a scene made in memory.
+        image_paths: Where the images were read from, one per camera; None likewise.
     """
 
     name: str
@@ -54,10 +56,12 @@ class Scene:
     background: Literal["white", "black"] | None = None
     unbounded: bool = True
     warnings: tuple[str, ...] = ()
+    format: str | None = None
+    image_paths: tuple[Path, ...] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.cameras)
-        for part in ("images", "masks", "image_names"):
+        for part in ("images", "masks", "image_names", "image_paths"):
             value = getattr(self, part)
             if value is not None and len(value) != n:
                 raise ValueError(f"Scene.{part} has {len(value)} entries for {n} cameras")
@@ -166,6 +170,7 @@ class Scene:
             images=self.images and self.images.subset(chosen),
             masks=self.masks and self.masks.subset(chosen),
             image_names=tuple(self.image_names[i] for i in chosen),
+            image_paths=self.image_paths and tuple(self.image_paths[i] for i in chosen),
             splits={name: tuple(moved[i] for i in members if i in moved) for name, members in self.splits.items()},
             points=points,
         )

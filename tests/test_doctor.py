@@ -152,37 +152,6 @@ def test_info_of_a_run(tmp_path: Path, capsys) -> None:
     assert "cannot be read" in info.describe(tmp_path)
 
 
-def test_info_of_a_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cameras:
-        sizes = torch.tensor([[540, 960], [540, 960]])
-
-        def __len__(self) -> int:
-            return 2
-
-    scene = types.SimpleNamespace(
-        name="fox",
-        cameras=Cameras(),
-        splits={"train": (0,), "test": (1,)},
-        points=None,
-        aabb=torch.tensor([[-1.0, -1, -1], [1, 1, 2]]),
-        unbounded=True,
-        extent=4.25,
-        metres_per_unit=0.5,
-        crs=None,
-        background=None,
-        warnings=("1 frame without a photograph was left out",),
-    )
-    module = types.ModuleType("neural.scenes.load")
-    module.load = lambda path: scene  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "neural.scenes.load", module)
-    text = info.describe(tmp_path)
-    assert "images   2: train 1, test 1" in text
-    assert "sizes    540x960\n" in text
-    assert "box      (-1, -1, -1) to (1, 1, 2), unbounded" in text
-    assert "0.5 m per unit" in text
-    assert text.endswith("warning  1 frame without a photograph was left out")
-
-
 @pytest.mark.parametrize("name", ["a.ply", "a.compressed.ply", "a.spz", "a.sog", "a.splat"])
 def test_info_of_a_gaussian_scene(tmp_path: Path, name: str) -> None:
     formats.write(tmp_path / name, made(200, 2, antialiased=True))
@@ -193,11 +162,6 @@ def test_info_of_a_gaussian_scene(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"ply\n")
     with pytest.raises(SceneFormatError, match=re.escape(name)):
         info.describe(tmp_path / name)
-
-
-def test_a_box_far_from_the_origin_is_shown_with_the_digits_that_matter() -> None:
-    box = info._box([449_998.5, 5_199_000.25, 98.0], [450_001.5, 5_199_003.75, 101.0])
-    assert box == "(449998.5, 5199000.25, 98) to (450001.5, 5199003.75, 101)"
 
 
 def test_info_of_nothing_exits_with_3(capsys) -> None:

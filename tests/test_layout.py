@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINKED = ("encodings", "cuda", "scenes", "viewer")
 # What may stand in the root. Everything else has a room.
 TOP = {
-    "neural", "encodings", "cuda", "scenes", "viewer", "tests", "data", "examples", ".github", ".ci",
+    "neural", "encodings", "cuda", "scenes", "viewer", "tests", "data", "examples", "docs", ".github", ".ci",
     ".git", ".gitignore", ".gitattributes", ".pre-commit-config.yaml", "pyproject.toml", "constraints.txt",
     "README.md", "LICENSE", "CHANGELOG.md", "Makefile",
 }  # fmt: skip

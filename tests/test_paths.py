@@ -99,7 +99,7 @@ def test_a_path_file_gives_back_the_path(tmp_path):
     ],
 )
 def test_broken_path_files_are_refused(tmp_path, old, new, reason):
-    paths.save(tmp_path / "p.json", paths.orbit(ring(0, 2 * np.pi), 2))
+    paths.save(str(tmp_path / "p.json"), paths.orbit(ring(0, 2 * np.pi), 2))
     text = (tmp_path / "p.json").read_text()
     assert old in text
     (tmp_path / "p.json").write_text(text.replace(old, new, 1))

@@ -1,5 +1,6 @@
 // What the kernels of the lattice encodings share on a GPU: how a point meets a level, and how entries are read and added
-// to. Specialised on DIMS, FEATURES, OUTSIDE and TABLE_DTYPE (0 fp32, 1 fp16, 2 bf16).
+// to. Specialised on DIMS, FEATURES, OUTSIDE and TABLE_DTYPE (0 fp32, 1 fp16, 2 bf16). Tables are aligned to an entry or
+// to 16 bytes, whichever is less.
 #pragma once
 #include "half.cuh"
 #include "level.cuh"

@@ -17,13 +17,23 @@ from neural.settings import nearest
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {
+    "reconstruct": ("neural.cli.reconstruct", "photographs or a video to a trained scene:  neural reconstruct PHOTOS"),
     "train": ("neural.cli.train", "train a task on data:  neural train splats SCENE"),
     "eval": ("neural.cli.eval", "score a run"),
     "render": ("neural.cli.render", "render a video or a picture of a run"),
+    "view": ("neural.cli.view", "look at a run or a file of Gaussians in a browser"),
     "export": ("neural.cli.export", "write what a run has trained as a file for other programs"),
+    "edit": ("neural.cli.edit", "crop, move, merge, clean or thin out Gaussians:  neural edit crop IN OUT"),
     "info": ("neural.cli.info", "say what a scene, another input or a run holds"),
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }
+
+# What `neural` alone answers: the way from data to something to look at.
+START = (
+    ("neural train splats SCENE --out RUN", "train on photographs with cameras, such as data/city"),
+    ("neural view RUN", "look at it in a browser"),
+    ("neural export RUN page.html", "a page to send; .spz, .ply ... for other programs"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,9 +81,12 @@ def choose(what: str, name: str, names: Sequence[str]) -> str:
 
 
 def _run(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments:
+        print(_start())
+        return EXIT_USAGE
+    if arguments[0] in ("-h", "--help"):
         print(_help())
-        return EXIT_DONE if arguments else EXIT_USAGE
+        return EXIT_DONE
     if arguments[0] in ("-V", "--version"):
         print(f"neural {neural.__version__}")
         return EXIT_DONE
@@ -84,8 +97,17 @@ def _run(arguments: list[str]) -> int:
         return leave.code if isinstance(leave.code, int) else EXIT_USAGE
 
 
+def _start() -> str:
+    width = max(len(command) for command, _ in START)
+    rows = "\n".join(f"  {command:<{width}}   {what}" for command, what in START)
+    return (
+        f"neural {neural.__version__}: photographs in, a trained scene out.\n\n{rows}\n\n"
+        "neural --help lists all commands; neural doctor checks this installation."
+    )
+
+
 def _help() -> str:
-    rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
     return (
         "usage: neural COMMAND [ARGUMENTS]\n\n"
         f"Neural graphics: photographs in, a trained scene out. Version {neural.__version__}.\n\n"

@@ -6,21 +6,35 @@ from pathlib import Path
 
 import tyro
 
+from neural.cli import UsageError
 from neural.interrupt import EXIT_DONE
 
 
 @dataclass(frozen=True)
 class Info:
-    """Say what a scene or a run holds."""
+    """Say what a scene or a run holds, and draw it."""
 
     path: tyro.conf.Positional[Path]
-    """A capture, a Gaussian scene (.ply, .compressed.ply, .spz, .sog, .splat), or the folder of a run."""
+    """A capture, a folder of photographs, a Gaussian scene (.ply, .spz, .sog, ...), or the folder of a run."""
+    draw: tuple[Path, ...] = ()
+    """Files to draw cameras and points into: a picture from above and from the side (.png), a page that turns, with
+    all photographs (.html), or both."""
+    overwrite: bool = False
+    """Replace those files if they are there."""
 
 
 def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Info, prog="neural info", args=list(arguments))
 
+    for file in given.draw:
+        if file.exists() and not given.overwrite:
+            raise UsageError(f"{file} is there already; name another file, or give --overwrite")
+
     from neural import info
 
-    print(info.describe(given.path))
+    found = info.find(given.path)
+    print(found.text)
+    for file in given.draw:
+        info.draw(found, file, progress=True)
+        print(f"drawn in {file}")
     return EXIT_DONE

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from neural.errors import SceneFormatError
-from neural.scenes.capture import Capture
+from neural.scenes.capture import IMAGE_SUFFIXES, Capture
 from neural.scenes.formats import (
     colmap,
     kitti360,
@@ -86,20 +86,45 @@ def read(path: Path, downscale: int, missing: Literal["refuse", "skip"]) -> Capt
     if not path.exists():
         raise SceneFormatError(path, "no such file or folder")
     path = path.absolute()  # some formats are known by the names of the folders above
-    found = [(known, files) for known in FORMATS if (files := known.reader.found_in(path))]
+    found = _found(path)
     if not found:
         listed = "\n".join(f"  {known.name}: {known.files}" for known in FORMATS)
         raise SceneFormatError(path, f"no capture of a known format here; supported are\n{listed}")
     if path.is_file():
-        return found[-1][0].reader.read(path, downscale=downscale, missing=missing)
+        last = found[-1][0]
+        return _named(last.reader.read(path, downscale=downscale, missing=missing), last)
     (chosen, files), others = found[0], found[1:]
     allowed = chosen.wins_over
     if len(files) > 1 or (allowed is not None and any(other.name not in allowed for other, _ in others)):
         listed = ", ".join(f"{file.relative_to(path)} ({known.name})" for known, files in found for file in files)
         raise SceneFormatError(path, f"holds several captures: {listed}; load one of them by the path of its file")
-    capture = chosen.reader.read(path, downscale=downscale, missing=missing)
+    capture = _named(chosen.reader.read(path, downscale=downscale, missing=missing), chosen)
     if not others:
         return capture
     listed = ", ".join(f"{file.relative_to(path)} ({known.name})" for known, files in others for file in files)
     warning = f"Read {files[0].relative_to(path)}; there is also {listed}: to read that, load the path of its file."
     return replace(capture, warnings=(*capture.warnings, warning))
+
+
+def photographs_without_cameras(path: Path) -> list[Path]:
+    """Image files of a folder, or of `images/` in it, that is no capture of any format; sorted."""
+    path = path.absolute()
+    if not path.is_dir() or _found(path):
+        return []
+    for folder in (path, path / "images"):
+        if folder.is_dir():
+            files = sorted(
+                file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+            )
+            if files:
+                return files
+    return []
+
+
+def _named(capture: Capture, known: Format) -> Capture:
+    """With the name of its format, unless the reader has said which of several it is."""
+    return capture if capture.format is not None else replace(capture, format=known.name)
+
+
+def _found(path: Path) -> list[tuple[Format, tuple[Path, ...]]]:
+    return [(known, files) for known in FORMATS if (files := known.reader.found_in(path))]

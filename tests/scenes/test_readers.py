@@ -9,7 +9,6 @@ import torch
 from neural.cameras import Cameras
 from neural.lenses import FISHEYE, OPENCV, PINHOLE
 from neural.scenes.formats.colmap_records import LENSES
-from neural.scenes.info import describe, draw
 from neural.scenes.load import load
 
 
@@ -135,20 +134,6 @@ def test_missing_images_can_be_skipped(tiny):
     scene = load(tiny.folder, missing="skip")
     assert len(scene.cameras) == 8
     assert "1 of 9" in scene.warnings[0]
-
-
-def test_info_says_and_draws(tiny, tmp_path):
-    from PIL import Image
-
-    scene = load(tiny.colmap_binary())
-    text = describe(scene)
-    assert "9, 20 x 12, RGB" in text
-    assert "train 7, test 2" in text
-    draw(scene, tmp_path / "info.png")
-    with Image.open(tmp_path / "info.png") as picture:
-        colours = np.asarray(picture).reshape(-1, 3)
-    for colour in ((38, 98, 184), (200, 40, 60), (214, 130, 20)):
-        assert (colours == colour).all(axis=1).sum() > 50
 
 
 @pytest.mark.parametrize("name", ["alexander_colmap", "drone_caliterra"])

@@ -1,0 +1,89 @@
+"""Gaussians in and out: from files of every format and from runs, never over what was read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from neural import runs
+from neural.errors import BadOption, SceneFormatError
+from neural.export import SUFFIXES, export
+from neural.gaussians.model import Gaussians
+from neural.gaussians.similarity import transformed
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.sog_files import META
+
+
+def read(path: str | Path) -> Gaussians:
+    """Gaussians of a file, a SOG folder, or a run, on the CPU.
+
+    Args:
+        path: A run gives its latest checkpoint in the frame of its capture's files, as `neural export` writes it.
+
+    Raises:
+        SceneFormatError: Nothing there, or nothing of Gaussians.
+        CheckpointError: A run without a checkpoint, or one whose capture is gone.
+    """
+    path = Path(path)
+    if (path / runs.CONFIG).is_file():
+        return _of_run(path)
+    if path.is_dir():
+        if not (path / META).is_file():
+            raise SceneFormatError(path, f"a folder that is neither a run ({runs.CONFIG}) nor a SOG scene ({META})")
+        path = path / META
+    if not path.exists():
+        raise SceneFormatError(path, "there is no such file")
+    return Gaussians.from_record(formats.read(path))
+
+
+def write(
+    gaussians: Gaussians, path: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False
+) -> Path:
+    """Writes a file in the frame that the Gaussians are in.
+
+    Args:
+        gaussians: What is written.
+        path: Its ending decides the format.
+        inputs: What they were made from: never written over.
+        overwrite: Whether another file of that name may be replaced.
+
+    Raises:
+        BadOption: The file is an input, or there is one already.
+        ValueError: Another ending.
+        NotSaved: The disk refuses.
+    """
+    require_free(path, inputs=inputs, overwrite=overwrite)
+    return export(gaussians, path)
+
+
+def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False) -> None:
+    """Refuses what `write` would, before there is anything to write.
+
+    Raises:
+        BadOption: As there.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(SUFFIXES):
+        raise BadOption(f"the result must end in {', '.join(SUFFIXES)}, got {path}")
+    if path.is_dir():
+        raise BadOption(f"{path} is a folder; name a file in it")
+    if not path.exists():
+        return
+    for given in map(Path, inputs):
+        if given.exists() and any(
+            path.samefile(file) for file in ((given,) if given.is_file() else (given / META, given / runs.CONFIG))
+            if file.exists()
+        ):  # fmt: skip
+            raise BadOption(f"{path} is the input; inputs are never written over, so name another file")
+    if not overwrite:
+        raise BadOption(f"{path} is there already; name another file, or give --overwrite")
+
+
+def _of_run(folder: Path) -> Gaussians:
+    from neural.train.load import load_run
+
+    task = runs.read_config(folder).get("task")
+    if task != "splats":
+        raise SceneFormatError(folder, f"a run of the task {task!r}, which has no Gaussians; give one of splats")
+    run = load_run(folder, device="cpu")
+    return transformed(run.gaussians, np.linalg.inv(run.scene.world_to_scene), run.origin)
