@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,13 +21,18 @@ ARGUMENTS = {  # of an example -> what makes it short
     "volume.py": ["--downscale", "16"],
 }
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SLOW = ("photographs.py",)  # finds cameras, which tests/scenes/photographs does once for all of its tests
+
+
+def marked(path: Path) -> Any:
+    return pytest.param(path, marks=pytest.mark.slow) if path.name in SLOW else path
 
 
 def test_all_of_them_are_known_here() -> None:
     assert [path.name for path in EXAMPLES] == sorted(ARGUMENTS)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [marked(path) for path in EXAMPLES], ids=lambda path: path.stem)
 def test_an_example_runs_and_fits_on_a_page(path: Path, tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 40
     arguments = ["--steps", "3", *ARGUMENTS[path.name]]
