@@ -76,6 +76,36 @@ def export(
         axes = frame
     if axes is not None:
         frames.change(("RDF", axes))  # refuses a name that is none before anything is done
+    record = recorded(
+        gaussians, frame=frame, origin=origin, world_to_scene=world_to_scene, metres_per_unit=metres_per_unit, crs=crs,
+        colors=colors,
+    )  # fmt: skip
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if tile is not None:
+            return tiles.write(path, record, tile, axes=axes, **options)
+        _refuse_lost_offset(path, record)
+        formats.write(path, record, axes=axes, **options)
+    except OSError as error:
+        raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def recorded(
+    gaussians: Gaussians,
+    *,
+    frame: str = "input",
+    origin: Float[Tensor, "3"] | None = None,
+    world_to_scene: Float64[np.ndarray, "4 4"] | None = None,
+    metres_per_unit: float | None = None,
+    crs: str | None = None,
+    colors: Float[Tensor, "3 4"] | None = None,
+) -> SplatRecord:
+    """What `export` writes, in RDF axes; arguments as there.
+
+    Raises:
+        ValueError: A Gaussian that is not finite.
+    """
     to_scene = np.eye(4) if world_to_scene is None or frame == "scene" else np.asarray(world_to_scene, np.float64)
     scale = float(np.cbrt(np.linalg.det(to_scene[:3, :3])))
     back = np.linalg.inv(to_scene)
@@ -88,16 +118,7 @@ def export(
         None if metres_per_unit is None else metres_per_unit * scale, None if frame == "scene" else crs,
         tuple(offset.tolist()),
     )  # fmt: skip
-    record = replace(moved.to_record(), placement=place)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if tile is not None:
-            return tiles.write(path, record, tile, axes=axes, **options)
-        _refuse_lost_offset(path, record)
-        formats.write(path, record, axes=axes, **options)
-    except OSError as error:
-        raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
-    return path
+    return replace(moved.to_record(), placement=place)
 
 
 def written(path: Path) -> list[Path]:
