@@ -51,6 +51,7 @@ _NAMES = {
     "VolumeConfig": "neural.train.tasks.volume.config",
     "VolumeRun": "neural.train.tasks.volume.run",
     "load_run": "neural.train.load",
+    "reconstruct": "neural.reconstruction",
 }
 # public submodules, reached as attributes
 _MODULES = ("cameras", "edit", "emulator", "losses", "metrics", "optim", "paths", "rays", "train")
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from neural.gaussians.model import Gaussians as Gaussians
     from neural.mlp import MLP as MLP
     from neural.rays import Rays as Rays
+    from neural.reconstruction import reconstruct as reconstruct
     from neural.render.occupancy import OccupancyGrid as OccupancyGrid
     from neural.scenes.load import load as load
     from neural.scenes.pictures.picture import Picture as Picture

@@ -113,7 +113,7 @@ def recorded(
     back[:3, 3] -= offset
     moved = transformed(gaussians, back, origin)
     if colors is not None:
-        _recolor(moved, colors)
+        recolor(moved, colors)
     place = Placement(
         None if metres_per_unit is None else metres_per_unit * scale, None if frame == "scene" else crs,
         tuple(offset.tolist()),
@@ -152,7 +152,7 @@ def _refuse_lost_offset(path: Path, record: SplatRecord) -> None:
 
 
 @torch.no_grad()
-def _recolor(gaussians: Gaussians, colors: Float[Tensor, "3 4"]) -> None:
+def recolor(gaussians: Gaussians, colors: Float[Tensor, "3 4"]) -> None:
     """Applies A c + b to colours c = 0.5 + C0 sh0 + ...: A to every coefficient, the rest to the first."""
     matrix, offset = colors[:, :3].to(gaussians.sh0), colors[:, 3].to(gaussians.sh0)
     constant = (matrix.sum(1) * 0.5 + offset - 0.5) / SH_C0

@@ -26,7 +26,8 @@ def training(monkeypatch: pytest.MonkeyPatch):
     calls: list[tuple] = []
     module = types.ModuleType("neural.train.tasks.radiance.run")
 
-    def train(scene, config, *, out, overwrite):  # type: ignore[no-untyped-def]
+    def train(scene, config, *, out, overwrite, watch):  # type: ignore[no-untyped-def]
+        assert watch is None
         calls.append((scene, config, out, overwrite))
         if module.error is not None:
             raise module.error
@@ -96,7 +97,7 @@ def test_train_splats_passes_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp
     typed = f"train splats data/fox --steps 7 --model.target 10MB --densify.every 9 --config {path}"
     assert cli.main(typed.split()) == 0
     (((scene, config), options),) = calls
-    assert (scene, options) == (Path("data/fox"), {"out": None, "overwrite": False})
+    assert (scene, options) == (Path("data/fox"), {"out": None, "overwrite": False, "watch": None})
     assert (config.run.steps, config.run.seed, config.model.target) == (7, 3, "10MB")
     assert config.densify == DensifyConfig(strategy="mcmc", every=9)
     assert config.optim == SplatsConfig().optim
@@ -220,7 +221,7 @@ def test_the_flags_are_frozen() -> None:
 
     assert names(eval_command.Eval) == ["run", "split", "background", "lpips", "resolution", "device"]
     assert names(render.Render) == ["run", "path", "out", "frames", "fps", "downscale", "size", "crop", "device"]
-    assert names(Radiance) == ["scene", "out", "overwrite", "config", "model", "sampling", "optim", "run"]
+    assert names(Radiance) == ["scene", "out", "overwrite", "view", "config", "model", "sampling", "optim", "run"]
     assert names(RunConfig) == [
         "steps", "minutes", "seed", "device", "checkpoint_minutes", "eval_every", "log_every",
         "downscale", "background", "split_every",

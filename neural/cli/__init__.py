@@ -17,9 +17,11 @@ from neural.settings import nearest
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {
+    "reconstruct": ("neural.cli.reconstruct", "photographs or a video to a trained scene:  neural reconstruct PHOTOS"),
     "train": ("neural.cli.train", "train a task on data:  neural train splats SCENE"),
     "eval": ("neural.cli.eval", "score a run"),
     "render": ("neural.cli.render", "render a video or a picture of a run"),
+    "view": ("neural.cli.view", "look at a run or a file of Gaussians in a browser"),
     "export": ("neural.cli.export", "write what a run has trained as a file for other programs"),
     "edit": ("neural.cli.edit", "crop, move, merge, clean or thin out Gaussians:  neural edit crop IN OUT"),
     "info": ("neural.cli.info", "say what a scene, another input or a run holds"),
@@ -29,8 +31,8 @@ COMMANDS = {
 # What `neural` alone answers: the way from data to something to look at.
 START = (
     ("neural train splats SCENE --out RUN", "train on photographs with cameras, such as data/city"),
-    ("neural render RUN --path orbit", "a film of what was trained"),
-    ("neural export RUN scene.spz", "a file for other programs"),
+    ("neural view RUN", "look at it in a browser"),
+    ("neural export RUN page.html", "a page to send; .spz, .ply ... for other programs"),
 )
 
 
@@ -105,7 +107,7 @@ def _start() -> str:
 
 
 def _help() -> str:
-    rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
     return (
         "usage: neural COMMAND [ARGUMENTS]\n\n"
         f"Neural graphics: photographs in, a trained scene out. Version {neural.__version__}.\n\n"

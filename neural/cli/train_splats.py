@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from neural.cli.training import configured, parse
+from neural.cli.training import ViewOptions, configured, parse, viewed
 from neural.interrupt import EXIT_DONE
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
@@ -27,6 +27,7 @@ class Splats:
     """Folder of the run; runs/<scene>-splats by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Remove the run in that folder and start anew."""
+    view: Annotated[ViewOptions, tyro.conf.arg(name="")] = field(default_factory=ViewOptions)
     config: Path | None = None
     """TOML file with tables [model], [densify], [optim], [run]; flags win over it."""
     model: SplatModelConfig = field(default_factory=SplatModelConfig)
@@ -41,5 +42,6 @@ def main(arguments: Sequence[str]) -> int:
 
     from neural.train.tasks.splats import run as splats_run
 
-    splats_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
+    with viewed(given.view) as watch:
+        splats_run.train(given.scene, config, out=given.out, overwrite=given.overwrite, watch=watch)
     return EXIT_DONE

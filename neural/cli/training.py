@@ -1,7 +1,9 @@
 """What the commands `neural train TASK` share: flags over a file of values over the defaults."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import tyro
@@ -12,6 +14,38 @@ from neural.cli import UsageError
 Command = TypeVar("Command")
 Config = TypeVar("Config")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Watching a training in a browser."""
+
+    view: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Watch it in a browser (extra [viewer]): the address is printed; stays open at the end, until Ctrl-C."""
+    view_host: str = "127.0.0.1"
+    """Address that the viewer listens on; one that others reach needs a token, made if none is given."""
+    view_port: int = 8080
+    """First port to try; the next free one is taken."""
+    view_token: str | None = None
+    """What browsers must know: 12 or more letters, digits, - and _."""
+
+
+@contextlib.contextmanager
+def viewed(options: ViewOptions) -> Iterator[Any]:
+    """What a training takes as `watch`: None unless it is to be watched; the viewer stays open afterwards."""
+    if not options.view:
+        yield None
+        return
+
+    from neural.interrupt import Interrupted
+    from neural.viewer.live.watch import watching
+
+    with watching(host=options.view_host, port=options.view_port, token=options.view_token) as watch:
+        yield watch
+        if watch.viewer is not None:
+            print(f"viewer: {watch.viewer.viewer.door.address} stays open until Ctrl-C", flush=True)
+            with contextlib.suppress(Interrupted):  # the training is done and saved
+                watch.viewer.stay()
 
 
 def parse(command: type[Command], config: type, task: str, arguments: Sequence[str]) -> Command:

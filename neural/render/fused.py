@@ -9,7 +9,6 @@ kernel is written from the list of stages, for hash grids, for rendering alone a
 been tested, but not yet measured there.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -218,7 +217,7 @@ def _prepared(
 ) -> ray_march.Prepared:
     n, origins = len(rays), rays.origins.detach()
     return ray_march.prepare(
-        origins, rays.directions.detach(), origins.new_full((n,), marching.near), origins.new_full((n,), math.inf),
+        origins, rays.directions.detach(), origins.new_full((n,), marching.near), origins.new_full((n,), marching.far),
         occupancy.bitfield, centre=occupancy.centre, half_extent=occupancy.half_extent,
         resolution=occupancy.resolution, step=occupancy.min_step, cone_angle=marching.cone_angle, jitter=jitter,
     )  # fmt: skip

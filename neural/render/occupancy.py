@@ -1,12 +1,13 @@
 """Where the field is empty: a grid of optical thickness that follows the field and steers the ray march."""
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from neural.cuda import occupancy, philox
@@ -191,6 +192,27 @@ class OccupancyGrid:
         )  # also what a finer cascade keeps
         self.bitfield &= seen_bits
         return float((self.thickness < 0).float().mean())
+
+    def mask_within(self, box: Float[Tensor, "2 3"]) -> UInt8[Tensor, "L C"]:
+        """Bits of the cells whose centres lie in a box, as in `bitfield`: their conjunction leaves out all others.
+
+        Args:
+            box: Smallest and largest corner, world units.
+        """
+        code = torch.arange(self.thickness.shape[1], device=self.thickness.device)
+        unit = (_compact(code).double() + 0.5) / self.resolution * 2 - 1
+        low, high = box.to(unit)
+        inside = torch.empty_like(self.thickness)
+        for k in range(self.n_cascades):
+            centres = unit.new_tensor(self.centre) + unit * (self.half_extent * 2.0**k)
+            inside[k] = ((centres >= low) & (centres <= high)).all(-1)
+        return occupancy.pack(inside, torch.full_like(self.threshold, 0.5))
+
+    def masked(self, mask: UInt8[Tensor, "L C"]) -> "OccupancyGrid":
+        """The same grid for looking at, without the cells that are 0 in a mask; made anew after each update."""
+        shown = copy.copy(self)
+        shown.bitfield = self.bitfield & mask
+        return shown
 
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors for a checkpoint, named `occupancy/...`."""

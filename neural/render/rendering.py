@@ -1,5 +1,6 @@
 """What every renderer gives, what it shows, and how rays are sampled."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,12 +43,14 @@ class Marching:
     Attributes:
         cone_angle: Growth of the step with distance; 0 for a box.
         near: No sample closer to the origin than this, scene units.
+        far: None farther than this.
         early_stop: A ray ends where less than this share of the light gets through.
     """
 
     cone_angle: float = 0.0
     near: float = 0.0
     early_stop: float = 1e-4
+    far: float = math.inf
 
 
 @dataclass(frozen=True)

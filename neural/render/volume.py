@@ -1,7 +1,5 @@
 """Volume rendering of a radiance field: march through occupied space, shade what can be seen, composite."""
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -91,12 +89,12 @@ def march(
     jitter: Float[Tensor, "R"] | tuple[int, int] | None = None,
     max_samples: int | None = None,
 ) -> Samples:
-    """Samples of the rays in occupied space; the outermost cascade is the limit."""
+    """Samples of the rays in occupied space; the outermost cascade is a limit too."""
     n = len(rays)
     origins = rays.origins
     return occupancy.march(
         origins.detach(), rays.directions.detach(), origins.new_full((n,), marching.near),
-        origins.new_full((n,), math.inf), cone_angle=marching.cone_angle, jitter=jitter, max_samples=max_samples,
+        origins.new_full((n,), marching.far), cone_angle=marching.cone_angle, jitter=jitter, max_samples=max_samples,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +64,35 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class Moment:
+    """A training between two steps.
+
+    Attributes:
+        step: Steps that are done.
+        steps: In all; None while minutes are not yet turned into steps.
+        seconds: Spent in training, by earlier processes too.
+        line: What this step wrote to metrics.jsonl, if anything.
+        save: Writes a checkpoint.
+        stopping: Whether a signal came, so that the training will end as soon as it can go on.
+    """
+
+    step: int
+    steps: int | None
+    seconds: float
+    line: Mapping[str, float] | None
+    save: Callable[[], None]
+    stopping: Callable[[], bool]
+
+
+class Watcher(Protocol):
+    """Someone who looks on. It may take its time, which does not count as training, and changes nothing that a step
+    reads: a training is the same with and without one."""
+
+    def look(self, moment: Moment) -> None:
+        """Called after every step, in the thread that trains."""
+
+
+@dataclass(frozen=True)
 class Habits:
     """How often things happen; see `neural.train.config.BaseRunConfig`."""
 
@@ -74,8 +103,14 @@ class Habits:
     progress: bool = True
 
 
-def fit(task: Task, run: Run, habits: Habits) -> float:
+def fit(task: Task, run: Run, habits: Habits, watcher: Watcher | None = None) -> float:
     """Trains until `run.config["run"]["steps"]` steps are done, going on from the latest checkpoint.
+
+    Args:
+        task: What is trained.
+        run: Where it is kept.
+        habits: How often things happen.
+        watcher: Looks on between steps.
 
     Returns:
         Seconds spent in training by this and earlier processes.
@@ -97,6 +132,13 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
         ) as bar,
     ):
         step = first
+
+        def save() -> None:
+            nonlocal saved
+            spent_now = spent + time.perf_counter() - start
+            checkpoint.save(run.folder, step, task.tensors(), {"seconds": spent_now, "steps": steps})
+            saved = time.perf_counter()
+
         while steps is None or step < steps:
             began = time.perf_counter()
             result = task.step(step, steps)
@@ -113,6 +155,7 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
                 fixed = steps is not None
             last = step == steps
             due = steps is not None and step % (habits.eval_every or max(1, steps // 10)) == 0 and not last
+            values = None
             if step % habits.log_every == 0 or last or due:
                 values = recent.take()
                 if due:
@@ -120,13 +163,19 @@ def fit(task: Task, run: Run, habits: Habits) -> float:
                 log.write(step, values)
                 bar.set_postfix_str(_postfix(values))
             if interrupt or last or fixed or now - saved > habits.checkpoint_minutes * 60:
-                spent_now = spent + time.perf_counter() - start
-                checkpoint.save(run.folder, step, task.tensors(), {"seconds": spent_now, "steps": steps})
-                saved = time.perf_counter()
+                save()
             if fixed and steps is not None:  # after the save: no step that did not know them is taken again
                 run.fix_steps(steps)
                 bar.reset(total=steps)
                 bar.update(step)
+            if watcher is not None and not interrupt:
+                before = time.perf_counter()
+                watcher.look(Moment(step, steps, spent + before - start, values, save, interrupt.__bool__))
+                watched = time.perf_counter() - before
+                start += watched
+                recent.rest(watched)
+                if interrupt:  # while it looked
+                    save()
             if interrupt:
                 interrupt.leave()
     return spent + time.perf_counter() - start
@@ -164,6 +213,10 @@ class _Means:
 
     def add(self, result: StepResult) -> None:
         self._results.append(result)
+
+    def rest(self, seconds: float) -> None:
+        """So long, nothing was done."""
+        self._since += seconds
 
     def take(self) -> dict[str, float]:
         n = len(self._results)

@@ -13,12 +13,15 @@ from neural.errors import BackendUnavailable, CheckpointError
 from neural.runs import Run
 from neural.train import run_report
 from neural.train.config import Device
-from neural.train.loop import Habits, Task, fit
+from neural.train.loop import Habits, Task, Watcher, fit
 from neural.train.trained import TrainedRun
 
 Config = TypeVar("Config")
 AnyTask = TypeVar("AnyTask", bound=Task)
 AnyRun = TypeVar("AnyRun", bound=TrainedRun)
+
+Watch = Callable[[Callable[[], TrainedRun]], Watcher]
+"""Makes someone who looks on, from what gives the thing trained as it is at the time."""
 
 
 def train(
@@ -32,6 +35,7 @@ def train(
     announce: Callable[[], str],
     overwrite: bool,
     progress: bool,
+    watch: Watch | None = None,
 ) -> AnyRun:
     """Trains, or goes on with the run in `folder`; then scores it and writes the report.
 
@@ -42,10 +46,11 @@ def train(
             what tells it from other data in the same place, as its box, or its size and digest.
         check: Refuses data that cannot be trained on, before a run begins; may write to the folder's cache.
         build: Makes the task, once the folder is known to be free or to fit.
-        finish: What the task has trained; called once, also to release what the task holds.
+        finish: What the task has trained so far; it changes nothing, and is called by whoever looks on too.
         announce: Says what was chosen.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        watch: Someone who looks on.
     """
     page = folder / "report.html"
     stored = {**identity, **settings.to_plain(config)}
@@ -60,7 +65,7 @@ def train(
         if checkpoint.latest_step(folder) != run.config["run"]["steps"]:
             page.unlink(missing_ok=True)  # of a shorter run; without one, the run is not finished
         try:
-            seconds = fit(task, run, habits)
+            seconds = fit(task, run, habits, None if watch is None else watch(lambda: finish(task)))
         finally:
             task.release()
         trained = finish(task)

@@ -76,6 +76,7 @@ def train(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> RadianceRun:
     """Trains a radiance field on a capture, or goes on with the run in `out`; then scores it and writes a report.
 
@@ -93,7 +94,7 @@ def train(
     resolved = resolve(
         asked, session.choose_device(asked.run.device), unbounded=capture.unbounded, background=capture.background
     )
-    return _train(None, capture, resolved, folder, overwrite, progress, str(Path(scene).resolve()))
+    return _train(None, capture, resolved, folder, overwrite, progress, str(Path(scene).resolve()), watch)
 
 
 def radiance(
@@ -106,6 +107,7 @@ def radiance(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> RadianceRun:
     """Trains a field of your own on a scene of your own; the model part of `config` is not looked at.
 
@@ -118,6 +120,7 @@ def radiance(
         out: Folder of the run; `runs/<scene>-radiance` without it. An existing run goes on.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        watch: Someone who looks on; see `neural.viewer.live.watch`.
     """
     asked = session.with_length(config or RadianceConfig(), steps, minutes)
     asked = replace(asked, model=replace(asked.model, contraction=field.contraction))
@@ -126,7 +129,7 @@ def radiance(
         asked = session.as_long_as_stored(asked, folder)
     resolved = resolve(asked, session.choose_device(asked.run.device), background=scene.background)
     source = str(scene.path.resolve()) if scene.path is not None else scene.name
-    return _train(field, scene, resolved, folder, overwrite, progress, source)
+    return _train(field, scene, resolved, folder, overwrite, progress, source, watch)
 
 
 def load_radiance(
@@ -166,6 +169,7 @@ def _train(
     overwrite: bool,
     progress: bool,
     source: str,
+    watch: session.Watch | None,
 ) -> RadianceRun:
     def finish(task: RadianceTask) -> RadianceRun:
         return RadianceRun(folder, scene, config, task.averaged_field(), task.occupancy, task.marching)
@@ -176,7 +180,7 @@ def _train(
         config, folder, identity, check=lambda: photographs.check(scene),
         build=lambda: RadianceTask(field or build_field(config, scene), scene, config, device), finish=finish,
         announce=lambda: f"{provenance.headline(scene, config, folder)}\n{_chosen(config)}",
-        overwrite=overwrite, progress=progress,
+        overwrite=overwrite, progress=progress, watch=watch,
     )  # fmt: skip
 
 

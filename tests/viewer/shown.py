@@ -1,0 +1,51 @@
+"""Viewers of small scenes for tests: a painted ball of Gaussians with its photographs, served by a thread."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neural.gaussians.model import Gaussians
+from neural.viewer.live.frame import ViewerFrame
+from neural.viewer.live.panels.tabs import Tabs
+from neural.viewer.live.server import open_door
+from neural.viewer.live.subject import SplatSubject
+from neural.viewer.live.viewer import Viewer
+from tests import ball
+
+LINES = [{"step": step, "loss": 1 / step, "psnr": 20 + step / 100} for step in range(20, 400, 20)]
+
+
+def ball_subject(n: int = 3000) -> SplatSubject:
+    """The ball of `tests.ball` as opaque Gaussians on white."""
+    scene = ball.scene(n=8, size=(96, 72), points=n)
+    assert scene.points is not None
+    gaussians = Gaussians.from_points(
+        torch.from_numpy(scene.points.xyz).float(), torch.from_numpy(scene.points.rgb), opacity=0.95, sh_degree=1
+    )
+    gaussians.sort_morton()
+    box = scene.aabb.numpy()
+    return SplatSubject(
+        gaussians, torch.zeros(3, dtype=torch.float64), name="ball", frame=ViewerFrame.of_cameras(scene.cameras, box),
+        scene=scene, box=box, background=1.0, near=0.01,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def served(folder: Path, subject: Any = None, **options: Any) -> Iterator[Viewer]:
+    """A viewer whose pictures are made by a thread, until the end of the block."""
+    viewer = Viewer(subject or ball_subject(), open_door(port=0, **options))
+    Tabs(viewer, folder, LINES)
+    stop = threading.Event()
+    thread = threading.Thread(target=viewer.serve, args=(stop.is_set,))
+    thread.start()
+    try:
+        yield viewer
+    finally:
+        stop.set()
+        viewer.wake()
+        thread.join()
+        viewer.close()

@@ -1,0 +1,118 @@
+"""The live viewer in a real browser: it shows what we render, follows the mouse, and says nothing on the console."""
+
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from neural import metrics
+from neural.viewer.live.client import Order, Wish
+from neural.viewer.live.painter import Painter
+from neural.viewer.live.viewer import Viewer
+from tests.viewer.shown import served
+
+pytest.importorskip("viser", reason="needs viser, which make installs")
+# What viser 1.1 and its libraries say by themselves.
+NOISE = (
+    "THREE.Clock: This module has been deprecated",
+    "GPU stall due to ReadPixels",
+    "GL Driver Message",
+    "Automatic fallback to software WebGL",
+)
+NEAR = 25.0  # dB between a screenshot and our own rendering
+PATIENCE = 40.0  # seconds
+WINDOW = 960, 540
+CLEAR = (slice(170, 500), slice(20, 600))  # rows and columns without panels
+
+
+def watched(page: Any) -> list[str]:
+    """Warnings and errors of a page's console, as they come."""
+    said: list[str] = []
+
+    def note(message: Any) -> None:
+        if message.type in ("warning", "error") and not any(known in message.text for known in NOISE):
+            said.append(f"{message.type}: {message.text}")
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: said.append(f"page: {error}"))
+    return said
+
+
+def settled(viewer: Viewer, page: Any, wish: Wish | None = None) -> tuple[np.ndarray, float]:
+    """What a browser shows once it has its sharp picture, and how near that is to ours, dB.
+
+    It is asked again for a while: a browser that draws in software is late.
+    """
+    end = time.perf_counter() + PATIENCE
+    found: tuple[np.ndarray, float] | None = None
+    while time.perf_counter() < end:
+        page.wait_for_timeout(200)
+        (client,) = viewer.clients or [None]
+        given = client.given if client is not None else None
+        if client is None or given is None or given.level != "still" or given.version != client.version:
+            continue
+        shown = screenshot(page)
+        found = shown, psnr(shown, our_own(viewer, wish or Wish()))
+        if found[1] >= NEAR:
+            return found
+    assert found is not None, "no sharp picture came"
+    return found
+
+
+def screenshot(page: Any) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(page.screenshot())))[..., :3]
+
+
+def our_own(viewer: Viewer, wish: Wish) -> np.ndarray:
+    """What the viewer's one browser should show: a slow one draws fewer pixels than its window has."""
+    (client,) = viewer.clients
+    assert client.viewpoint is not None
+    picture = Painter().paint(viewer.subject, Order(client, client.viewpoint, wish, client.version, "still"))
+    assert picture is not None
+    return np.asarray(Image.fromarray(picture.rgb).resize(WINDOW, Image.Resampling.BILINEAR))
+
+
+def psnr(first: np.ndarray, second: np.ndarray) -> float:
+    a, b = (torch.from_numpy(image[CLEAR].copy()).float() / 255 for image in (first, second))
+    return metrics.psnr(a, b)
+
+
+def test_the_page_shows_what_we_render_and_follows_the_mouse(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    with served(tmp_path) as viewer:
+        viewer.scenery.show(False)
+        page = open_page(*WINDOW)
+        said = watched(page)
+        page.goto(viewer.door.address)
+        before, near = settled(viewer, page)
+        assert before[CLEAR].std() > 20, "there is something to see"
+        assert near >= NEAR
+        page.mouse.move(200, 300)
+        page.mouse.down()
+        page.mouse.move(320, 330, steps=8)
+        page.mouse.up()
+        after, near = settled(viewer, page)
+        assert psnr(before, after) < NEAR, "the picture has changed"
+        assert near >= NEAR, "and is right again"
+        assert said == []
+
+
+def test_ways_of_looking_are_chosen_in_the_page(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    with served(tmp_path) as viewer:
+        viewer.scenery.show(False)
+        page = open_page(*WINDOW)
+        said = watched(page)
+        page.goto(viewer.door.address)
+        colour, _ = settled(viewer, page)
+        for mode in ("depth", "clusters"):
+            page.get_by_label("shows").click()
+            page.get_by_role("option", name=mode).click()
+            shown, near = settled(viewer, page, Wish(mode))
+            assert near >= NEAR
+            assert psnr(shown, colour) < NEAR
+        assert said == []

@@ -1,0 +1,71 @@
+"""`neural.viewer.live.open.view`: looks at a run or a file until Ctrl-C."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from neural import log
+from neural.train import session
+from neural.train.load import load_run
+from neural.train.tasks.capture.photographs import BACKGROUNDS
+from neural.viewer.live.axes import axis
+from neural.viewer.live.panels.tabs import Tabs
+from neural.viewer.live.server import PORT, open_door
+from neural.viewer.live.subject import subject_of_file, subject_of_run
+from neural.viewer.live.viewer import Viewer
+
+PATHS = "paths"  # folder of a run for camera paths and films
+FILE_UP = "-y"  # of files of Gaussians, whose axes most often are a first camera's
+
+
+def view(
+    what: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    token: str | None = None,
+    up: str | None = None,
+    background: Literal["white", "black"] = "black",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Shows a run or a file of Gaussians in any browser that comes, until `stop` says so.
+
+    Args:
+        what: Folder of a run, or a file.
+        host: To listen on; see `open_door`.
+        port: First to try.
+        token: That browsers must know.
+        up: x, -x, y, -y, z or -z; from the photographs without it.
+        background: Behind the Gaussians of a file.
+        device: Where to render.
+        stop: Asked at least twice a second.
+
+    Raises:
+        BackendUnavailable: viser is not installed.
+        BadOption: A run that cannot be shown, or an address that cannot be listened on.
+        CheckpointError: No run.
+        SceneFormatError: A file that is not of Gaussians.
+    """
+    path = Path(what)
+    place = session.choose_device(device)
+    if path.is_dir():
+        run = load_run(path, device=place)
+        subject = subject_of_run(run)
+        behind, folder, lines = run.config.run.background, path / PATHS, log.read(path)
+    else:
+        behind, folder, lines = background, path.parent / f"{path.stem}-{PATHS}", None
+        subject = subject_of_file(path, axis(up or FILE_UP), background=BACKGROUNDS[behind], device=torch.device(place))
+    if up is not None:
+        subject.frame = replace(subject.frame, up=axis(up))
+    door = open_door(host=host, port=port, token=token, label=f"neural: {subject.name}")
+    viewer = Viewer(subject, door, background=behind)
+    try:
+        Tabs(viewer, folder, lines)
+        print(door.directions(), flush=True)
+        viewer.serve(stop)
+    finally:
+        viewer.close()

@@ -1,0 +1,122 @@
+"""Makes the picture of an order: in bands, so that it can be given up when the camera moves on."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+
+from neural.cameras import Cameras
+from neural.train.film import to_bytes
+from neural.viewer.live.client import Order
+from neural.viewer.live.modes import MODES, Seen, directions
+from neural.viewer.live.photographs import Photographs
+from neural.viewer.live.resolution import MOST, Resolution, size_of
+from neural.viewer.live.subject import Cut, Layers, Subject
+
+BAND = 0.1  # seconds between two looks at whether the camera has moved on
+MOST_BANDS = 12
+DEPTH_PIXELS = 160 * 90  # of the depths that hide things, about
+FAR_AWAY = 160.0  # units of the browser: depth where there is nothing
+
+
+class Picture(NamedTuple):
+    """What is sent.
+
+    Attributes:
+        rgb: sRGB.
+        depth: Along the optical axis, units of the browser; None if nothing need be hidden.
+        psnr: Against the photograph taken from here, dB, where that is compared.
+    """
+
+    rgb: UInt8[np.ndarray, "H W 3"]
+    depth: Float32[np.ndarray, "h w"] | None
+    psnr: float | None
+
+
+class Painter:
+    """Pictures of a subject, and what they cost.
+
+    Args:
+        photographs: To compare with; None where there are none.
+        clock: Seconds that have passed.
+    """
+
+    def __init__(
+        self, photographs: Photographs | None = None, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.resolution = Resolution()
+        self._photographs, self._clock = photographs, clock
+
+    def paint(self, subject: Subject, order: Order, *, most_seconds: float | None = None) -> Picture | None:
+        """The picture, or None where it was given up.
+
+        Args:
+            subject: What is looked at.
+            order: From where and how.
+            most_seconds: That it may take, about.
+        """
+        began = self._clock()
+        size = self.size(order, most_seconds)
+        camera = order.viewpoint.camera(subject.frame, size)
+        mode = MODES[order.wish.mode]
+        layers = self._layers(subject, camera, order, clusters=mode.clusters)
+        if layers is None:
+            return None
+        photograph = covered = None
+        if mode.compares and self._photographs is not None:
+            photograph, covered = self._photographs.seen_by(camera)
+        seen = Seen(layers, camera, photograph, covered)
+        rgb = to_bytes(mode.paint(seen))
+        depth = _depth(seen, subject.frame.unit) if order.wish.occlusion else None
+        psnr = None
+        if photograph is not None and covered is not None and bool(covered.any()):
+            square = (layers.rgb.clamp(0, 1) - photograph)[covered].square().mean()
+            psnr = -10 * math.log10(max(float(square), 1e-12))
+        self.resolution.measured(size[0] * size[1], self._clock() - began)
+        return Picture(rgb, depth, psnr)
+
+    def size(self, order: Order, most_seconds: float | None = None) -> tuple[int, int]:
+        """Width and height of the picture that will be made."""
+        window = order.viewpoint.width, order.viewpoint.height
+        full = min(MOST, max(1, round(window[0] * window[1] * order.wish.scale**2)))
+        pixels = self.resolution.moving(full) if order.level == "moving" else full
+        if most_seconds is not None:
+            pixels = min(pixels, self.resolution.within(most_seconds))
+        return size_of(pixels, *window)
+
+    def _layers(self, subject: Subject, camera: Cameras, order: Order, *, clusters: bool) -> Layers | None:
+        cut: Cut = order.wish.cut
+        width, height = camera.sizes[0].tolist()
+        expected = self.resolution.seconds(width * height)
+        bands = 1 if order.level == "moving" else min(MOST_BANDS, height, max(1, math.ceil(expected / BAND)))
+        parts = []
+        for band in range(bands):
+            if band > 0 and order.stale():
+                return None
+            first, last = height * band // bands, height * (band + 1) // bands
+            parts.append(subject.layers(rows(camera, first, last), cut, clusters=clusters))
+        return Layers(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def rows(camera: Cameras, first: int, last: int) -> Cameras:
+    """The camera of some rows of one's picture."""
+    intrinsics, sizes = camera.intrinsics.clone(), camera.sizes.clone()
+    intrinsics[:, 3] -= first
+    sizes[:, 1] = last - first
+    return Cameras.pinhole(camera.c2w, intrinsics, sizes)
+
+
+def _depth(seen: Seen, unit: float) -> Float32[np.ndarray, "h w"]:
+    """Depths along the axis of about `DEPTH_PIXELS` pixels, where something is."""
+    height, width = seen.layers.alpha.shape
+    step = max(1, round(math.sqrt(width * height / DEPTH_PIXELS)))
+    half = step // 2
+    distance = seen.distance[half::step, half::step]
+    axis = seen.camera.c2w[0, :3, 2].float()
+    cosine = (directions(seen.camera)[half::step, half::step] * axis).sum(-1)
+    opaque = seen.layers.alpha[half::step, half::step] > 0.5
+    return torch.where(opaque, distance * cosine / unit, FAR_AWAY).clamp(0, FAR_AWAY).numpy()
