@@ -55,6 +55,6 @@ def require_countable(low: Float[np.ndarray, "3"], high: Float[np.ndarray, "3"],
     """Raises ValueError where there are more cells along an axis than can be counted."""
     if float((high - low).max()) / cell > _MOST_CELLS - 4:
         raise ValueError(
-            f"cells of {cell:g} units are too many along a scene of {float((high - low).max()):g}; make them larger, or "
-            "crop what lies far out first"
+            f"cells of {cell:g} units are too many along a scene of {float((high - low).max()):g}; make them larger, "
+            "or crop what lies far out first"
         )

@@ -27,8 +27,8 @@ def merge(scenes: Sequence[Gaussians], *, overlap: Overlap = "keep", cell: float
     Args:
         scenes: One or more; they stay as they are.
         overlap: What to do where they lie over each other. "keep": nothing. "twins": of Gaussians that are equal to the
-            last bit, such as those of two crops of one scene, the first stays. "first": where a scene has Gaussians, those
-            of later ones are left out, as for two trainings of neighbouring blocks.
+            last bit, such as those of two crops of one scene, the first stays. "first": where a scene has Gaussians,
+            those of later ones are left out, as for two trainings of neighbouring blocks.
         cell: For "first": side of the cells in which a scene counts as being, scene units; by default four times the
             median distance of neighbours in the first scene.
 

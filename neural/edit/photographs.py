@@ -17,7 +17,7 @@ from neural.render.splats import View, splat
 from neural.scenes.scene import Scene
 
 _SIDE = 640  # pixels of the longer side that photographs are compared at, at most
-_MOST_OPACITY = 0.95  # in the comparison: blending clamps alpha at 0.99, where no gradient says what is behind
+_MOST_OPACITY = 0.985  # in the comparison: blending clamps alpha at 0.99, where no gradient says what is behind
 _LEAST_WEIGHT = 1.0  # pixels: what shows less says too little
 
 
@@ -75,7 +75,7 @@ def wrongs(
         view, target, counted = _photograph(scene, index, near, behind)
         with torch.enable_grad():
             shown = splat(copy, view, background=behind)
-            error = (shown.rgb - target).square().mean(dim=2)
+            error = (shown.rgb.clamp(0, 1) - target).square().mean(dim=2)
             (error * counted).sum().backward()
         projected = shown.projected
         with torch.no_grad():

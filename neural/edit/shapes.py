@@ -41,7 +41,7 @@ class Large:
         last = len(means) - 1
         edge = round((1 - _WITHIN) / 2 * last)
         size = float((means[last - edge] - means[edge]).norm())
-        limit = self.share * size
+        limit = self.share * size if size > 0 else math.inf
         longest = gaussians.log_scales.detach().amax(dim=1).exp()
         return Found(
             longest > limit, f"standard deviation above {limit:.3g}, {self.share:.3g} of the scene's {size:.4g}"

@@ -12,7 +12,6 @@ EDITS = {
     "transform": ("neural.cli.edit.transform", "move, turn, scale, change axes"),
     "merge": ("neural.cli.edit.merge", "several scenes into one:  neural edit merge IN IN ... OUT"),
     "clean": ("neural.cli.edit.clean", "remove floaters and what does not show"),
-    "decimate": ("neural.cli.edit.decimate", "fewer Gaussians: neighbours that look alike become one"),
 }
 
 
