@@ -23,7 +23,7 @@ COMMANDS = {
     "render": ("neural.cli.render", "render a video or a picture of a run"),
     "view": ("neural.cli.view", "look at a run or a file of Gaussians in a browser"),
     "export": ("neural.cli.export", "write what a run has trained as a file for other programs"),
-    "edit": ("neural.cli.edit", "crop, move, merge or clean Gaussians:  neural edit crop IN OUT"),
+    "edit": ("neural.cli.edit", "crop, move, merge, clean or thin out Gaussians:  neural edit crop IN OUT"),
     "info": ("neural.cli.info", "say what a scene, another input or a run holds"),
     "doctor": ("neural.cli.doctor", "check this installation and say what is missing"),
 }

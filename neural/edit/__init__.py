@@ -1,4 +1,4 @@
-"""Trained Gaussians, edited: cropped, transformed, merged, cleaned of floaters.
+"""Trained Gaussians, edited: cropped, transformed, merged, cleaned of floaters, decimated.
 
 Every call takes Gaussians and gives new ones; what it was given stays as it is, and so do files: nothing here writes
 over an input. `read` and `write` are the ways in and out, of files and of runs, in the frame of the input.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from neural.edit.shapes import Large as Large
     from neural.edit.shapes import Needle as Needle
     from neural.edit.sparse import Sparse as Sparse
+    from neural.edit.thinning import decimate as decimate
     from neural.edit.visibility import Unseen as Unseen
 
 # public name -> module that defines it
@@ -38,6 +39,7 @@ _NAMES = {
     "similarity": "neural.edit.placing",
     "transform": "neural.edit.placing",
     "merge": "neural.edit.joining",
+    "decimate": "neural.edit.thinning",
     "clean": "neural.edit.cleaning",
     "Cleaned": "neural.edit.cleaning",
     "Box": "neural.edit.regions",

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from neural import runs
-from neural.errors import BadOption, NotSaved, SceneFormatError
-from neural.export import SUFFIXES, recorded
+from neural.errors import BadOption, SceneFormatError
+from neural.export import SUFFIXES, recorded, write_record
 from neural.gaussians.model import Gaussians
 from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.sog_files import META
@@ -54,17 +54,10 @@ def write(
     """
     require_free(path, inputs=inputs, overwrite=overwrite)
     path = Path(path)
-    record = gaussians.to_record()
-    if any(record.placement.offset) and not formats.holds_placement(path):
-        raise BadOption(
-            f"{path} cannot say that {record.placement.offset} were taken off the coordinates; write a .ply or a .sog"
-        )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        formats.write(path, record)
-    except OSError as error:
-        raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
-    return path
+        return write_record(path, gaussians.to_record())
+    except ValueError as error:  # such as a format that cannot say where the scene lies
+        raise BadOption(str(error)) from error
 
 
 def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False) -> None:

@@ -36,7 +36,8 @@ def photographed(gaussians: Gaussians) -> Scene:
     return Scene(
         name="made", path=None, cameras=VIEWS, images=ImageStack.from_arrays([p.reshape(128, 128, 3) for p in shown]),
         masks=None, image_names=tuple(map(str, range(n))),
-        splits={"train": tuple(range(n - 2)), "test": (n - 2, n - 1)}, points=None, aabb=torch.tensor([[-1.0, -1, -1], [1, 1, 1]]), world_to_scene=np.eye(4),
+        splits={"train": tuple(range(n - 2)), "test": (n - 2, n - 1)}, points=None,
+        aabb=torch.tensor([[-1.0, -1, -1], [1, 1, 1]]), world_to_scene=np.eye(4),
     )  # fmt: skip
 
 
