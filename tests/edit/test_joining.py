@@ -102,7 +102,7 @@ def test_where_a_file_lies_is_kept_by_edits_and_by_files(tmp_path: Path) -> None
     assert left.placement == a.placement
     edit.write(left, tmp_path / "b.sog")
     assert edit.read(tmp_path / "b.sog").placement == a.placement
-    with pytest.raises(ValueError, match="cannot say that"):
+    with pytest.raises(ValueError, match="cannot say where it lies"):
         edit.write(left, tmp_path / "b.spz")
     moved = edit.transform(left, edit.similarity(scale=4, translate=(1, 0, 0)))
     assert moved.placement.metres_per_unit == pytest.approx(0.25)  # elsewhere now, but still known in metres
