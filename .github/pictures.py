@@ -97,7 +97,7 @@ def browsers(studio: Studio, run: SplatRun) -> None:
     command = [sys.executable, "-m", "neural", "view", str(run.folder)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    address = server.stdout.readline().split()[-1]
+    address = next(word for word in server.stdout.readline().split() if word.startswith("http://"))
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
