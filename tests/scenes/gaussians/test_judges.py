@@ -67,6 +67,35 @@ def test_both_ways(splat_transform, tmp_path: Path, ending: str) -> None:
         assert found["opacities"].max() <= opacities and found["shN"].max() <= harmonics
 
 
+def test_glb_of_theirs(splat_transform, tmp_path: Path) -> None:
+    record = _scene(300, 2)
+    plain_ply.write(tmp_path / "a.ply", record)
+    splat_transform(tmp_path / "a.ply", tmp_path / "theirs.glb")
+    found = errors(formats.read(tmp_path / "theirs.glb"), record)
+    assert max(error.max() for name, error in found.items() if name != "opacity_logits") < 1e-4
+
+
+@pytest.mark.parametrize("ending", [".ply", ".compressed.ply", ".spz", ".sog"])
+def test_gsply_opens_ours(tmp_path: Path, ending: str) -> None:
+    gsply = pytest.importorskip("gsply", reason="judged by gsply where it is there")
+    record = _scene(300, 1)
+    formats.write(tmp_path / f"a{ending}", record)
+    try:
+        found = gsply.plyread(tmp_path / f"a{ending}") if "ply" in ending else _by_gsply(gsply, tmp_path / f"a{ending}")
+    except ImportError as error:
+        pytest.skip(f"gsply lacks a package for it: {error}")
+    signs = np.array([1, -1, -1] if ending == ".spz" else [1, 1, 1])  # it leaves axes as they are
+    gaps = np.abs(np.asarray(found.means)[None] * signs - record.means[:, None]).max(2).min(1)
+    assert gaps.max() < 1e-2
+
+
+def _by_gsply(gsply, path: Path):
+    read = getattr(gsply, "read_spz" if path.suffix == ".spz" else "sogread", None)
+    if read is None:
+        pytest.skip(f"this gsply reads no {path.suffix}")
+    return read(path)
+
+
 def test_streamed_sog_of_theirs(splat_transform, tmp_path: Path) -> None:
     fine, coarse = _scene(300, 0), _scene(60, 0)
     for name, record in (("fine", fine), ("coarse", coarse)):
