@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neural.poses import rotation_from_quat
 from neural.scenes.files.gaussians import formats, plain_ply, spz, streamed_sog
 from neural.scenes.files.gaussians.record import SplatRecord
 from tests.splat_files import errors, made
@@ -71,8 +72,16 @@ def test_glb_of_theirs(splat_transform, tmp_path: Path) -> None:
     record = _scene(300, 2)
     plain_ply.write(tmp_path / "a.ply", record)
     splat_transform(tmp_path / "a.ply", tmp_path / "theirs.glb")
-    found = errors(formats.read(tmp_path / "theirs.glb"), record)
-    assert max(error.max() for name, error in found.items() if name != "opacity_logits") < 1e-4
+    got = formats.read(tmp_path / "theirs.glb")
+    found = errors(got, record)
+    assert max(found[name].max() for name in ("means", "log_scales", "opacities", "sh0", "shN")) < 1e-6
+    np.testing.assert_allclose(_covariances(got), _covariances(record), atol=1e-6)  # half turns are theirs to choose
+
+
+def _covariances(record: SplatRecord) -> np.ndarray:
+    unit = record.quats / np.linalg.norm(record.quats.astype(np.float64), axis=1, keepdims=True)
+    axes = rotation_from_quat(unit) * np.exp(record.log_scales)[:, None, :]
+    return axes @ axes.transpose(0, 2, 1)
 
 
 @pytest.mark.parametrize("ending", [".ply", ".compressed.ply", ".spz", ".sog"])
