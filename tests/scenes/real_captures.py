@@ -1,4 +1,4 @@
-"""The real sets as captures that readers know: those whose cameras come in a file of their own are written out first."""
+"""The real sets as captures that readers know; cameras that come in a file of their own are written out first."""
 
 import json
 from collections.abc import Callable
@@ -12,8 +12,7 @@ from neural.poses import quat_from_rotation
 def castle(data: Path, folder: Path) -> Path:
     """castle_P30 with its surveyed cameras, as a COLMAP model in text."""
     source = data / "castle_P30"
-    listed = json.loads((source / "gt_cameras.json").read_text())
-    frames = listed["frames"] if "frames" in listed else listed
+    frames = json.loads((source / "gt_cameras.json").read_text())["frames"]
     model = folder / "sparse" / "0"
     model.mkdir(parents=True)
     (folder / "images").symlink_to(source / "images")
@@ -22,7 +21,7 @@ def castle(data: Path, folder: Path) -> Path:
         K, w2c = np.array(frame["K"]), np.array(frame["w2c"])
         cameras.append(f"{i + 1} PINHOLE 1024 683 {K[0, 0]} {K[1, 1]} {K[0, 2]} {K[1, 2]}")
         numbers = " ".join(repr(float(v)) for v in (*quat_from_rotation(w2c[:3, :3]), *w2c[:3, 3]))
-        images += [f"{i + 1} {numbers} {i + 1} {_name(frame)}", ""]
+        images += [f"{i + 1} {numbers} {i + 1} {Path(frame['file']).name}", ""]
     (model / "cameras.txt").write_text("\n".join(cameras) + "\n")
     (model / "images.txt").write_text("\n".join(images) + "\n")
     (model / "points3D.txt").write_text("")
@@ -39,10 +38,6 @@ def dtu(data: Path, folder: Path) -> Path:
     (folder / "image").symlink_to(source / "images")
     (folder / "mask").symlink_to(source / "masks")
     return folder
-
-
-def _name(frame: dict) -> str:
-    return Path(next(frame[key] for key in ("file_path", "image", "name", "file") if key in frame)).name
 
 
 WRITTEN: dict[str, Callable[[Path, Path], Path]] = {"castle_P30": castle, "dtu_scan24": dtu}
