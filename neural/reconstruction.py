@@ -22,13 +22,12 @@ from typing import Any
 import numpy as np
 
 from neural import atomic, runs
-from neural.errors import BackendUnavailable, CheckpointError, NotSaved, SceneFormatError
+from neural.errors import CheckpointError, NotSaved, SceneFormatError
 from neural.file_lock import try_lock
-from neural.png import write as write_png
+from neural.first_look import PAGE, PICTURE, Improving, first_look, show
 from neural.scenes.photographs import cameras, frames, process, survey, written
 from neural.scenes.photographs.settings import CameraSettings
 from neural.train import session
-from neural.train.film import to_bytes
 from neural.train.tasks.splats import run as splats_run
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.run import SplatRun
@@ -37,7 +36,7 @@ MINUTES = 8.0  # of training on a CPU, where nothing else is asked for
 CPU_PIXELS = 360_000  # of a photograph in training on a CPU, about; a GPU takes them as they are, up to ...
 GPU_PIXELS = 2_500_000
 SOURCE = "reconstruct.json"
-SCENE, PAGE, PICTURE = "scene.spz", "page.html", "picture.png"
+SCENE = "scene.spz"
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ def reconstruct(
     minutes: float | None = None,
     settings: CameraSettings | None = None,
     config: SplatsConfig | None = None,
+    preview: bool = False,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Reconstruction:
@@ -76,6 +76,8 @@ def reconstruct(
         out: Folder of the run; `runs/<name>` without it.
         minutes: Of training; 8 on a CPU, 30,000 steps on a GPU without it.
         settings: Of the cameras.
+        preview: Write a first picture and page from few, small photographs at once, and better ones as the training
+            goes on.
         config: Of the training; what is not said is chosen for the device and the photographs.
         overwrite: Train anew if the run there was trained on other cameras or told other things.
         progress: Whether to say what is done, with progress bars.
@@ -96,10 +98,13 @@ def reconstruct(
     )
     say = Say(progress)
     with _opened(folder, source):
-        found = find_cameras(source, folder, settings, say)
+        found = find_cameras(source, folder, settings, say, preview=preview)
         asked = _asked(config or SplatsConfig(), folder, minutes)
         say.stage("training")
-        run = splats_run.train(folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress)
+        run = splats_run.train(
+            folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress,
+            watch=(lambda trained: Improving(folder, trained, say)) if preview else None,
+        )  # fmt: skip
         say.stage("files")
         files = export(run, folder, say)
     return Reconstruction(folder, found["registered"], found["photographs"], run, files)
@@ -120,7 +125,9 @@ class Say:
             print(sentence, flush=True)
 
 
-def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say) -> dict[str, Any]:
+def find_cameras(
+    source: Path, folder: Path, settings: CameraSettings, say: Say, *, preview: bool = False
+) -> dict[str, Any]:
     """Makes RUN/cameras.json unless it is there for these photographs and settings; gives what it says of itself."""
     cache = folder / runs.CACHE / "cameras"
     video = source.is_file()
@@ -146,6 +153,9 @@ def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say)
         if one.mask is not None and not one.mask.is_relative_to(root):
             written.link(cameras.mask_root(one, root), folder / written.MASKS, [])
             break
+    if preview and not (folder / PICTURE).exists():
+        say.stage("first look")
+        first_look(looked, folder, prefix, settings, cache=cache, say=say)
     say.stage(f"cameras of {len(looked.photographs)} photographs")
     found = cameras.reconstruct(
         looked, folder, settings, cache=cache, prefix=prefix, video=video, made_from=made_from, progress=say.aloud
@@ -163,23 +173,10 @@ def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say)
 
 def export(run: SplatRun, folder: Path, say: Say) -> tuple[Path, ...]:
     """Writes the scene, its page and a picture; gives what there is to look at."""
-    files = [folder / "report.html"]
-    files.append(run.export(folder / SCENE))
-    try:
-        files.append(run.export(folder / PAGE))
-    except BackendUnavailable as missing:  # a checkout whose viewer was not built; all else is there
-        say(f"  no {PAGE}: {missing}")
-    files.append(picture(run, folder / PICTURE))
+    run.export(folder / SCENE)
+    show(run, folder, say)
+    files = (folder / name for name in ("report.html", SCENE, PAGE, PICTURE))
     return tuple(path for path in files if path.is_file())
-
-
-def picture(run: SplatRun, path: Path) -> Path:
-    """The scene from the camera nearest to the middle of all."""
-    origins = run.scene.cameras.origins.numpy()
-    index = int(np.argmin(np.linalg.norm(origins - np.median(origins, axis=0), axis=1)))
-    width, height = run.scene.cameras.sizes[index].tolist()
-    image = to_bytes(run.render_camera(run.scene.cameras, index).rgb.detach().cpu().reshape(height, width, 3))
-    return write_png(path, width, height, [image])
 
 
 def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsConfig:
@@ -194,11 +191,7 @@ def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsC
         assert document is not None
         pixels = float(np.median([frame["w"] * frame["h"] for frame in document["frames"]]))
         part = replace(part, downscale=max(1, round((pixels / most) ** 0.5)))
-    return (
-        session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
-        if (minutes is None)
-        else session.with_length(replace(config, run=part), None, minutes)
-    )
+    return session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
 
 
 @contextlib.contextmanager

@@ -58,6 +58,7 @@ def reconstruct(
     prefix: str,
     video: bool = False,
     made_from: str = "",
+    patient: bool = True,
     progress: bool = True,
 ) -> Found:
     """Finds cameras and writes OUT/cameras.json and OUT/points.ply.
@@ -70,6 +71,7 @@ def reconstruct(
         prefix: Folder in `out` that shows the survey's files.
         video: Whether they are frames of one, in order.
         made_from: A digest of photographs and settings, kept in the file.
+        patient: Whether to try other ways where one leaves photographs out.
         progress: Whether to draw progress bars.
 
     Raises:
@@ -95,7 +97,7 @@ def reconstruct(
     if pairing == "auto":
         pairing = pairs.choose(len(photographs), video=video, placed=int(known.sum()))
     run = Stages(inputs, cache, progress)
-    outcome = ladder.climb(run, pairing, settings.mapping, [tuple(place) for place in places.tolist()])
+    outcome = ladder.climb(run, pairing, settings.mapping, [tuple(place) for place in places.tolist()], patient=patient)
     reasons = {photographs[index].name: why for index, why in outcome.reasons.items()}
     model = outcome.model
     if model is None or len(model.indices) < FEWEST:
