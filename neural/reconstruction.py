@@ -25,8 +25,10 @@ from neural import atomic, runs
 from neural.errors import CheckpointError, NotSaved, SceneFormatError
 from neural.file_lock import try_lock
 from neural.first_look import PAGE, PICTURE, Improving, first_look, show
-from neural.scenes.photographs import cameras, frames, process, survey, written
+from neural.scenes.photographs import cameras, frames, survey, written
+from neural.scenes.photographs.plan import planned
 from neural.scenes.photographs.settings import CameraSettings
+from neural.scenes.photographs.sfm import process
 from neural.train import session
 from neural.train.tasks.splats import run as splats_run
 from neural.train.tasks.splats.config import SplatsConfig
@@ -37,6 +39,8 @@ CPU_PIXELS = 360_000  # of a photograph in training on a CPU, about; a GPU takes
 GPU_PIXELS = 2_500_000
 SOURCE = "reconstruct.json"
 SCENE = "scene.spz"
+FIRST, CAMERAS, TRAINING, FILES = "first look", "cameras", "training", "files"  # stages, as they are said
+_FIRST, _AROUND, _FILES = 45.0, 60.0, 10.0  # seconds of a first look, of scores and report, of the files
 
 
 @dataclass(frozen=True)
@@ -98,27 +102,38 @@ def reconstruct(
     )
     say = Say(progress)
     with _opened(folder, source):
-        found = find_cameras(source, folder, settings, say, preview=preview)
+        length = 60 * (minutes or (config.run.minutes if config is not None else None) or MINUTES)
+        found = find_cameras(source, folder, settings, say, preview=preview, training=length)
         asked = _asked(config or SplatsConfig(), folder, minutes)
-        say.stage("training")
+        say.left = {TRAINING: 60 * (asked.run.minutes or 0) + _AROUND, FILES: _FILES} if asked.run.minutes else {}
+        say.stage(TRAINING)
         run = splats_run.train(
             folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress,
             watch=(lambda trained: Improving(folder, trained, say)) if preview else None,
         )  # fmt: skip
-        say.stage("files")
+        say.stage(FILES)
         files = export(run, folder, say)
     return Reconstruction(folder, found["registered"], found["photographs"], run, files)
 
 
 class Say:
-    """Says which stage begins, and how long it has been."""
+    """Says which stage begins, how long it has been, and about how long it will be.
+
+    Attributes:
+        aloud: Whether to say anything.
+        left: Seconds that each stage to come will take, about, in their order.
+    """
 
     def __init__(self, aloud: bool) -> None:
-        self.aloud, self._start = aloud, time.monotonic()
+        self.aloud, self.left, self._start = aloud, dict[str, float](), time.monotonic()
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, what: str = "") -> None:
         spent = int(time.monotonic() - self._start)
-        self(f"[{spent // 60}:{spent % 60:02d}] {name}")
+        stages = list(self.left)
+        coming = stages[stages.index(name) :] if name in stages else []
+        minutes = sum(self.left[stage] for stage in coming) / 60
+        about = "" if not coming else f", about {max(1, round(minutes))} min left in all"
+        self(f"[{spent // 60}:{spent % 60:02d}] {name}{what}{about}")
 
     def __call__(self, sentence: str) -> None:
         if self.aloud:
@@ -126,9 +141,18 @@ class Say:
 
 
 def find_cameras(
-    source: Path, folder: Path, settings: CameraSettings, say: Say, *, preview: bool = False
+    source: Path, folder: Path, settings: CameraSettings, say: Say, *, preview: bool = False, training: float = 0.0
 ) -> dict[str, Any]:
-    """Makes RUN/cameras.json unless it is there for these photographs and settings; gives what it says of itself."""
+    """Makes RUN/cameras.json unless it is there for these photographs and settings; gives what it says of itself.
+
+    Args:
+        source: A folder of photographs, or a video.
+        folder: Of the run; its cache must exist.
+        settings: Of the cameras.
+        say: Takes what is to be said.
+        preview: Whether to write a first picture before.
+        training: Seconds that come after, for the time left.
+    """
     cache = folder / runs.CACHE / "cameras"
     video = source.is_file()
     say.stage("frames of the video" if video else "photographs")
@@ -153,10 +177,12 @@ def find_cameras(
         if one.mask is not None and not one.mask.is_relative_to(root):
             written.link(cameras.mask_root(one, root), folder / written.MASKS, [])
             break
+    length = planned(looked, settings, video=video).seconds
+    say.left = {**({FIRST: _FIRST} if preview else {}), CAMERAS: length, TRAINING: training + _AROUND, FILES: _FILES}
     if preview and not (folder / PICTURE).exists():
-        say.stage("first look")
+        say.stage(FIRST)
         first_look(looked, folder, prefix, settings, cache=cache, say=say)
-    say.stage(f"cameras of {len(looked.photographs)} photographs")
+    say.stage(CAMERAS, f" of {len(looked.photographs)} photographs")
     found = cameras.reconstruct(
         looked, folder, settings, cache=cache, prefix=prefix, video=video, made_from=made_from, progress=say.aloud
     )

@@ -12,9 +12,9 @@ import neural
 from neural.errors import CheckpointError, SceneFormatError
 from neural.reconstruction import Reconstruction, reconstruct
 from neural.scenes.files.gaussians import formats
-from neural.scenes.photographs import process
 from neural.scenes.photographs.georeference import Origin
 from neural.scenes.photographs.settings import CameraSettings
+from neural.scenes.photographs.sfm import process
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats.config import SplatsConfig
 from tests.scenes.photographs import corner

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural.scenes.photographs import pairs
+from neural.scenes.photographs.sfm import pairs
 
 
 @given(st.integers(0, 60))

@@ -13,7 +13,7 @@ import pytest
 
 import neural
 from neural.errors import BackendUnavailable, StageFailed
-from neural.scenes.photographs import process
+from neural.scenes.photographs.sfm import process
 
 ROOT = Path(neural.__file__).parent.parent
 
@@ -77,7 +77,7 @@ time.sleep(60)
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_the_worker_goes_when_its_parent_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("pycolmap")
-    from neural.scenes.photographs import worker
+    from neural.scenes.photographs.sfm import worker
 
     job = tmp_path / "job.json"  # extraction of a pipe: it waits for ever
     os.mkfifo(tmp_path / "pipe.png")

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neural.scenes.photographs import pairs, stages
-from neural.scenes.photographs.pairs import Pairing
-from neural.scenes.photographs.stages import Model, Stages
+from neural.scenes.photographs.sfm import pairs, stages
+from neural.scenes.photographs.sfm.pairs import Pairing
+from neural.scenes.photographs.sfm.stages import Model, Stages
 
 ENOUGH = 0.95  # of the photographs: no other way is tried
 _ALL_PAIRS = 400  # photographs up to which a retry compares all with all
