@@ -94,7 +94,13 @@ def picture_of(run: SplatRun, path: Path) -> Path:
     width, height = run.scene.cameras.sizes[index].tolist()
     with torch.no_grad():
         image = run.render_camera(run.scene.cameras, index).rgb.detach().cpu()
-    return write_png(path, width, height, [to_bytes(image.reshape(height, width, 3))])
+    pixels = to_bytes(image.reshape(height, width, 3))
+    up = run.scene.cameras.c2w[index, 2, :2].numpy()  # +z, which is up in these scenes, along x and y of the picture
+    if np.abs(up).max() > 0.5:  # a photograph that lies on its side; from above there is no up
+        turns = {(0, -1): 0, (1, 0): 1, (0, 1): 2, (-1, 0): 3}
+        pixels = np.rot90(pixels, turns[tuple(int(s) for s in np.sign(up) * (np.abs(up) == np.abs(up).max()))])
+    pixels = np.ascontiguousarray(pixels)
+    return write_png(path, pixels.shape[1], pixels.shape[0], [pixels])
 
 
 class Improving:
