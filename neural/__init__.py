@@ -46,6 +46,8 @@ _NAMES = {
     "ImageRun": "neural.train.tasks.image.run",
     "RadianceConfig": "neural.train.tasks.radiance.config",
     "RadianceRun": "neural.train.tasks.radiance.run",
+    "SdfConfig": "neural.train.tasks.sdf.config",
+    "SdfRun": "neural.train.tasks.sdf.run",
     "SplatsConfig": "neural.train.tasks.splats.config",
     "SplatRun": "neural.train.tasks.splats.run",
     "VolumeConfig": "neural.train.tasks.volume.config",
@@ -98,6 +100,8 @@ if TYPE_CHECKING:
     from neural.train.tasks.image.run import ImageRun as ImageRun
     from neural.train.tasks.radiance.config import RadianceConfig as RadianceConfig
     from neural.train.tasks.radiance.run import RadianceRun as RadianceRun
+    from neural.train.tasks.sdf.config import SdfConfig as SdfConfig
+    from neural.train.tasks.sdf.run import SdfRun as SdfRun
     from neural.train.tasks.splats.config import SplatsConfig as SplatsConfig
     from neural.train.tasks.splats.run import SplatRun as SplatRun
     from neural.train.tasks.volume.config import VolumeConfig as VolumeConfig
