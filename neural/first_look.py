@@ -97,8 +97,7 @@ def picture_of(run: SplatRun, path: Path) -> Path:
     pixels = to_bytes(image.reshape(height, width, 3))
     up = run.scene.cameras.c2w[index, 2, :2].numpy()  # +z, which is up in these scenes, along x and y of the picture
     if np.abs(up).max() > 0.5:  # a photograph that lies on its side; from above there is no up
-        turns = {(0, -1): 0, (1, 0): 1, (0, 1): 2, (-1, 0): 3}
-        pixels = np.rot90(pixels, turns[tuple(int(s) for s in np.sign(up) * (np.abs(up) == np.abs(up).max()))])
+        pixels = np.rot90(pixels, int(np.argmax([-up[1], up[0], up[1], -up[0]])))
     pixels = np.ascontiguousarray(pixels)
     return write_png(path, pixels.shape[1], pixels.shape[0], [pixels])
 
