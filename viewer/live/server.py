@@ -1,11 +1,13 @@
 """The web server of the live viewer: viser's, bound by ourselves and behind the guard."""
 
 import contextlib
+import ctypes
 import errno
 import importlib.util
 import io
 import logging
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ _LOG = logging.getLogger("neural.viewer")
 _LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False  # of what strangers send, nothing reaches the terminal
 _building = threading.Lock()
+_M_ARENA_MAX, _ARENAS = -8, 2
 
 
 class Door:
@@ -132,6 +135,7 @@ def _guarded(guard: Guard, listening: socket.socket, label: str | None) -> "vise
     """
     import viser
 
+    _share_heaps()
     # What is said to a browser that has just left is lost, as it should be.
     warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
 
@@ -150,6 +154,14 @@ def _guarded(guard: Guard, listening: socket.socket, label: str | None) -> "vise
         server.stop()
         raise BackendUnavailable(f"viser {viser.__version__} cannot be guarded by this version of neural: {PIP}")
     return server
+
+
+def _share_heaps() -> None:
+    """Keeps glibc from giving each of viser's 32 threads a heap of its own, none of which would ever shrink."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 @contextlib.contextmanager
