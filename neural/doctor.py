@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import neural
 from neural.cuda.disk_cache import cache_root
+from neural.viewer import bundle
 
 State = Literal["ok", "optional", "broken"]
 _MARKS = {"ok": "ok", "optional": "--", "broken": "!!"}
@@ -47,6 +48,7 @@ EXTRAS = {
     "splats": Extra("Gaussian scenes as SPZ version 4", "zstandard", ("zstandard>=0.22",)),
     "images": Extra("TIFF pictures", "tifffile", ("tifffile>=2024.8",)),
     "video": Extra("mp4 videos (PNG frames without it)", "av", ("av>=14",)),
+    "viewer": Extra("the live viewer of runs", "viser", ("viser>=1.1,<1.2",)),
     "log": Extra("TensorBoard beside metrics.jsonl", "tensorboard", ("tensorboard>=2.17",)),
 }
 
@@ -96,6 +98,7 @@ def examine() -> Report:
         *_gpus(),
         _nvrtc(),
         _cache(),
+        _pages(),
         *(_extra(name) for name in EXTRAS),
     ]
     return Report(tuple(findings))
@@ -122,6 +125,12 @@ def _native() -> Finding:
     return Finding(
         "native core", f"{native.active_isa()}{chosen}; this machine has {', '.join(native.available_isas())}"
     )
+
+
+def _pages() -> Finding:
+    if bundle.SCRIPT.exists():
+        return Finding("pages", "neural export RUN page.html writes them")
+    return Finding("pages", "not built: neural export RUN page.html refuses", "optional", bundle.remedy())
 
 
 def _threads() -> Finding:

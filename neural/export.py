@@ -11,13 +11,15 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from neural.errors import NotSaved
+from neural.gaussians.decimate import decimated
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
 from neural.scenes.files.gaussians import axes as frames
-from neural.scenes.files.gaussians import formats, tiles
+from neural.scenes.files.gaussians import formats, streamed_sog, tiles
 from neural.scenes.files.gaussians.record import SH_C0, Placement, SplatRecord
 
-SUFFIXES = (*formats.ENDINGS, formats.META)
+SUFFIXES = (*formats.ENDINGS, formats.META, formats.LEVELS)
+COARSEST = 20_000  # Gaussians of the last level of detail: what a viewer shows first
 FRAMES = "input, scene or three letters such as RDF, RUB or RFU"
 
 
@@ -76,6 +78,28 @@ def export(
         axes = frame
     if axes is not None:
         frames.change(("RDF", axes))  # refuses a name that is none before anything is done
+    record = recorded(
+        gaussians, frame=frame, origin=origin, world_to_scene=world_to_scene, metres_per_unit=metres_per_unit, crs=crs,
+        colors=colors,
+    )  # fmt: skip
+    return write_record(path, record, axes=axes, tile=tile, **options)
+
+
+def recorded(
+    gaussians: Gaussians,
+    *,
+    frame: str = "input",
+    origin: Float[Tensor, "3"] | None = None,
+    world_to_scene: Float64[np.ndarray, "4 4"] | None = None,
+    metres_per_unit: float | None = None,
+    crs: str | None = None,
+    colors: Float[Tensor, "3 4"] | None = None,
+) -> SplatRecord:
+    """What `export` writes, in RDF axes; arguments as there.
+
+    Raises:
+        ValueError: A Gaussian that is not finite.
+    """
     to_scene = np.eye(4) if world_to_scene is None or frame == "scene" else np.asarray(world_to_scene, np.float64)
     scale = float(np.cbrt(np.linalg.det(to_scene[:3, :3])))
     back = np.linalg.inv(to_scene)
@@ -83,21 +107,43 @@ def export(
     back[:3, 3] -= offset
     moved = transformed(gaussians, back, origin)
     if colors is not None:
-        _recolor(moved, colors)
+        recolor(moved, colors)
     place = Placement(
         None if metres_per_unit is None else metres_per_unit * scale, None if frame == "scene" else crs,
         tuple(offset.tolist()),
     )  # fmt: skip
-    record = replace(moved.to_record(), placement=place)
+    return replace(moved.to_record(), placement=place)
+
+
+def write_record(
+    path: Path, record: SplatRecord, *, axes: str | None = None, tile: float | None = None, **options: Any
+) -> Path:
+    """Writes a file, tiles or levels of detail; arguments and errors as of `export`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if tile is not None:
             return tiles.write(path, record, tile, axes=axes, **options)
+        if path.name.lower() == formats.LEVELS:
+            streamed_sog.write(path, levels(record), axes=axes or streamed_sog.AXES, **options)
+            return path
         _refuse_lost_offset(path, record)
         formats.write(path, record, axes=axes, **options)
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
     return path
+
+
+def levels(record: SplatRecord, coarsest: int = COARSEST) -> list[SplatRecord]:
+    """Levels of detail for `streamed_sog.write`: the scene, then half as many Gaussians each time.
+
+    Args:
+        record: The finest.
+        coarsest: Gaussians that the last one may have.
+    """
+    found = [record]
+    while len(found[-1]) > coarsest:
+        found.append(decimated(found[-1], -(-len(found[-1]) // 2)))
+    return found
 
 
 def written(path: Path) -> list[Path]:
@@ -106,6 +152,8 @@ def written(path: Path) -> list[Path]:
         return [path, *path.parent.glob(f"{glob.escape(path.name[: -len(formats.TILES)])}_*_*_*.*")]
     if path.name.lower() == formats.META:
         return [path, *path.parent.glob("*.webp")]
+    if path.name.lower() == formats.LEVELS:
+        return [path, *path.parent.glob("[0-9]*_[0-9]*/*")]
     return [path]
 
 
@@ -131,7 +179,7 @@ def _refuse_lost_offset(path: Path, record: SplatRecord) -> None:
 
 
 @torch.no_grad()
-def _recolor(gaussians: Gaussians, colors: Float[Tensor, "3 4"]) -> None:
+def recolor(gaussians: Gaussians, colors: Float[Tensor, "3 4"]) -> None:
     """Applies A c + b to colours c = 0.5 + C0 sh0 + ...: A to every coefficient, the rest to the first."""
     matrix, offset = colors[:, :3].to(gaussians.sh0), colors[:, 3].to(gaussians.sh0)
     constant = (matrix.sum(1) * 0.5 + offset - 0.5) / SH_C0

@@ -19,16 +19,19 @@ RANKS = {
     4: "render",
     5: "losses metrics lpips",
     6: "optim densify",
+    6.8: "viewer.bundle viewer.outlook",  # files of a folder of another rank
+    6.9: "viewer.page",
     7: "checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
     7.5: "overview",
     8: "train config info doctor",
     8.5: "edit",
     9: "viewer",
+    9.5: "reconstruction",
     10: "cli",
     11: "__main__",
 }
 RANK = {name: rank for rank, names in RANKS.items() for name in names.split()}
-FOLDERS = ("neural", "neural.train.tasks")  # which of their modules is imported decides
+FOLDERS = ("neural", "neural.train.tasks", "neural.viewer")  # which of their modules is imported decides
 SHARED = {"capture", "field"}  # what tasks have in common; neither needs the other
 ANYWHERE = {"errors"}  # the one module that everything may import
 
@@ -36,7 +39,10 @@ ANYWHERE = {"errors"}  # the one module that everything may import
 def room(module: str) -> str | None:
     """`neural.cuda.jit` -> `cuda`; None for `neural` itself and for other packages."""
     parts = module.split(".")
-    return parts[1] if parts[0] == "neural" and len(parts) > 1 else None
+    if parts[0] != "neural" or len(parts) == 1:
+        return None
+    file = ".".join(parts[1:3])
+    return file if file in RANK else parts[1]
 
 
 def imports(path: Path, module: str) -> list[tuple[int, str]]:
@@ -154,6 +160,8 @@ def test_a_planted_crossing_is_caught(tmp_path: Path, file: str, line: str, caug
         ),
         ("neural/checkpoint.py", "from neural import train", "checkpoint (rank 7) imports train (rank 8)"),
         ("neural/checkpoint.py", "from neural import HashGrid", "which has no rank"),
+        ("viewer/page.py", "from neural import checkpoint", "viewer.page (rank 6.9) imports checkpoint (rank 7)"),
+        ("neural/checkpoint.py", "from neural.viewer import server", "checkpoint (rank 7) imports viewer (rank 9)"),
         ("neural/strange.py", "", "give 'strange' a rank"),
     ],
 )
@@ -180,6 +188,7 @@ def test_a_planted_violation_is_caught(tmp_path: Path, file: str, line: str, cau
             "from neural.train import config\nfrom . import schedules\nimport neural.metrics",
         ),
         ("neural/cli/eval.py", "import neural\nfrom neural import __version__, doctor"),
+        ("neural/export.py", "from neural.viewer.page import write_page"),
         ("neural/__init__.py", "from neural.viewer import View"),
     ],
 )

@@ -38,3 +38,31 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         with closing(context):
             pass
+
+
+TIMEOUT = 90_000  # ms: software rendering on a busy machine
+
+
+class Console(list[str]):
+    """What a page complained about: console errors and warnings, exceptions, dialogs, requests that left it."""
+
+
+@pytest.fixture
+def browse(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens an address and listens: `browse(url, width=, height=, **context)` -> (page, console)."""
+    contexts = []
+
+    def opened(url: str, *, width: int = 320, height: int = 180, **options: Any) -> tuple[Any, Console]:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        context.set_default_timeout(TIMEOUT)
+        page, console = context.new_page(), Console()
+        page.on("console", lambda m: console.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: console.append(str(error)))
+        page.on("dialog", lambda dialog: (console.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.goto(url)
+        return page, console
+
+    yield opened
+    for context in contexts:
+        context.close()

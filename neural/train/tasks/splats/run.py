@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +36,7 @@ from neural.train.tasks.splats.build import (
 )
 from neural.train.tasks.splats.config import STARTS, SplatsConfig, resolve
 from neural.train.tasks.splats.exposure import Exposure
+from neural.train.tasks.splats.page import PAGE, export_page
 from neural.train.tasks.splats.sizes import STATE_BYTES, STEP_BYTES
 from neural.train.tasks.splats.sparse_depth import require_observations
 from neural.train.tasks.splats.start import Start
@@ -56,7 +58,7 @@ class SplatRun(TrainedCapture):
 
     task = "splats"
     kind = "Gaussian splats"
-    exports = SUFFIXES
+    exports = (*SUFFIXES, PAGE)
 
     def __init__(
         self, folder: Path, scene: Scene, config: SplatsConfig, gaussians: Gaussians, origin: Float[Tensor, "3"]
@@ -83,7 +85,8 @@ class SplatRun(TrainedCapture):
         sh_bits: tuple[int, int] | None = None,
         version: int | None = None,
     ) -> Path:
-        """Writes a file of any ending in `exports`; see `neural.export.export`.
+        """Writes a file of any ending in `exports`; see `neural.export.export`, and for .html
+        `neural.viewer.page.write_page`.
 
         Args:
             path: Its ending decides the format.
@@ -95,12 +98,21 @@ class SplatRun(TrainedCapture):
             version: Of a `.spz`.
 
         Raises:
+            BackendUnavailable: A page, whose viewer was not built.
             BadOption: Another ending or frame, an option that the format does not know or what it cannot hold, an
                 unknown photograph, or a run that has learnt no exposure.
         """
         colors = None if exposure is None else self._exposure_of(exposure)
         options = {name: value for name, value in (("sh_bits", sh_bits), ("version", version)) if value is not None}
         scene = self.scene
+        if Path(path).suffix.lower() == PAGE:
+            if frame not in ("input", "scene") or axes is not None or tile is not None or options:
+                raise BadOption("a page takes frame (input or scene) and exposure, and no other option")
+            return export_page(
+                path, self.gaussians, scene, origin=self.origin, colors=colors, near=NEAR * reach(scene),
+                similarity=np.linalg.inv(scene.world_to_scene) if frame == "input" else np.eye(4),
+                background=BACKGROUNDS[self.config.run.background],
+            )  # fmt: skip
         try:
             return export(
                 self.gaussians, path, frame=frame, axes=axes, tile=tile, origin=self.origin,
@@ -114,6 +126,8 @@ class SplatRun(TrainedCapture):
         """What `neural export` says of a file that `export` has written."""
         size = sum(file.stat().st_size for file in written(path))
         said = f"{self.gaussians.n:,} Gaussians, {size / 1e6:.1f} MB, in {path}"
+        if path.suffix.lower() == PAGE:
+            return f"{said}\nopen it in a browser, from the disk or from any web host"
         if not self.gaussians.antialiased:
             return said
         known = "the file says that they are antialiased"

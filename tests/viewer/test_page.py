@@ -1,0 +1,40 @@
+"""The static page in a real browser: it draws what our own renderer draws."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neural.viewer import bundle
+from tests.viewer import pages
+
+pytestmark = pytest.mark.skipif(not bundle.SCRIPT.exists(), reason=f"the viewer was not built; {bundle.remedy()}")
+LEAST = 25.0  # dB against our own rendering; what is reached is about 40
+
+
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_the_page_draws_the_scene_from_a_file(tmp_path: Path, browse: Any, antialiased: bool) -> None:
+    record, cameras = pages.generated(antialiased=antialiased), pages.ring()
+    address = pages.written(tmp_path, record, cameras, background=(1.0, 1.0, 1.0))
+    page, console = browse(f"{address}#bare&camera=2")
+    page.evaluate("neural.complete")
+    assert page.evaluate("neural.count") == len(record)
+    assert pages.psnr(pages.shown(page), pages.rendered(record, cameras, 2, 1.0)) > LEAST + 10
+    page.evaluate("neural.goTo(1)")
+    page.evaluate("neural.settled()")
+    picture = pages.shown(page)
+    assert pages.psnr(picture, pages.rendered(record, cameras, 1, 1.0)) > LEAST + 10
+    assert pages.psnr(picture, pages.rendered(record, cameras, 2, 1.0)) < LEAST  # and not because all look alike
+    assert console == []
+
+
+def test_colours_change_with_the_direction(tmp_path: Path, browse: Any) -> None:
+    record, cameras = pages.generated(), pages.ring()
+    plain = pages.generated(degree=0)
+    page, _ = browse(f"{pages.written(tmp_path, record, cameras)}#bare")
+    page.evaluate("neural.complete")
+    seen = pages.shown(page)
+    assert pages.psnr(seen, pages.rendered(record, cameras, 0)) > LEAST + 5
+    assert pages.psnr(pages.rendered(plain, cameras, 0), pages.rendered(record, cameras, 0)) < LEAST
+    assert np.isfinite(seen).all()

@@ -1,0 +1,158 @@
+// The page: reads what it carries, draws the coarse level first, then the rest, and hands out `window.neural`.
+
+import { format, parse } from "./address.js";
+import { Controls } from "./controls.js";
+import { description, levelBytes } from "./embedded.js";
+import { Engine } from "./engine.js";
+import { Frame } from "./frames.js";
+import { Interface } from "./interface.js";
+import { Loop } from "./loop.js";
+import { View } from "./view.js";
+
+const scene = description();
+const frame = new Frame(scene);
+const canvas = document.getElementById("canvas");
+const started = performance.now();
+const timings = {}; // ms since the page's script began
+
+const ui = new Interface(scene, { reset, camera: (index) => goTo(index), background: repaint, link: writeAddress });
+
+/** A view from numbers of the scene's frame. */
+function viewOf({ c2w, intrinsics: [fx, fy, cx, cy], size: [width, height] }) {
+  const { position, rotation } = frame.pose(c2w);
+  return new View(position, rotation, { fx, fy, cx, cy, width, height });
+}
+
+function startView() {
+  const asked = parse(location.hash, scene.cameras.length);
+  const camera = asked?.camera ?? scene.start.camera;
+  const numbers = asked?.c2w ? asked : camera >= 0 ? scene.cameras[camera] : scene.start;
+  ui.choose(asked?.c2w ? -1 : camera);
+  return { view: viewOf(numbers), distance: frame.scale * (numbers.focus ?? scene.start.focus) };
+}
+
+let engine;
+let loop;
+let controls;
+
+function begin() {
+  engine = new Engine(canvas, {
+    antialiased: scene.antialiased,
+    background: scene.background,
+    changed: () => loop?.refresh(),
+  });
+  const { view, distance } = startView();
+  controls = new Controls(canvas, view, {
+    up: frame.direction(scene.up),
+    distance,
+    speed: frame.scale * scene.extent * 0.25,
+    wake: () => loop.wake(),
+  });
+  const limits = { near: frame.scale * scene.near, far: frame.scale * scene.far };
+  loop = new Loop(engine, canvas, view, limits, (seconds) => controls.animate(seconds));
+}
+
+function goTo(index, options) {
+  ui.choose(index);
+  controls.go(viewOf(scene.cameras[index]), frame.scale * scene.cameras[index].focus, options);
+}
+
+function reset() {
+  const { camera } = scene.start;
+  if (camera >= 0) goTo(camera);
+  else controls.go(viewOf(scene.start), frame.scale * scene.start.focus);
+}
+
+function repaint(rgb) {
+  engine.backgroundColor = rgb;
+  loop.wake();
+}
+
+/** Where one stands, in the scene's frame. */
+function standing() {
+  const { fx, fy, cx, cy, width, height } = controls.view.lens;
+  return { c2w: frame.c2w(controls.view), intrinsics: [fx, fy, cx, cy], size: [width, height] };
+}
+
+function writeAddress() {
+  history.replaceState(null, "", format(standing()));
+}
+
+function readAddress() {
+  const asked = parse(location.hash, scene.cameras.length);
+  if (asked?.camera !== undefined) goTo(asked.camera);
+  else if (asked) stand(asked);
+}
+
+function stand(numbers) {
+  ui.choose(-1);
+  controls.go(viewOf(numbers), controls.distance, { flying: false });
+}
+
+/** Coarse to fine: a level takes the place of the one before it. */
+async function load(first) {
+  const sum = scene.levels.reduce((bytes, level) => bytes + level.bytes, 0);
+  let done = 0;
+  let shown = null;
+  for (const [index, level] of scene.levels.entries()) {
+    const bytes = await levelBytes(index, level, (filled) => ui.progress(((done + filled) / sum) * 0.99, scene.title));
+    done += level.bytes;
+    const layer = await engine.add(bytes, { type: "spz" });
+    shown?.remove();
+    shown = layer;
+    loop.wake();
+    if (index === 0) {
+      await loop.settled();
+      timings.first = performance.now() - started;
+      first();
+    }
+  }
+  await loop.settled();
+  timings.complete = performance.now() - started;
+  ui.progress(1, "");
+}
+
+function failed(error) {
+  ui.failed(error.message);
+  console.error(error);
+}
+
+let seen;
+const ready = new Promise((resolve) => (seen = resolve));
+let complete;
+try {
+  begin();
+  complete = load(seen);
+  complete.catch(failed);
+} catch (error) {
+  failed(/webgl/i.test(error.message) ? new Error("This browser or machine has no WebGL 2, which the page draws with.") : error);
+}
+addEventListener("hashchange", readAddress);
+canvas.addEventListener("webglcontextlost", () => ui.failed("The graphics driver has stopped this page; load it again."));
+
+/** For tests and for pages around this one. Poses and lenses are in the scene's frame, matrices by rows. */
+window.neural = {
+  ready,
+  complete,
+  timings,
+  cameras: scene.cameras,
+  /** The view: {c2w, intrinsics, size}. */
+  get camera() {
+    return standing();
+  },
+  set camera(numbers) {
+    stand(numbers);
+  },
+  /** Stand at a camera of the page. */
+  goTo: (index) => goTo(index, { flying: false }),
+  /** A promise of the next sharp picture. */
+  settled: () => loop.settled(),
+  /** Pictures drawn so far. */
+  get frames() {
+    return loop.frames;
+  },
+  /** Gaussians shown. */
+  get count() {
+    return engine.count;
+  },
+};
