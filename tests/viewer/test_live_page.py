@@ -110,6 +110,7 @@ def test_the_page_shows_what_we_render_and_follows_the_mouse(tmp_path: Path, ope
         assert said == []
 
 
+@pytest.mark.slow
 def test_ways_of_looking_are_chosen_in_the_page(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     with served(tmp_path) as viewer:
         viewer.scenery.show(False)
