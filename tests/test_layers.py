@@ -21,7 +21,8 @@ RANKS = {
     6: "optim densify",
     6.8: "viewer.bundle viewer.outlook",  # files of a folder of another rank
     6.9: "viewer.page",
-    7: "checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
+    6.5: "surfaces",
+    7: "maps checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
     7.5: "overview",
     8: "train config info doctor",
     8.5: "edit",
