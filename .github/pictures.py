@@ -7,6 +7,11 @@ nothing: that the script works is all that its pictures then show.
 """
 
 import argparse
+import importlib.util
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +27,13 @@ from neural.scenes.synthetic.cloud import CloudRecipe, write
 from neural.train.tasks.capture.photographs import photograph
 from neural.train.tasks.sdf.config import SdfConfig, SdfViewConfig
 from neural.train.tasks.splats.config import SplatModelConfig, SplatsConfig
+from neural.train.tasks.splats.run import SplatRun
 from neural.train.tasks.volume.config import VolumeConfig, VolumeViewConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
+PATIENCE = 300_000  # ms that a browser may take, which draws in software here
 GAP = 8  # white pixels between two pictures
 TILE = 192  # pixels along the sides of a small picture
 
@@ -53,7 +62,7 @@ class Studio:
         print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
-def city(studio: Studio) -> None:
+def city(studio: Studio) -> SplatRun:
     """`city.png`: a held-out photograph, the splats there, their depth; `orbit.webp`: once around them."""
     scene = neural.load(ROOT / "data" / "city", downscale=8 if studio.quick else 1)
     config = SplatsConfig(model=SplatModelConfig(antialiased=True))
@@ -74,6 +83,43 @@ def city(studio: Studio) -> None:
     path = neural.paths.orbit(scene.cameras, 4 if studio.quick else 40)
     frames = [run.render_camera(path, index).rgb.detach().reshape(shape) for index in range(len(path))]
     studio.save("orbit.webp", [np.asarray((frame * 255).clamp(0, 255).to(torch.uint8)) for frame in frames])
+    return run
+
+
+def browsers(studio: Studio, run: SplatRun) -> None:
+    """`page.png` and `viewer.png`: the page of a scene, and the live viewer, in Chromium."""
+    if BROWSER is None or importlib.util.find_spec("playwright") is None:
+        print("no Chromium with playwright: pictures of viewers stay as they are")
+        return
+    from playwright.sync_api import sync_playwright
+
+    written = run.export(studio.runs / "page.html")
+    command = [sys.executable, "-m", "neural", "view", str(run.folder)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    address = next(word for word in server.stdout.readline().split() if word.startswith("http://"))
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+            page = browser.new_page(viewport={"width": 640, "height": 400})
+            page.set_default_timeout(PATIENCE)
+            page.goto(written.resolve().as_uri())
+            page.wait_for_function("window.neural")
+            page.evaluate("neural.complete.then(() => neural.settled())")
+            page.screenshot(path=studio.runs / "page.png", timeout=PATIENCE)
+            page.close()
+            page = browser.new_page(viewport={"width": 960, "height": 600})
+            page.goto(address)
+            page.add_style_tag(content="[class*=Notifications] { display: none }")  # of software rendering
+            page.get_by_text("pictures/s").wait_for(timeout=PATIENCE)
+            page.wait_for_timeout(1000 if studio.quick else 15_000)  # until the picture at rest is there
+            page.screenshot(path=studio.runs / "viewer.png", timeout=PATIENCE)
+            browser.close()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+    for name in ("page.png", "viewer.png"):
+        studio.save(name, [np.asarray(Image.open(studio.runs / name).convert("RGB"))])
 
 
 def applications(studio: Studio) -> None:
@@ -158,7 +204,7 @@ def main() -> None:
     studio = Studio(asked.out, asked.runs, asked.quick)
     for folder in (studio.out, studio.runs):
         folder.mkdir(parents=True, exist_ok=True)
-    city(studio)
+    browsers(studio, city(studio))
     applications(studio)
 
 

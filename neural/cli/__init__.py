@@ -30,7 +30,7 @@ COMMANDS = {
 
 # What `neural` alone answers: the way from data to something to look at.
 START = (
-    ("neural train splats SCENE --out RUN", "train on photographs with cameras, such as data/city"),
+    ("neural reconstruct PHOTOS --out RUN", "photographs or a video to a trained scene"),
     ("neural view RUN", "look at it in a browser"),
     ("neural export RUN page.html", "a page to send; .spz, .ply ... for other programs"),
 )
