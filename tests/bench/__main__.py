@@ -38,6 +38,7 @@ SUITES = {
     "import": "tests.bench.import_time",
     "emulator": "tests.bench.emulator",
     "edit": "tests.bench.edit",
+    "formats": "tests.bench.formats",
 }
 RESULTS = Path(__file__).with_name("results")
 
