@@ -37,6 +37,7 @@ SUITES = {
     "scalable": "tests.bench.scalable",
     "import": "tests.bench.import_time",
     "emulator": "tests.bench.emulator",
+    "reconstruct": "tests.bench.reconstruct",
     "edit": "tests.bench.edit",
     "formats": "tests.bench.formats",
 }
