@@ -36,6 +36,7 @@ SUITES = {
     "memory": "tests.bench.memory",
     "scalable": "tests.bench.scalable",
     "import": "tests.bench.import_time",
+    "viewer": "tests.bench.viewer",
     "emulator": "tests.bench.emulator",
     "reconstruct": "tests.bench.reconstruct",
     "edit": "tests.bench.edit",
