@@ -11,13 +11,15 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from neural.errors import NotSaved
+from neural.gaussians.decimate import decimated
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
 from neural.scenes.files.gaussians import axes as frames
-from neural.scenes.files.gaussians import formats, tiles
+from neural.scenes.files.gaussians import formats, streamed_sog, tiles
 from neural.scenes.files.gaussians.record import SH_C0, Placement, SplatRecord
 
-SUFFIXES = (*formats.ENDINGS, formats.META)
+SUFFIXES = (*formats.ENDINGS, formats.META, formats.LEVELS)
+COARSEST = 20_000  # Gaussians of the last level of detail: what a viewer shows first
 FRAMES = "input, scene or three letters such as RDF, RUB or RFU"
 
 
@@ -93,11 +95,27 @@ def export(
         path.parent.mkdir(parents=True, exist_ok=True)
         if tile is not None:
             return tiles.write(path, record, tile, axes=axes, **options)
+        if path.name.lower() == formats.LEVELS:
+            streamed_sog.write(path, levels(record), axes=axes or streamed_sog.AXES, **options)
+            return path
         _refuse_lost_offset(path, record)
         formats.write(path, record, axes=axes, **options)
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
     return path
+
+
+def levels(record: SplatRecord, coarsest: int = COARSEST) -> list[SplatRecord]:
+    """Levels of detail for `streamed_sog.write`: the scene, then half as many Gaussians each time.
+
+    Args:
+        record: The finest.
+        coarsest: Gaussians that the last one may have.
+    """
+    found = [record]
+    while len(found[-1]) > coarsest:
+        found.append(decimated(found[-1], -(-len(found[-1]) // 2)))
+    return found
 
 
 def written(path: Path) -> list[Path]:
@@ -106,6 +124,8 @@ def written(path: Path) -> list[Path]:
         return [path, *path.parent.glob(f"{glob.escape(path.name[: -len(formats.TILES)])}_*_*_*.*")]
     if path.name.lower() == formats.META:
         return [path, *path.parent.glob("*.webp")]
+    if path.name.lower() == formats.LEVELS:
+        return [path, *path.parent.glob("[0-9]*_[0-9]*/*")]
     return [path]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neural.export import export
+from neural.export import export, levels
 from neural.gaussians.model import Gaussians
 from neural.poses import rotation_from_quat
 from neural.scenes.files.gaussians import formats
@@ -92,3 +92,7 @@ def test_what_it_refuses(gaussians: Gaussians, tmp_path: Path, options: dict, me
     with pytest.raises(ValueError, match=message):
         export(gaussians, tmp_path / "a.ply", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_levels_halve(gaussians: Gaussians) -> None:
+    assert [len(level) for level in levels(gaussians.to_record(), 9)] == [60, 30, 15, 8]

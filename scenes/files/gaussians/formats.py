@@ -9,6 +9,7 @@ What a file holds, beside positions, rotations, scales, opacities and colours:
 | .splat | RDF | none | no | no | no | not said |
 | .spz | RUB | 5 and 4 bits | flag | no | no | said in version 4 |
 | .sog, meta.json | RDF | a palette | `model` | `model` | `asset` | said in `asset` |
+| lod-meta.json | RDF | palettes | `model` | `model` | `asset` | said in `asset` |
 
 Records are RDF: `write` turns positions, rotations and harmonics to the axes of the file, `read` turns them back.
 """
@@ -20,7 +21,7 @@ from typing import Any
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import compressed_ply, plain_ply, sog, splat, spz
+from neural.scenes.files.gaussians import compressed_ply, plain_ply, sog, splat, spz, streamed_sog
 from neural.scenes.files.gaussians.axes import Axes
 from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.files.gaussians.sog_files import META
@@ -34,6 +35,7 @@ _BY_ENDING: dict[str, ModuleType] = {
 }
 ENDINGS = tuple(_BY_ENDING)  # of files that are written
 TILES = ".tiles.json"
+LEVELS = streamed_sog.NAME
 _PLACELESS = (".splat", ".spz")  # which cannot say where they lie
 _GAUSSIANS = {"f_dc_0", "rot_0", "scale_0", "packed_position"}  # one of these properties makes a .ply a Gaussian scene
 
@@ -54,6 +56,8 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """
     if path.name.lower() == META:
         return sog.read(path, axes=axes)
+    if path.name.lower() == LEVELS:
+        return streamed_sog.read(path, axes=axes)
     if path.name.lower().endswith(TILES):
         from neural.scenes.files.gaussians import tiles  # which reads its tiles by this function
 
@@ -100,8 +104,8 @@ def module(path: Path) -> ModuleType:
 
 
 def is_writable(path: Path) -> bool:
-    """Whether the name ends in one of `ENDINGS`, or is that of a SOG folder's `meta.json`."""
-    return path.name.lower() == META or _ending(path) is not None
+    """Whether the name ends in one of `ENDINGS`, or is that of the index of a SOG folder or of a streamed SOG."""
+    return path.name.lower() in (META, LEVELS) or _ending(path) is not None
 
 
 def holds_placement(path: Path) -> bool:
@@ -117,7 +121,8 @@ def holds_gaussians(path: Path) -> bool:
     """
     if path.suffix.lower() == ".ply":
         return bool(_GAUSSIANS & _properties(path))
-    return path.name.lower() == META or path.name.lower().endswith(TILES) or _ending(path) is not None
+    name = path.name.lower()
+    return name in (META, LEVELS) or name.endswith(TILES) or _ending(path) is not None
 
 
 def _properties(path: Path) -> set[str]:

@@ -64,6 +64,8 @@ def test_named_axes_tiles_and_options(folder: Path, tmp_path: Path, capsys: pyte
     np.testing.assert_allclose(there, plain[:, [2, 0, 1]] * [1, -1, -1], atol=1e-4)
     whole = formats.read(tmp_path / "t.tiles.json")
     np.testing.assert_allclose(np.sort(whole.means + whole.placement.offset, axis=0), np.sort(plain, axis=0), atol=1e-3)
+    assert cli.main(["export", str(folder), str(tmp_path / "lod" / "lod-meta.json")]) == 0
+    assert len(formats.read(tmp_path / "lod" / "lod-meta.json")) == 150
     folder_means = formats.read(tmp_path / "sog" / "meta.json").means
     np.testing.assert_allclose(np.sort(folder_means, axis=0), np.sort(plain, axis=0), atol=1e-2)
 
