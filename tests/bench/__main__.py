@@ -37,6 +37,7 @@ SUITES = {
     "scalable": "tests.bench.scalable",
     "import": "tests.bench.import_time",
     "emulator": "tests.bench.emulator",
+    "page": "tests.bench.page",
 }
 RESULTS = Path(__file__).with_name("results")
 

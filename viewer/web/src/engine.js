@@ -6,6 +6,7 @@
 //                                    axes; place {scale, shift} puts it into the page; invisible at first
 //   draw(shot) -> void                                             now, in the order of the last sort
 //   settle(shot) -> Promise<void>                                  sorted for this very view
+//   finish() -> void                                               waits until what was drawn is there
 //   count, backgroundColor
 //
 // A shot is {matrix, frustum, width, height}: camera to world (16 numbers, columns first, three's axes), {left, right,
@@ -21,6 +22,7 @@ const BLUR = 0.3;
 const COMPENSATED_BLUR = 0.1;
 const LEAST_ALPHA = 1 / 255;
 const REACH = Math.sqrt(2 * Math.log(255));
+const QUICK_REACH = Math.sqrt(8); // while it moves: a quarter less to fill
 const LARGEST_RADIUS = 2048; // pixels
 const TEXTURE_WIDTH = 2048; // Spark's, of the textures that hold Gaussians
 
@@ -115,6 +117,7 @@ export class Engine {
 
   draw(shot) {
     this.#spark.autoUpdate = true;
+    this.#spark.maxStdDev = QUICK_REACH;
     this.#pose(shot);
     this.#render(shot);
   }
@@ -128,7 +131,13 @@ export class Engine {
       await spark.update({ scene: this.#scene, camera: this.#camera });
     } while (spark.sorting || spark.sortDirty);
     spark.autoUpdate = false;
+    spark.maxStdDev = REACH;
     this.#render(shot);
+  }
+
+  finish() {
+    const gl = this.#renderer.getContext();
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
   }
 
   /** Another size empties the canvas, so it is set in the same task as the drawing. */

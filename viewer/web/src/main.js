@@ -13,8 +13,7 @@ import { View } from "./view.js";
 const scene = description();
 const frame = new Frame(scene);
 const canvas = document.getElementById("canvas");
-const started = performance.now();
-const timings = {}; // ms since the page's script began
+const timings = { begun: performance.now(), levels: [] }; // ms since the page was asked for
 
 const ui = new Interface(scene, { reset, camera: (index) => goTo(index), background: repaint, link: writeAddress });
 
@@ -101,21 +100,24 @@ async function load(first) {
   let done = 0;
   let shown = null;
   for (const [index, level] of scene.levels.entries()) {
+    const from = performance.now();
     const bytes = await levelBytes(index, level, (filled) => ui.progress(((done + filled) / sum) * 0.99, scene.title));
-    done += level.bytes;
     const layer = await engine.add(bytes);
+    timings.levels.push({ bytes: level.bytes, count: layer.count, ms: performance.now() - from });
+    done += level.bytes;
     shown?.remove();
     shown = layer;
     loop.wake();
     if (index === 0) {
       await loop.settled();
-      timings.first = performance.now() - started;
+      engine.finish();
+      timings.first = performance.now();
       first();
     }
   }
   if (scene.stream) await startStream(shown);
   await loop.settled();
-  timings.complete = performance.now() - started;
+  timings.complete = performance.now();
   ui.progress(1, "");
 }
 
@@ -185,6 +187,8 @@ window.neural = {
   goTo: (index) => goTo(index, { flying: false }),
   /** A promise of the next sharp picture. */
   settled: () => loop.settled(),
+  /** Waits until the GPU has drawn it. */
+  finish: () => engine.finish(),
   /** Pictures drawn so far. */
   get frames() {
     return loop.frames;
