@@ -3,6 +3,7 @@
 #   make test        all tests but the slow matrix; make test-all: everything, with new examples; make test-gpu: those that need a GPU
 #   make lint        ruff, mypy and the documentation
 #   make docs        the documentation as a site in build/site; a broken link ends it
+#   make pictures    those of README and documentation, made anew
 #   make bench       every suite; make bench SUITES="hash_grid overhead" BENCH="--save" for some, kept
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -22,7 +23,7 @@ NATIVE := $(shell find cuda -name '*.cpp' -o -name '*.h' -o -name '*.cuh' -o -na
 NATIVE += $(wildcard viewer/web/src/*.js viewer/web/*.json viewer/web/build.mjs)
 
 .DEFAULT_GOAL := all
-.PHONY: all demo test test-all test-gpu lint docs bench clean
+.PHONY: all demo test test-all test-gpu lint docs pictures bench clean
 all: $(VENV)/native
 
 demo: all
@@ -45,6 +46,9 @@ lint: all docs
 
 docs: all
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file docs/site/mkdocs.yml
+
+pictures: all
+	$(BIN)/python .github/pictures.py
 
 bench: all
 	$(BIN)/python -m tests.bench $(SUITES) $(BENCH)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from neural.cuda import lattice
 from neural.cuda.gradients import GradientBuffer
-from neural.cuda.lattice import OUTSIDES, Outside
+from neural.cuda.lattice_checks import OUTSIDES, Outside, check
 from neural.cuda.reference import hash_grid as reference
 
 Interpolation = Literal["nearest", "linear", "smoothstep"]
@@ -51,7 +51,7 @@ def hash_grid(
 
     Source: Mueller et al. 2022, arXiv:2201.05989, section 3.
     """
-    lattice.check("hash_grid", positions, table, levels, working_copy, segments, level_weights, outside, accumulate)
+    check("hash_grid", positions, table, levels, working_copy, segments, level_weights, outside, accumulate)
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f"hash_grid: interpolation must be one of {', '.join(INTERPOLATIONS)}, got {interpolation!r}")
     codes = INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside)

@@ -10,7 +10,7 @@ from neural.cuda import checks, jit, lattice, library
 from neural.cuda.autograd import Function
 from neural.cuda.gradients import GradientBuffer
 from neural.cuda.hash_grid import INTERPOLATIONS, Interpolation
-from neural.cuda.lattice import OUTSIDES, Outside
+from neural.cuda.lattice_checks import OUTSIDES, Outside, check
 from neural.cuda.native import lib, threads
 from neural.cuda.reference import probed_grid as reference
 from neural.cuda.tensor_cache import TensorCache
@@ -60,7 +60,7 @@ def probed_grid(
     Source: Takikawa et al. 2023, arXiv:2312.17241, section 3.
     """
     op = "probed_grid"
-    lattice.check(op, positions, table, levels, None, None, level_weights, outside, accumulate)
+    check(op, positions, table, levels, None, None, level_weights, outside, accumulate)
     if positions.shape[1] > MAX_DIMS:
         raise ValueError(f"{op}: positions must have 1 to {MAX_DIMS} columns, got {positions.shape[1]}")
     checks.require(op, "codes", codes, ("B", "C"), torch.uint8, table.device)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from neural.cuda import lattice as shared
 from neural.cuda.gradients import GradientBuffer
-from neural.cuda.lattice import OUTSIDES, Outside
+from neural.cuda.lattice_checks import OUTSIDES, Outside, check
 from neural.cuda.reference import simplex as reference
 from neural.cuda.simplex_levels import LATTICES, Lattice
 
@@ -53,7 +53,7 @@ def simplex(
 
     Source: Wen and Yang 2023, arXiv:2311.15439; Rosu and Behnke 2023, arXiv:2211.12562 (permutohedral).
     """
-    shared.check("simplex", positions, table, levels, working_copy, segments, level_weights, outside, accumulate)
+    check("simplex", positions, table, levels, working_copy, segments, level_weights, outside, accumulate)
     if lattice not in LATTICES:
         raise ValueError(f"simplex: lattice must be one of {', '.join(LATTICES)}, got {lattice!r}")
     grid = shared.Grid(levels, segments, level_weights, LATTICES.index(lattice), OUTSIDES.index(outside))

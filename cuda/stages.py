@@ -40,7 +40,7 @@ class Encode:
         n_levels: Levels.
         n_features: Features per entry.
         form: Index into `hash_grid.INTERPOLATIONS` or `simplex.LATTICES`.
-        outside: Index into `lattice.OUTSIDES`.
+        outside: Index into `lattice_checks.OUTSIDES`.
         table_dtype: What is read: index into `TABLE_DTYPES`.
     """
 

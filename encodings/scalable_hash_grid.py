@@ -52,6 +52,7 @@ class ScalableHashGrid(HashGrid):
 
     Attributes:
         cells: Coordinates of the cells, int64 [C, A] on the CPU, in the order of their parts of `table`.
+        remedy: What `grow` advises where memory ends; whoever makes grids from settings of other names says those.
         table, levels, level_weights, gradients, working_copy: As of `HashGrid`, of all cells; they grow in place.
 
     Raises:
@@ -105,6 +106,7 @@ class ScalableHashGrid(HashGrid):
         self.overlap = overlap
         self.missing = missing
         self.max_cells = max_cells
+        self.remedy = "make log2_hashmap_size smaller or cell_size larger"
         self.seed = seed
         self.frame = _frame(n_dims, split, sizes, origins, extent)
         self._one_cell = self.levels
@@ -254,7 +256,7 @@ class ScalableHashGrid(HashGrid):
         if needed > left:
             raise TooLarge(
                 f"{n_fresh} more cells ({each}) need {needed / 1e9:.2f} GB, and {left / 1e9:.2f} GB are free on "
-                f"{self.table.device.type}: make log2_hashmap_size smaller or cell_size larger"
+                f"{self.table.device.type}: {self.remedy}"
             )
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural.cuda import simplex_levels as layout
-from neural.cuda.lattice import Outside
+from neural.cuda.lattice_checks import Outside
 from neural.cuda.simplex import Lattice, simplex
 from neural.encodings.pooled_table import PooledTable, Precision, check_table, level_growth, per_axis
 

@@ -46,11 +46,14 @@ _NAMES = {
     "ImageRun": "neural.train.tasks.image.run",
     "RadianceConfig": "neural.train.tasks.radiance.config",
     "RadianceRun": "neural.train.tasks.radiance.run",
+    "SdfConfig": "neural.train.tasks.sdf.config",
+    "SdfRun": "neural.train.tasks.sdf.run",
     "SplatsConfig": "neural.train.tasks.splats.config",
     "SplatRun": "neural.train.tasks.splats.run",
     "VolumeConfig": "neural.train.tasks.volume.config",
     "VolumeRun": "neural.train.tasks.volume.run",
     "load_run": "neural.train.load",
+    "reconstruct": "neural.reconstruction",
 }
 # public submodules, reached as attributes
 _MODULES = ("cameras", "edit", "emulator", "losses", "metrics", "optim", "paths", "rays", "train")
@@ -86,6 +89,7 @@ if TYPE_CHECKING:
     from neural.gaussians.model import Gaussians as Gaussians
     from neural.mlp import MLP as MLP
     from neural.rays import Rays as Rays
+    from neural.reconstruction import reconstruct as reconstruct
     from neural.render.occupancy import OccupancyGrid as OccupancyGrid
     from neural.scenes.load import load as load
     from neural.scenes.pictures.picture import Picture as Picture
@@ -96,6 +100,8 @@ if TYPE_CHECKING:
     from neural.train.tasks.image.run import ImageRun as ImageRun
     from neural.train.tasks.radiance.config import RadianceConfig as RadianceConfig
     from neural.train.tasks.radiance.run import RadianceRun as RadianceRun
+    from neural.train.tasks.sdf.config import SdfConfig as SdfConfig
+    from neural.train.tasks.sdf.run import SdfRun as SdfRun
     from neural.train.tasks.splats.config import SplatsConfig as SplatsConfig
     from neural.train.tasks.splats.run import SplatRun as SplatRun
     from neural.train.tasks.volume.config import VolumeConfig as VolumeConfig

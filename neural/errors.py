@@ -40,6 +40,10 @@ class TooLarge(NeuralError, ValueError):
     """More than can be counted or held; the message says what to make smaller."""
 
 
+class StageFailed(NeuralError):
+    """A stage that runs in a process of its own ended without a result; says which, why and what to do."""
+
+
 class DivergenceError(NeuralError):
     """A loss or gradient became NaN or Inf.
 

@@ -78,6 +78,28 @@ def export(
         axes = frame
     if axes is not None:
         frames.change(("RDF", axes))  # refuses a name that is none before anything is done
+    record = recorded(
+        gaussians, frame=frame, origin=origin, world_to_scene=world_to_scene, metres_per_unit=metres_per_unit, crs=crs,
+        colors=colors,
+    )  # fmt: skip
+    return write_record(path, record, axes=axes, tile=tile, **options)
+
+
+def recorded(
+    gaussians: Gaussians,
+    *,
+    frame: str = "input",
+    origin: Float[Tensor, "3"] | None = None,
+    world_to_scene: Float64[np.ndarray, "4 4"] | None = None,
+    metres_per_unit: float | None = None,
+    crs: str | None = None,
+    colors: Float[Tensor, "3 4"] | None = None,
+) -> SplatRecord:
+    """What `export` writes, in RDF axes; arguments as there.
+
+    Raises:
+        ValueError: A Gaussian that is not finite.
+    """
     to_scene = np.eye(4) if world_to_scene is None or frame == "scene" else np.asarray(world_to_scene, np.float64)
     scale = float(np.cbrt(np.linalg.det(to_scene[:3, :3])))
     back = np.linalg.inv(to_scene)
@@ -90,7 +112,13 @@ def export(
         None if metres_per_unit is None else metres_per_unit * scale, None if frame == "scene" else crs,
         tuple(offset.tolist()),
     )  # fmt: skip
-    record = replace(moved.to_record(), placement=place)
+    return replace(moved.to_record(), placement=place)
+
+
+def write_record(
+    path: Path, record: SplatRecord, *, axes: str | None = None, tile: float | None = None, **options: Any
+) -> Path:
+    """Writes a file, tiles or levels of detail; arguments and errors as of `export`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if tile is not None:

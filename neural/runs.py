@@ -28,6 +28,11 @@ STEPS = "run.steps"
 MINUTES = "run.minutes"
 # What --overwrite removes. Anything else in the folder is the user's.
 OWN_FILES = (CONFIG, "metrics.jsonl", "eval.json", "report.html", "checkpoints", CACHE, "tensorboard")
+# What `neural reconstruct` puts beside them; a run may begin where these are, and --overwrite leaves them.
+RECONSTRUCTED = (
+    "reconstruct.json", "cameras.json", "points.ply", "photographs", "masks", "frames", "preview", "scene.spz",
+    "page.html", "picture.png",
+)  # fmt: skip
 MAX_CONFIG_BYTES = 16 << 20
 
 
@@ -191,7 +196,7 @@ def refuse_foreign(folder: Path) -> None:
     """
     if not folder.is_dir() or (folder / CONFIG).exists():
         return
-    own = {*OWN_FILES, "lock", *(path.name for path in _half_configs(folder))}
+    own = {*OWN_FILES, *RECONSTRUCTED, "lock", *(path.name for path in _half_configs(folder))}
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in own)
     if foreign:
         shown = ", ".join(foreign[:3]) + (" ..." if len(foreign) > 3 else "")

@@ -12,6 +12,7 @@ from neural.cameras import Cameras
 from neural.errors import SceneFormatError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+PHOTO_SUFFIXES = (*IMAGE_SUFFIXES, ".heic", ".heif", ".hif")  # the last with the extra [photos]
 
 
 @dataclass(frozen=True)

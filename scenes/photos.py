@@ -13,6 +13,7 @@ from neural.errors import SceneFormatError
 
 Layout = Literal["rgb", "rgba", "mask"]
 CHANNELS: dict[Layout, int] = {"rgb": 3, "rgba": 4, "mask": 1}
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 _LARGEST = 2**31  # pixels; far above any camera, far below what would exhaust a disk
 
 
@@ -31,7 +32,7 @@ def probe(path: Path) -> PhotoInfo:
     Raises:
         SceneFormatError: Missing, not an image, or of an absurd size.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         alpha = "A" in image.getbands() or "transparency" in image.info
         return PhotoInfo(image.width, image.height, alpha)
 
@@ -47,7 +48,7 @@ def decode(path: Path, layout: Layout, downscale: int = 1) -> UInt8[np.ndarray, 
     Raises:
         SceneFormatError: Missing, damaged or truncated.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
             image = _to_8_bits(path, image)
         image = image.convert({"rgb": "RGB", "rgba": "RGBA", "mask": "L"}[layout])
@@ -63,13 +64,26 @@ def decode(path: Path, layout: Layout, downscale: int = 1) -> UInt8[np.ndarray, 
     return np.where(pixels >= 128, 255, 0).astype(np.uint8)[..., None] if layout == "mask" else pixels
 
 
+def _learn_heif(path: Path) -> None:
+    """Teaches Pillow the photographs of telephones; they come upright, with the orientation already applied."""
+    if not path.is_file():
+        return
+    try:
+        import pillow_heif
+    except ImportError:
+        raise SceneFormatError(
+            path, "a HEIC photograph needs pillow-heif: pip install 'neural[photos]', or convert it to JPEG"
+        ) from None
+    pillow_heif.register_heif_opener()
+
+
 def thumbnail(path: Path, side: int) -> UInt8[np.ndarray, "H W 3"]:
     """A small copy, at most `side` pixels wide and high, on white; a large JPEG is decoded small in the first place.
 
     Raises:
         SceneFormatError: Missing, damaged or truncated.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         image.draft("RGB", (2 * side, 2 * side))
         if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
             image = _to_8_bits(path, image)
@@ -81,13 +95,15 @@ def thumbnail(path: Path, side: int) -> UInt8[np.ndarray, "H W 3"]:
     return np.asarray(image)
 
 
-class _opened:
+class opened:
     """Context: an open image whose decoding errors become SceneFormatError with the file's name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __enter__(self) -> Image.Image:
+        if self.path.suffix.lower() in HEIF_SUFFIXES:
+            _learn_heif(self.path)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)

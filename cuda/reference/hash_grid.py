@@ -5,6 +5,7 @@ Corners are gathered one by one; nothing here is shared with the kernels but the
 
 import itertools
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,15 +26,25 @@ def forward(
     outside: int = 0,
 ) -> Float[Tensor, "N K"]:
     """Features of every level; interpolation 0 nearest, 1 linear, 2 smoothstep; outside 0 wrap, 1 clamp, 2 zero."""
+    return each_level(
+        lambda x, row: _level(x, table, row, interpolation, outside), positions, levels, segments, level_weights
+    )
+
+
+def each_level(
+    level: Callable[[Tensor, list[int]], Tensor],
+    positions: Float[Tensor, "N D"],
+    levels: Int[Tensor, "T L W"],
+    segments: Int[Tensor, " T1"] | None,
+    level_weights: Float[Tensor, " L"] | None,
+) -> Float[Tensor, "N K"]:
+    """Features side by side; `level` gives those of points in the level that a row describes."""
     bounds = [0, positions.shape[0]] if segments is None else segments.tolist()
+    weights = [1.0] * levels.shape[1] if level_weights is None else level_weights.tolist()
     parts = []
     for t, rows in enumerate(levels.tolist()):
         x = positions[bounds[t] : bounds[t + 1]]
-        features = [
-            _level(x, table, row, interpolation, outside) * (1.0 if level_weights is None else float(level_weights[i]))
-            for i, row in enumerate(rows)
-        ]
-        parts.append(torch.cat(features, -1))
+        parts.append(torch.cat([level(x, row) * weight for row, weight in zip(rows, weights, strict=True)], -1))
     return torch.cat(parts, 0)
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda.reference.hash_grid import FARTHEST_CELL, clamp, entry_index
+from neural.cuda.reference.hash_grid import FARTHEST_CELL, clamp, each_level, entry_index
 
 
 def forward(
@@ -24,16 +24,9 @@ def forward(
     outside: int = 0,
 ) -> Float[Tensor, "N K"]:
     """Features of every level; lattice 0 skewed, 1 Kuhn, 2 permutohedral; outside 0 wrap, 1 clamp, 2 zero."""
-    bounds = [0, positions.shape[0]] if segments is None else segments.tolist()
-    parts = []
-    for t, rows in enumerate(levels.tolist()):
-        x = positions[bounds[t] : bounds[t + 1]]
-        features = [
-            _level(x, table, row, lattice, outside) * (1.0 if level_weights is None else float(level_weights[i]))
-            for i, row in enumerate(rows)
-        ]
-        parts.append(torch.cat(features, -1))
-    return torch.cat(parts, 0)
+    return each_level(
+        lambda x, row: _level(x, table, row, lattice, outside), positions, levels, segments, level_weights
+    )
 
 
 def backward(grad, positions, table, *grid) -> tuple[Tensor, Tensor]:

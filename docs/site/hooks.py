@@ -16,11 +16,12 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 import neural
-from neural import cli, train
+from neural import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "build" / "docs" / "neural"
 COLUMNS = "88"
+FACADES = {"train": "_CALLS", "edit": "_NAMES"}  # public modules that load their names at first use, and where from
 PICTURES = (".github/images", "tests/bench/results")  # folders of the repository whose pictures pages may show
 MATRIX = max((ROOT / "tests" / "bench" / "results").glob("applications-*.json"))
 
@@ -121,9 +122,9 @@ def every_command() -> list[list[str]]:
     found = []
     for name, (module, _) in cli.COMMANDS.items():
         found.append([name])
-        inner = importlib.import_module(module)
-        below = getattr(inner, "TASKS", None) or getattr(inner, "COMMANDS", None) or {}
-        found.extend([name, word] for word in below)
+        for below in vars(importlib.import_module(module)).values():
+            if isinstance(below, dict) and below and all(_is_command(value) for value in below.values()):
+                found.extend([name, word] for word in below)
     return found
 
 
@@ -159,13 +160,20 @@ def ops() -> str:
 def _members() -> dict[str, list[str]]:
     """File of a page -> the public names on it."""
     public = {f"neural.{name}": module for name, module in neural._NAMES.items()}
-    public |= {f"neural.{name}": f"neural.{name}" for name in neural._MODULES if name != "train"}
-    public |= {f"neural.train.{name}": module for name, module in train._CALLS.items()}
+    for module in neural._MODULES:
+        names = getattr(importlib.import_module(f"neural.{module}"), FACADES[module]) if module in FACADES else ()
+        full = [f"neural.{module}.{name}" for name in names] or [f"neural.{module}"]
+        public |= dict.fromkeys(full, f"neural.{module}")
     result: dict[str, list[str]] = {file: [] for _, file, _, _ in GROUPS}
     for name, module in public.items():
         file = next(file for _, file, _, prefixes in GROUPS if module.startswith(prefixes))
         result[file].append(name)
     return result
+
+
+def _is_command(value: Any) -> bool:
+    """As in `neural.cli.COMMANDS`: a module and what it does."""
+    return isinstance(value, tuple) and len(value) == 2 and str(value[0]).startswith("neural.cli.")
 
 
 def _entry(name: str) -> str:

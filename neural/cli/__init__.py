@@ -17,6 +17,7 @@ from neural.settings import nearest
 
 # command -> (module with `main(arguments) -> exit code`, what it does)
 COMMANDS = {
+    "reconstruct": ("neural.cli.reconstruct", "photographs or a video to a trained scene:  neural reconstruct PHOTOS"),
     "train": ("neural.cli.train", "train a task on data:  neural train splats SCENE"),
     "eval": ("neural.cli.eval", "score a run"),
     "render": ("neural.cli.render", "render a video or a picture of a run"),
@@ -29,9 +30,9 @@ COMMANDS = {
 
 # What `neural` alone answers: the way from data to something to look at.
 START = (
-    ("neural train splats SCENE --out RUN", "train on photographs with cameras, such as data/city"),
-    ("neural render RUN --path orbit", "a film of what was trained"),
-    ("neural export RUN scene.spz", "a file for other programs"),
+    ("neural reconstruct PHOTOS --out RUN", "photographs or a video to a trained scene"),
+    ("neural view RUN", "look at it in a browser"),
+    ("neural export RUN page.html", "a page to send; .spz, .ply ... for other programs"),
 )
 
 
@@ -106,7 +107,7 @@ def _start() -> str:
 
 
 def _help() -> str:
-    rows = "\n".join(f"  {name:<8} {what}" for name, (_, what) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<11} {what}" for name, (_, what) in COMMANDS.items())
     return (
         "usage: neural COMMAND [ARGUMENTS]\n\n"
         f"Neural graphics: photographs in, a trained scene out. Version {neural.__version__}.\n\n"

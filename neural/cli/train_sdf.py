@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parse(Sdf, SdfConfig, "sdf", arguments)
     config = configured(given, SdfConfig)
 
-    from neural.train.tasks.sdf.run import sdf
+    from neural.train.tasks.sdf import run as sdf_run
 
-    sdf(given.scene, config=config, out=given.out, overwrite=given.overwrite)
+    sdf_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
     return EXIT_DONE

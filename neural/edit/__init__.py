@@ -10,25 +10,49 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neural.edit.cleaning import Cleaned as Cleaned
+    from neural.edit.cleaning import clean as clean
+    from neural.edit.files import beside as beside
     from neural.edit.files import read as read
     from neural.edit.files import write as write
+    from neural.edit.islands import Islands as Islands
+    from neural.edit.joining import merge as merge
+    from neural.edit.photographs import Contradicted as Contradicted
     from neural.edit.placing import similarity as similarity
     from neural.edit.placing import transform as transform
     from neural.edit.regions import Box as Box
     from neural.edit.regions import Polygon as Polygon
     from neural.edit.regions import Sphere as Sphere
     from neural.edit.regions import crop as crop
+    from neural.edit.shapes import Faint as Faint
+    from neural.edit.shapes import Large as Large
+    from neural.edit.shapes import Needle as Needle
+    from neural.edit.sparse import Sparse as Sparse
+    from neural.edit.thinning import decimate as decimate
+    from neural.edit.visibility import Unseen as Unseen
 
 # public name -> module that defines it
 _NAMES = {
     "read": "neural.edit.files",
     "write": "neural.edit.files",
+    "beside": "neural.edit.files",
     "similarity": "neural.edit.placing",
     "transform": "neural.edit.placing",
+    "merge": "neural.edit.joining",
+    "decimate": "neural.edit.thinning",
+    "clean": "neural.edit.cleaning",
+    "Cleaned": "neural.edit.cleaning",
     "Box": "neural.edit.regions",
-    "Polygon": "neural.edit.regions",
     "Sphere": "neural.edit.regions",
+    "Polygon": "neural.edit.regions",
     "crop": "neural.edit.regions",
+    "Faint": "neural.edit.shapes",
+    "Large": "neural.edit.shapes",
+    "Needle": "neural.edit.shapes",
+    "Sparse": "neural.edit.sparse",
+    "Islands": "neural.edit.islands",
+    "Unseen": "neural.edit.visibility",
+    "Contradicted": "neural.edit.photographs",
 }
 
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from neural import runs
 from neural.errors import BadOption, SceneFormatError
-from neural.export import SUFFIXES, export
+from neural.export import SUFFIXES, recorded, write_record
 from neural.gaussians.model import Gaussians
-from neural.gaussians.similarity import transformed
 from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.sog_files import META
+from neural.scenes.scene import Scene
 
 
 def read(path: str | Path) -> Gaussians:
@@ -48,12 +48,16 @@ def write(
         overwrite: Whether another file of that name may be replaced.
 
     Raises:
-        BadOption: The file is an input, or there is one already.
-        ValueError: Another ending.
+        BadOption: The file is an input, or there is one already; another ending; a format that cannot say where the
+            scene lies.
         NotSaved: The disk refuses.
     """
     require_free(path, inputs=inputs, overwrite=overwrite)
-    return export(gaussians, path)
+    path = Path(path)
+    try:
+        return write_record(path, gaussians.to_record())
+    except ValueError as error:  # such as a format that cannot say where the scene lies
+        raise BadOption(str(error)) from error
 
 
 def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwrite: bool = False) -> None:
@@ -63,7 +67,7 @@ def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwri
         BadOption: As there.
     """
     path = Path(path)
-    if not path.name.lower().endswith(SUFFIXES):
+    if not formats.is_writable(path):
         raise BadOption(f"the result must end in {', '.join(SUFFIXES)}, got {path}")
     if path.is_dir():
         raise BadOption(f"{path} is a folder; name a file in it")
@@ -79,6 +83,13 @@ def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwri
         raise BadOption(f"{path} is there already; name another file, or give --overwrite")
 
 
+def beside(scene: Scene, gaussians: Gaussians) -> Scene:
+    """A capture in the frame that `read` gives Gaussians in: that of the capture's files, less the file's offset."""
+    back = np.linalg.inv(scene.world_to_scene)
+    back[:3, 3] -= gaussians.placement.offset
+    return scene if np.array_equal(back, np.eye(4)) else scene.transformed(back)
+
+
 def _of_run(folder: Path) -> Gaussians:
     from neural.train.load import load_run
 
@@ -86,4 +97,10 @@ def _of_run(folder: Path) -> Gaussians:
     if task != "splats":
         raise SceneFormatError(folder, f"a run of the task {task!r}, which has no Gaussians; give one of splats")
     run = load_run(folder, device="cpu")
-    return transformed(run.gaussians, np.linalg.inv(run.scene.world_to_scene), run.origin)
+    scene = run.scene
+    return Gaussians.from_record(
+        recorded(
+            run.gaussians, origin=run.origin, world_to_scene=scene.world_to_scene,
+            metres_per_unit=scene.metres_per_unit, crs=scene.crs,
+        )
+    )  # fmt: skip

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
 from neural.poses import rotation_from_quat
+from neural.scenes.files.gaussians.record import Placement
 
 # What a letter says of an axis: where it points, as right, up, back.
 _POINTS_TO = {"R": (1, 0, 0), "L": (-1, 0, 0), "U": (0, 1, 0), "D": (0, -1, 0), "B": (0, 0, 1), "F": (0, 0, -1)}
@@ -16,6 +17,8 @@ _POINTS_TO = {"R": (1, 0, 0), "L": (-1, 0, 0), "U": (0, 1, 0), "D": (0, -1, 0), 
 
 def transform(gaussians: Gaussians, matrix: Float64[np.ndarray, "4 4"]) -> Gaussians:
     """Copies in another frame that look from every place of it as the old ones did.
+
+    They no longer lie where a file said that they lie in the world (CRS, offset); metres per unit follow the scale.
 
     Args:
         gaussians: Stay as they are.
@@ -29,7 +32,11 @@ def transform(gaussians: Gaussians, matrix: Float64[np.ndarray, "4 4"]) -> Gauss
         raise ValueError(
             f"transform: a matrix of 4 x 4 finite numbers with the last row 0 0 0 1, got {matrix.tolist()}"
         )
-    return transformed(gaussians, matrix)
+    moved = transformed(gaussians, matrix)
+    metres = gaussians.placement.metres_per_unit
+    if metres is not None:
+        moved.placement = Placement(metres / float(np.cbrt(np.linalg.det(matrix[:3, :3]))))
+    return moved
 
 
 def similarity(

@@ -13,8 +13,9 @@ from neural.gaussians import order
 from neural.gaussians.neighbours import nearest_distances
 from neural.gaussians.surface import turned_to
 from neural.morton import morton_order
-from neural.scenes.files.gaussians.record import SH_C0, SH_COUNTS, SplatRecord
+from neural.scenes.files.gaussians.record import SH_C0, SH_COUNTS, Placement, SplatRecord
 
+_NOWHERE = Placement()  # nothing is known, nothing was taken off
 _THICKNESS = 0.1  # of a disc, over its radius
 _SMALLEST_SPACING = 1e-7  # of the extent of all points: what points at one place are given
 
@@ -31,11 +32,12 @@ class Gaussians(nn.Module):
         shN: Those above, K = 0, 3, 8 or 15.
         antialiased: Rendered with the compensation for the 2D low-pass filter.
         surfels: Trained as 2D Gaussians, flat along the third axis; files say so.
+        placement: Where the file they are of lies in the world; known from files, and carried along with rows.
 
     Args:
         means, quats, log_scales, opacity_logits, sh0, shN: Initial values, taken over without a copy; float32,
             contiguous, on one device.
-        antialiased, surfels: As above.
+        antialiased, surfels, placement: As above.
 
     Raises:
         ValueError: A shape that does not fit.
@@ -61,6 +63,7 @@ class Gaussians(nn.Module):
         *,
         antialiased: bool = False,
         surfels: bool = False,
+        placement: Placement = _NOWHERE,
     ) -> None:
         super().__init__()
         n = len(means)
@@ -74,7 +77,7 @@ class Gaussians(nn.Module):
             if tensor.shape != shape:
                 raise ValueError(f"Gaussians: {name} must be {list(shape)}, got {list(tensor.shape)}")
             setattr(self, name, nn.Parameter(tensor.detach().float().contiguous()))
-        self.antialiased, self.surfels = antialiased, surfels
+        self.antialiased, self.surfels, self.placement = antialiased, surfels, placement
 
     @classmethod
     def from_points(
@@ -189,7 +192,7 @@ class Gaussians(nn.Module):
     def from_record(cls, record: SplatRecord) -> Self:
         """The scene of a file, on the CPU."""
         arrays = (torch.from_numpy(getattr(record, name).copy()) for name in _NAMES)
-        return cls(*arrays, antialiased=record.antialiased, surfels=record.surfels)
+        return cls(*arrays, antialiased=record.antialiased, surfels=record.surfels, placement=record.placement)
 
     def to_record(self) -> SplatRecord:
         """What a file holds of it; a copy.
@@ -198,7 +201,7 @@ class Gaussians(nn.Module):
             ValueError: No Gaussian, or a parameter that is not finite.
         """
         arrays = {name: getattr(self, name).detach().cpu().numpy().astype(np.float32) for name in _NAMES}
-        return SplatRecord(**arrays, antialiased=self.antialiased, surfels=self.surfels)
+        return SplatRecord(**arrays, antialiased=self.antialiased, surfels=self.surfels, placement=self.placement)
 
     @property
     def n(self) -> int:
@@ -227,7 +230,7 @@ class Gaussians(nn.Module):
     def taken(self, rows: Int[Tensor, "M"]) -> Self:
         """Copies of some rows, to be trained or drawn in their place."""
         parts = {name: getattr(self, name).detach().index_select(0, rows) for name in _NAMES}  # 25 times [rows]
-        return type(self)(**parts, antialiased=self.antialiased, surfels=self.surfels)
+        return type(self)(**parts, antialiased=self.antialiased, surfels=self.surfels, placement=self.placement)
 
     def permute(self, permutation: Int[Tensor, "N"], state: Iterable[Tensor] = ()) -> None:
         """Put parameters, their gradients and `state` in a new order, in place; see `sort_morton`."""

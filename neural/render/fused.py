@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neural.cuda import hash_grid, lattice, ray_march, simplex, stages
+from neural.cuda import hash_grid, lattice_checks, ray_march, simplex, stages
 from neural.cuda.fused import Fused, PixelLoss, fused, fused_step
 from neural.encodings.hash_grid import HashGrid
 from neural.encodings.pooled_table import PooledTable
@@ -80,7 +80,7 @@ def _encode(encoding: nn.Module) -> stages.Encode | None:
     else:
         return None
     return stages.Encode(
-        kind, encoding.n_levels, encoding.n_features_per_level, form, lattice.OUTSIDES.index(encoding.outside),
+        kind, encoding.n_levels, encoding.n_features_per_level, form, lattice_checks.OUTSIDES.index(encoding.outside),
         stages.TABLE_DTYPES.index(encoding.read_table().dtype),
     )  # fmt: skip
 

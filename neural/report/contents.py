@@ -104,7 +104,7 @@ class Report:
 # Columns of metrics.jsonl that become charts: (title, unit, log, {column: name of the line}).
 _CHARTS: tuple[tuple[str, str, bool, dict[str, str]], ...] = (
     ("Loss", "", True, {"loss": "training"}),
-    ("PSNR", "dB", False, {"psnr": "training", "test_psnr": "held out"}),
+    ("PSNR", "dB", False, {"psnr": "training", "test_psnr": "held out", "check_psnr": "check"}),
     ("IoU", "", False, {"test_iou": "held out"}),
     ("Error near the surface", "sides of the cube", True, {"test_mae": "held out"}),
 )
@@ -112,7 +112,9 @@ _PER_SECOND = "_per_second"  # ending of the column that says how fast
 
 
 def curves_from_history(history: Sequence[Mapping[str, Any]]) -> list[Curve]:
-    """Charts of `loss`, `psnr`, `test_psnr` and `rays_per_second`, or whatever is counted, as far as there."""
+    """Charts of `loss`, `psnr`, `test_psnr` (of what is held out), `check_psnr` (of what is not) and
+    `rays_per_second`, or whatever is counted, as far as there.
+    """
     curves = []
     speeds = {name for line in history for name in line if name.endswith(_PER_SECOND)} - {"steps" + _PER_SECOND}
     charts = [("Speed", f"{name.removesuffix(_PER_SECOND)}/s", False, {name: "training"}) for name in sorted(speeds)]

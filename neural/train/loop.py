@@ -54,7 +54,7 @@ class Task(Protocol):
         """Takes the state back."""
 
     def validate(self, step: int) -> Mapping[str, float]:
-        """Scalars of a quick look at held-out data; changes nothing that training reads."""
+        """Scalars of a quick look, at held-out data where there is any; changes nothing that training reads."""
 
     def steps_for(self, seconds: float, step: int, pace: float) -> int:
         """The last step of a run that goes on for `seconds` after step number `step`; `pace`: seconds of one by now."""
@@ -246,4 +246,6 @@ def _postfix(values: Mapping[str, float]) -> str:
         parts.append(f"{values['gaussians'] / 1e3:.0f}k Gaussians")
     if "test_psnr" in values:
         parts.append(f"held out {values['test_psnr']:.2f} dB")
+    if "check_psnr" in values:
+        parts.append(f"check {values['check_psnr']:.2f} dB")
     return ", ".join(parts)

@@ -17,7 +17,7 @@ from neural.cameras import Cameras
 from neural.errors import SceneFormatError
 from neural.lenses import FISHEYE, OPENCV, PINHOLE
 from neural.scenes import photos
-from neural.scenes.capture import IMAGE_SUFFIXES, Capture, Points, keep_existing, resolve
+from neural.scenes.capture import IMAGE_SUFFIXES, PHOTO_SUFFIXES, Capture, Points, keep_existing, resolve
 from neural.scenes.files import ply
 from neural.scenes.formats import matrixcity, scannetpp
 from neural.scenes.formats.fields import read_json
@@ -47,7 +47,18 @@ def found_in(path: Path) -> tuple[Path, ...]:
     if path.is_file():
         return (path,) if path.suffix.lower() == ".json" else ()
     names = ("transforms.json", *SPLIT_FILES.values(), *scannetpp.PLACES)
-    return tuple(path / name for name in names if (path / name).is_file())[:1]
+    found = [path / name for name in names if (path / name).is_file()]
+    return tuple(found[:1]) or _reconstructed(path)
+
+
+def _reconstructed(path: Path) -> tuple[Path, ...]:
+    """The cameras that `neural reconstruct` has found; others use the name for other things."""
+    file = path / "cameras.json"
+    if file.is_file():
+        with open(file, "rb") as start:
+            if b'"format": "neural-cameras"' in start.read(64):
+                return (file,)
+    return ()
 
 
 def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] = "refuse") -> Capture:
@@ -90,7 +101,8 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         points=points,
         aabb=aabb,
         world_to_scene=main.world_to_scene(),
-        metres_per_unit=main.metres_per_unit,
+        metres_per_unit=main.metres(),
+        crs=main.crs(),
         unbounded=None if aabb is None else False,  # a box in the file holds all there is
         warnings=(*warnings, *point_warnings),
         format="Blender" if "" not in files else main.format,
@@ -272,6 +284,22 @@ class _Document:
             )
         return world_to_scene
 
+    def metres(self) -> float | None:
+        """Our own key `metres_per_unit`, or what the file's dialect means."""
+        value = self.content.get("metres_per_unit", self.metres_per_unit)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < _float(value) < math.inf:
+            raise SceneFormatError(self.path, f"metres_per_unit is {str(value)[:40]!r}, expected a positive number")
+        return _float(value)
+
+    def crs(self) -> str | None:
+        """Our own key `crs`: the reference system of the frames' world."""
+        value = self.content.get("crs")
+        if value is not None and not (isinstance(value, str) and value.isprintable() and len(value) < 4096):
+            raise SceneFormatError(self.path, "crs is not a line of text; remove it")
+        return value
+
     def aabb(self, cameras: Cameras) -> np.ndarray | None:
         """The box in the file: our own key `aabb`, two corners in file units, or instant-ngp's box: `aabb_scale` unit
         cubes about the middle of its own frame, brought to file units.
@@ -326,7 +354,7 @@ def _cameras(frames: list[_Frame]) -> Cameras:
 
 def _with_suffix(path: Path) -> Path:
     """Blender and instant-ngp leave the suffix out; .png is theirs, the others are tried after it."""
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in PHOTO_SUFFIXES:
         return path
     candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
     return next((p for p in candidates if p.is_file()), candidates[0])

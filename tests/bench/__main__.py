@@ -38,6 +38,7 @@ SUITES = {
     "import": "tests.bench.import_time",
     "emulator": "tests.bench.emulator",
     "page": "tests.bench.page",
+    "edit": "tests.bench.edit",
 }
 RESULTS = Path(__file__).with_name("results")
 

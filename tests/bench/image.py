@@ -136,7 +136,7 @@ def _encoding_seconds(task: ImageTask) -> float:
 def _score(take: _Steps, steps: int) -> float:
     while take.done < steps:
         take()
-    return take.task.validate(steps)["test_psnr"]
+    return take.task.validate(steps)["check_psnr"]
 
 
 def _against_plain(size: Size, picture: Picture) -> list[Row]:
@@ -154,7 +154,7 @@ def _against_plain(size: Size, picture: Picture) -> list[Row]:
         for _ in range(search):
             take()
         seconds += time.perf_counter() - start
-        score = task.validate(take.done)["test_psnr"]
+        score = task.validate(take.done)["check_psnr"]
     counter = iter(range(1 << 30))
     work = {"neural": take, **{name: (lambda p=p: p.step(next(counter))) for name, p in plain.items()}}  # type: ignore[misc]
     times: Times = interleave(work, repeats, clock=time.perf_counter)

@@ -78,7 +78,6 @@ _TURN = """async (camera) => {
   const start = performance.now();
   neural.goTo(camera);
   await neural.settled();
-  neural.finish();
   return performance.now() - start;
 }"""
 

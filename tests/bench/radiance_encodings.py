@@ -32,7 +32,7 @@ def run(size: Size) -> list[Row]:
     if size == "full" and not data:
         return [Row("lego: step, hash over simplex", None, "x", at_least=FASTER, note="needs NEURAL_DATA")]
     path = Path(data or "") / "lego_400" if size == "full" else CITY
-    steps, warm_up, repeats = (STEPS, WARM_UP, 25) if size == "full" else (4, 2, 2)
+    steps, warm_up, repeats = (STEPS, WARM_UP, 25) if size == "full" else (6, 2, 2)
     takes = {encoding: _Take(_task(size, path, encoding), steps) for encoding in ("hash", "simplex")}
     for take in takes.values():
         take.until(warm_up)
@@ -66,6 +66,7 @@ class _Take:
         self.done += 1
 
     def until(self, step: int) -> None:
+        assert self.done <= step, f"{self.done} steps have been taken, and scores say {step}"
         while self.done < step:
             self()
 

@@ -330,6 +330,12 @@ def test_empty_batch() -> None:
         ({"level_weights": torch.ones(2)}, ValueError, r"level_weights must be \[4\], got \[2\]"),
         ({"working_copy": torch.zeros(1, 2).half()}, ValueError, r"working_copy must be"),
         ({"level_weights": torch.ones(8)[::2]}, ValueError, r"level_weights must be contiguous"),
+        (
+            {"level_weights": torch.tensor([1, 1, float("inf"), 1])},
+            ValueError,
+            r"must be finite, got \[1.0, 1.0, inf, 1.0\]",
+        ),
+        ({"level_weights": torch.tensor([float("nan")] * 4)}, ValueError, r"level_weights must be finite"),
         ({"table": torch.zeros(16, 2)}, ValueError, r"levels describe \d+ entries, the table has 16"),
         ({"levels": torch.zeros(1, 4, 13, dtype=torch.int64)}, ValueError, r"make them with levels.describe"),
         ({"accumulate": GradientBuffer.like(torch.zeros(64, 2))}, ValueError, r"accumulate.grad must be"),

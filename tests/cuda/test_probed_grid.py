@@ -7,7 +7,7 @@ from torch import Tensor
 from neural.cuda import levels as layout
 from neural.cuda.gradients import GradientBuffer
 from neural.cuda.hash_grid import INTERPOLATIONS, hash_grid
-from neural.cuda.lattice import OUTSIDES
+from neural.cuda.lattice_checks import OUTSIDES
 from neural.cuda.probed_grid import probed_grid
 from neural.cuda.reference import probed_grid as reference
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from neural.cuda import simplex_levels
 from neural.cuda.gradients import GradientBuffer
-from neural.cuda.lattice import OUTSIDES
+from neural.cuda.lattice_checks import OUTSIDES
 from neural.cuda.reference import simplex as reference
 from neural.cuda.simplex import LATTICES, simplex
 

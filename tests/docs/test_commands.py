@@ -15,6 +15,8 @@ import pytest
 import tyro
 
 from neural import cli
+from neural.cli.edit import EDITS
+from neural.cli.train import TASKS
 from tests.docs.pages import ROOT, Block, blocks, pages
 
 SHELLS = ("", "bash", "console", "sh")
@@ -23,6 +25,9 @@ OTHERS = ("cd", ".", "apt", "tail", "nice", "git", "ssh", "pre-commit", "unzip",
 COMMAND = re.compile(r"(neural|make|python|pip)\b")
 # inline code that reads as a command: `neural eval RUN`, `make bench SUITES=splats`
 INLINE = re.compile(r"`((?:neural|make|pip install|python)(?: [^`]*)?)`")
+
+
+KNOWN = {*cli.COMMANDS, *(f"train {name}" for name in TASKS), *(f"edit {name}" for name in EDITS)}
 
 
 class Parsed(BaseException):
@@ -93,15 +98,13 @@ def neural_parses(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None
         real(*given, **options)  # type: ignore[call-overload]
         raise Parsed
 
-    if len(arguments) == 1 and arguments[0] in cli.COMMANDS:  # `neural export` in a sentence: the command as such
+    if " ".join(arguments) in KNOWN:  # `neural export`, `neural train sdf` in a sentence: the command as such
         arguments = [*arguments, "--help"]
     if arguments in ([], ["--help"], ["--version"]) or arguments[-1] == "--help":
         assert cli.main(arguments) == (0 if arguments else 2)
         return
     if arguments[:2] == ["train", "TASK"]:
         arguments = ["train", "splats", *arguments[2:]]
-    if arguments[0] == "train" and len(arguments) == 2:  # `neural train sdf`: the task as such
-        arguments = [*arguments, "SCENE"]
     monkeypatch.setattr(tyro, "cli", parse)
     with pytest.raises(Parsed):
         assert cli.main(arguments) == 0

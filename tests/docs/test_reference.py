@@ -6,7 +6,8 @@ import types
 import pytest
 
 import neural
-from neural import cli, train
+from neural import cli, edit, train
+from neural.cli.edit import EDITS
 from neural.cli.train import TASKS
 from tests.docs.pages import ROOT
 
@@ -28,14 +29,17 @@ def test_every_command_has_its_help(hooks: types.ModuleType) -> None:
         assert f"\n## neural {name}\n" in page
     for name in TASKS:
         assert f"\n### neural train {name}\n" in page
+    for name in EDITS:
+        assert f"\n### neural edit {name}\n" in page
     assert "--model.max-gaussians" in page
 
 
 def test_every_public_name_is_on_one_page(hooks: types.ModuleType) -> None:
     listed = [name for names in hooks._members().values() for name in names]
     assert len(listed) == len(set(listed))
-    public = {f"neural.{name}" for name in dir(neural) if name not in ("__version__", "train")}
-    assert set(listed) == public | {f"neural.train.{name}" for name in train._CALLS}
+    public = {f"neural.{name}" for name in dir(neural) if name not in ("__version__", "train", "edit")}
+    public |= {f"neural.train.{name}" for name in train._CALLS} | {f"neural.edit.{name}" for name in dir(edit)}
+    assert set(listed) == public
 
 
 def test_type_checkers_know_every_public_name() -> None:

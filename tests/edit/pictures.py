@@ -37,14 +37,32 @@ def moved(cameras: Cameras, similarity: np.ndarray) -> Cameras:
     return cameras.posed(c2w)
 
 
-def pictures(gaussians: Gaussians, cameras: Cameras, near: float = 0.05) -> torch.Tensor:
+def pictures(gaussians: Gaussians, cameras: Cameras, near: float = 0.05, grey: float = 0.5) -> torch.Tensor:
     """[C, H W, 3] on grey."""
-    grey = torch.full((3,), 0.5)
+    behind = torch.full((3,), grey)
     return torch.stack(
-        [render_camera(gaussians, cameras, i, background=grey, near=near).rgb for i in range(len(cameras))]
+        [render_camera(gaussians, cameras, i, background=behind, near=near).rgb for i in range(len(cameras))]
     )
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     """Of all pictures together, in dB."""
     return float(-10 * torch.log10((a.clamp(0, 1) - b.clamp(0, 1)).double().square().mean() + 1e-20))
+
+
+VIEWS = cameras(8, radius=2.4, size=128, centre=(0, -0.35, 0))  # of playbot_lod3
+
+
+def floaters(clean_scene: Gaussians, n: int, seed: int = 3) -> Gaussians:
+    """Gaussians of any colour in free space, between cameras and scene, somewhat larger than those of the scene."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    origins = VIEWS.origins.float()[torch.randint(len(VIEWS), (n,), generator=generator)]
+    towards = torch.tensor([0, -0.35, 0.0]) + 0.4 * randn(n, 3)
+    means = origins + (0.2 + 0.35 * torch.rand(n, 1, generator=generator)) * (towards - origins)
+    sizes = float(clean_scene.log_scales.detach().median()) + 1.2 + 0.4 * randn(n, 3)
+    k = clean_scene.shN.shape[1]
+    return Gaussians(means, randn(n, 4), sizes, randn(n) + 1, randn(n, 3), torch.zeros(n, k, 3))

@@ -1,4 +1,4 @@
-"""Decimation: what must hold for any scene, and pictures that stay nearer to the scene's than those of plain pruning."""
+"""Decimation: what must hold for any scene, and pictures nearer to the scene's than those of plain pruning."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_two_become_their_moments() -> None:
     torch.testing.assert_close(one.sh0[0].detach(), torch.tensor([0.75, 0.25, 0]), atol=1e-5, rtol=0)
     variances = (2 * one.log_scales[0].detach()).exp().sort().values
     torch.testing.assert_close(variances, torch.tensor([1.0, 1.0, 1 + 16 * 3 / 16]), atol=1e-4, rtol=0)
-    # of the light, 0.3 + 0.1 less what the second takes of what the first has taken, over an area of sqrt((1 + 2 x 4) / 3)
+    # the light of both less what one takes of the other's, over an area of sqrt((1 + 2 x 4) / 3) for one of 1
     both = 0.3 * 0.1 / 2 * np.exp(-0.5 * 16 / 2)
     assert float(one.opacity_logits.detach().sigmoid()) == pytest.approx((0.4 - both) / np.sqrt(3), rel=2e-3)
 

@@ -18,6 +18,7 @@ from tests.splat_files import made
 
 # Decibels between the pictures before and after; a .splat has one colour from everywhere.
 LEAST = {".ply": 100.0, ".spz": 36.0, ".compressed.ply": 40.0, ".sog": 40.0, ".splat": 38.0}
+LEAST |= {".glb": 80.0, ".usdc": 80.0, ".usda": 80.0}
 
 
 def _picture(record: SplatRecord, eye: tuple[float, float, float], up: tuple[float, float, float]) -> torch.Tensor:

@@ -17,6 +17,8 @@ from tests.damage import damaged_by_chance, refused
 WIDTH, HEIGHT = 40, 30
 N = 9
 POINTS = np.random.default_rng(11).uniform(-0.7, 0.7, (25, 3))  # about the origin, seen by all cameras
+FX, FY, CX, CY = 45.0, 46.0, 19.0, 16.0
+OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # from OpenCV's camera axes to OpenGL's
 NAMES = tuple(f"view_{i:02d}.png" for i in range(N))
 
 
@@ -50,6 +52,21 @@ def write_masks(folder: Path, names: tuple[str, ...] = NAMES) -> None:
 def camera_points(c2w: np.ndarray, points: np.ndarray = POINTS) -> np.ndarray:
     """Points in OpenCV camera axes, by nothing but the definition of a pose."""
     return (points - c2w[:3, 3]) @ c2w[:3, :3]
+
+
+def pixels() -> list[np.ndarray]:
+    """Where the points are seen by K [R | t]."""
+    local = [camera_points(c2w) for c2w in poses()]
+    return [np.stack([FX * p[:, 0] / p[:, 2] + CX, FY * p[:, 1] / p[:, 2] + CY], axis=1) for p in local]
+
+
+def opengl_pixels() -> list[np.ndarray]:
+    """The same from poses whose y axis is up and whose z axis leads back: u = cx + fx x / -z, v = cy - fy y / -z."""
+    result = []
+    for c2w in poses():
+        x, y, z = ((POINTS - c2w[:3, 3]) @ (c2w @ OPENGL)[:3, :3]).T
+        result.append(np.stack([CX + FX * x / -z, CY - FY * y / -z], axis=1))
+    return result
 
 
 def assert_projects(

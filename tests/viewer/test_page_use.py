@@ -168,7 +168,7 @@ def test_a_page_that_is_cut_off_says_so(tmp_path: Path, browse: Any) -> None:
     address = pages.written(tmp_path, pages.generated(3000), pages.ring(2))
     path = tmp_path / "page.html"
     data = path.read_bytes()
-    path.write_bytes(data[: data.index(b'id="level-0-0"') - 30])
+    path.write_bytes(data[: data.index(b'<script type="text/plain" id="level-0-0"')])
     page, _ = browse(address)
     page.wait_for_selector("#message:not([hidden])")
     assert "cut off" in page.inner_text("#message")
@@ -181,3 +181,11 @@ def test_a_scene_without_cameras_is_seen_as_a_whole(tmp_path: Path, browse: Any)
     assert drawn[30:-10, 80:-80].mean() > 0.3  # in the middle
     assert drawn[:, :10].mean() < 0.1 and drawn[:4].mean() < 0.1  # and with room around it
     assert console == []
+
+
+def test_a_browser_without_webgl_is_told(tmp_path: Path, browse: Any) -> None:
+    address = pages.written(tmp_path, pages.generated(50, degree=0), None)
+    page, _ = browse("about:blank")
+    page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
+    page.goto(address)
+    assert "WebGL 2" in page.inner_text("#message")

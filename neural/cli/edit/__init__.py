@@ -10,6 +10,9 @@ from neural.interrupt import EXIT_DONE, EXIT_USAGE
 EDITS = {
     "crop": ("neural.cli.edit.crop", "keep what is inside of a box, a sphere or a polygon, or what is outside"),
     "transform": ("neural.cli.edit.transform", "move, turn, scale, change axes"),
+    "merge": ("neural.cli.edit.merge", "several scenes into one:  neural edit merge IN IN ... OUT"),
+    "decimate": ("neural.cli.edit.decimate", "fewer Gaussians: neighbours that look alike become one"),
+    "clean": ("neural.cli.edit.clean", "remove floaters and what does not show"),
 }
 
 

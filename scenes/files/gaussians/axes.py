@@ -56,7 +56,22 @@ def flipped(record: SplatRecord, between: tuple[Axes, Axes]) -> SplatRecord:
     if np.abs(signs).sum() == 3:
         return _with_signs(record, signs)
     mirror = np.array([1.0, 1.0, np.round(np.linalg.det(matrix))])
-    return _rotated(_with_signs(record, mirror), matrix * mirror)
+    return rotated(_with_signs(record, mirror), matrix * mirror)
+
+
+def rotated(record: SplatRecord, rotation: Float64[np.ndarray, "3 3"]) -> SplatRecord:
+    """The scene turned about its origin; the placement stays as it is."""
+    w, *v = quat_from_rotation(rotation)
+    own, vector = record.quats[:, :1].astype(np.float64), record.quats[:, 1:].astype(np.float64)
+    turned = np.concatenate(
+        [w * own - vector @ np.array(v)[:, None], w * vector + own * v + np.cross(np.array(v), vector)], axis=1
+    )
+    return replace(
+        record,
+        means=record.means @ rotation.T.astype(np.float32),
+        quats=turned.astype(np.float32),
+        shN=harmonics.turned(record.shN, rotation),
+    )
 
 
 def _basis(name: Axes) -> Float64[np.ndarray, "3 3"]:
@@ -84,18 +99,4 @@ def _with_signs(record: SplatRecord, signs: Float64[np.ndarray, "3"]) -> SplatRe
         means=record.means * np.array([x, y, z], dtype=np.float32),
         quats=record.quats * np.array([1, y * z, x * z, x * y], dtype=np.float32),
         shN=record.shN * np.array(odd, dtype=np.float32)[:, None],
-    )
-
-
-def _rotated(record: SplatRecord, rotation: Float64[np.ndarray, "3 3"]) -> SplatRecord:
-    w, *v = quat_from_rotation(rotation)
-    own, vector = record.quats[:, :1].astype(np.float64), record.quats[:, 1:].astype(np.float64)
-    turned = np.concatenate(
-        [w * own - vector @ np.array(v)[:, None], w * vector + own * v + np.cross(np.array(v), vector)], axis=1
-    )
-    return replace(
-        record,
-        means=record.means @ rotation.T.astype(np.float32),
-        quats=turned.astype(np.float32),
-        shN=harmonics.turned(record.shN, rotation),
     )

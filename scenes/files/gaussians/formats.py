@@ -9,6 +9,8 @@ What a file holds, beside positions, rotations, scales, opacities and colours:
 | .splat | RDF | none | no | no | no | not said |
 | .spz | RUB | 5 and 4 bits | flag | no | no | said in version 4 |
 | .sog, meta.json | RDF | a palette | `model` | `model` | `asset` | said in `asset` |
+| .glb | LUF | float32 | `extras` | `extras` | `extras` | said in `extras` |
+| .usdc, .usda | RUB | float32 | layer data | layer data | `metersPerUnit`, layer data | `upAxis`, said in layer data |
 | lod-meta.json | RDF | palettes | `model` | `model` | `asset` | said in `asset` |
 
 Records are RDF: `write` turns positions, rotations and harmonics to the axes of the file, `read` turns them back.
@@ -21,7 +23,7 @@ from typing import Any
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import compressed_ply, plain_ply, sog, splat, spz, streamed_sog
+from neural.scenes.files.gaussians import compressed_ply, gltf, plain_ply, sog, splat, spz, streamed_sog, usd
 from neural.scenes.files.gaussians.axes import Axes
 from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.files.gaussians.sog_files import META
@@ -32,6 +34,9 @@ _BY_ENDING: dict[str, ModuleType] = {
     ".compressed.ply": compressed_ply,
     ".splat": splat,
     ".ply": plain_ply,
+    ".glb": gltf,
+    ".usdc": usd,
+    ".usda": usd,
 }
 ENDINGS = tuple(_BY_ENDING)  # of files that are written
 TILES = ".tiles.json"

@@ -231,13 +231,12 @@ def _span(path: Path, lods: dict[str, Any], level: int, n_files: int) -> tuple[i
         raise SceneFormatError(path, f"has a leaf with levels {str(list(lods))[:40]}, expected numbers from 0")
     chosen = next((number for number in numbers if number >= level), numbers[-1])
     span = lods.get(str(chosen))
-    values = [span.get(name) for name in ("file", "offset", "count")] if isinstance(span, dict) else []
+    values: list[Any] = [span.get(name) for name in ("file", "offset", "count")] if isinstance(span, dict) else []
     if len(values) != 3 or not all(isinstance(v, int) and 0 <= v < 1 << 40 for v in values) or values[0] >= n_files:
         raise SceneFormatError(
             path, f"has a leaf with {str(span)[:60]}, expected file, offset and count; it is damaged"
         )
-    file, offset, count = values
-    return file, offset, count
+    return values[0], values[1], values[2]
 
 
 def _beside(path: Path, name: str) -> Path:

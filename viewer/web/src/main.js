@@ -110,7 +110,6 @@ async function load(first) {
     loop.wake();
     if (index === 0) {
       await loop.settled();
-      engine.finish();
       timings.first = performance.now();
       first();
     }
@@ -134,8 +133,7 @@ async function startStream(coarse) {
     changed: () => loop.wake(),
   });
   follow(false);
-  await stream.covered;
-  coarse.remove();
+  if (await stream.covered) coarse.remove(); // else files are missing, and it stands in for them
   while (!stream.done) await new Promise((resolve) => setTimeout(resolve, 20));
 }
 
@@ -187,8 +185,6 @@ window.neural = {
   goTo: (index) => goTo(index, { flying: false }),
   /** A promise of the next sharp picture. */
   settled: () => loop.settled(),
-  /** Waits until the GPU has drawn it. */
-  finish: () => engine.finish(),
   /** Pictures drawn so far. */
   get frames() {
     return loop.frames;

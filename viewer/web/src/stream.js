@@ -23,7 +23,7 @@ export class Stream {
   #queue = [];
   #resolve;
 
-  /** All leaves have something to show. */
+  /** Whether all leaves have something to show, once they have or no more will come. */
   covered = new Promise((resolve) => (this.#resolve = resolve));
 
   /** `url` of the lod-meta.json; `place` {scale, shift} puts its frame into the page; `changed()` asks for drawing. */
@@ -110,7 +110,7 @@ export class Stream {
         this.#files[file] = null;
       }
     }
-    if (covered) this.#resolve();
+    if (covered || this.done) this.#resolve(covered);
     if (different) this.#changed();
   }
 }

@@ -150,10 +150,12 @@ def _scalable(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:
     """Cells whose reach ends at the faces of [0, 1]^D: no point of it needs a cell beyond."""
     reach = CELL_OVERLAP + 1e-4  # of a cell; rounding must not find a point of a face out of it
     edge = 1 / (config.cells - 2 * reach)
-    return ScalableHashGrid(
+    grid = ScalableHashGrid(
         n_dims, cell_size=edge, axes="all", origin=-reach * edge, overlap=CELL_OVERLAP, missing="nearest",
         max_cells=config.cells**n_dims, **grid_arguments(of_one_cell(config, n_dims), seed),
     )  # fmt: skip
+    grid.remedy = "choose a smaller --model.log2-hashmap-size, or more --model.cells, of which each is smaller"
+    return grid
 
 
 def _frequency(config: EncodingConfig, n_dims: int, seed: int) -> nn.Module:

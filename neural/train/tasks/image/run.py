@@ -32,6 +32,10 @@ MAX_SIDE = 1 << 20  # pixels of a rendering
 class ImageRun(FieldRun):
     """A trained image with its picture and folder.
 
+    What is kept is a checkpoint of fp32 values, with no quantised file of it: that would need steps and an entropy code
+    for every table, and a reader that decodes them. A small picture takes more than the JPEG that is as good, and the
+    defaults are for large ones; `evaluate` says both sizes.
+
     Attributes:
         field: Positions in [0, 1]^2, the longer side from 0 to 1, to values of the space that was learnt.
         data: The picture it was trained on.

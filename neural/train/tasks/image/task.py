@@ -36,7 +36,7 @@ class ImageTask(FieldTask):
 
     @torch.no_grad()
     def validate(self, step: int) -> Mapping[str, float]:
-        """PSNR of pixels from anywhere, sRGB: of the picture as it will be shown."""
+        """PSNR of pixels from anywhere, sRGB, by the averaged field: training has seen them, as the whole picture."""
         picture = self.data.picture
         flat = torch.randint(
             picture.width * picture.height, (VALIDATED,),
@@ -47,7 +47,7 @@ class ImageTask(FieldTask):
         positions = self.data.positions(rows, columns)
         predicted = self.averaged_field()(positions.to(self.device)).cpu()
         error = (self.data.shown(predicted) - self.data.shown(target)).double().square().mean()
-        return {"test_psnr": float(-10 * torch.log10(error.clamp(min=1e-12)))}
+        return {"check_psnr": float(-10 * torch.log10(error.clamp(min=1e-12)))}
 
 
 def relative_l2(predicted: Tensor, target: Tensor) -> Tensor:

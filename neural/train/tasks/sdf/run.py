@@ -60,6 +60,7 @@ class SdfRun(FieldRun, FilmedRun):
 
     def __init__(self, folder: Path, solid: Solid, config: SdfConfig, field: nn.Module) -> None:
         self.folder, self.solid, self.config, self.field = folder, solid, config, field
+        self._written: dict[Path, tuple[int, int]] = {}  # corners and triangles of exports
 
     def __call__(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
         """Signed distances, negative inside. The field ends at its cube: points beyond have their nearest point's
@@ -131,15 +132,13 @@ class SdfRun(FieldRun, FilmedRun):
         vertices, faces = march(self.distance, resolution)
         if not len(faces):
             raise BadOption(f"there is no surface at --resolution {resolution}: train longer, or choose a finer one")
+        self._written[Path(path)] = len(vertices), len(faces)
         return meshes.write(Path(path), self.solid.from_unit(vertices), faces)
 
     def exported(self, path: Path) -> str:
         """See `TrainedRun`."""
-        written = meshes.read(path)
-        return (
-            f"{len(written.vertices):,} corners, {len(written.faces):,} triangles, "
-            f"{path.stat().st_size / 1e6:.1f} MB, in {path}"
-        )
+        corners, triangles = self._written[path]
+        return f"{corners:,} corners, {triangles:,} triangles, {path.stat().st_size / 1e6:.1f} MB, in {path}"
 
     def show(self, scores: SdfScores | None, *, progress: bool = True) -> Shown:
         """See `TrainedRun`."""
@@ -191,6 +190,18 @@ class SdfRun(FieldRun, FilmedRun):
     def _error(self, points: Float[Tensor, "N 3"]) -> float:
         true = torch.from_numpy(self.mesh_distance.signed(points.numpy()))
         return float((self.distance(points) - true).abs().double().mean())
+
+
+def train(
+    path: str | Path,
+    config: SdfConfig | None = None,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> SdfRun:
+    """Trains a signed distance field on a mesh file, or goes on with the run in `out`; see `sdf`."""
+    return sdf(path, config=config, out=out, overwrite=overwrite, progress=progress)
 
 
 def sdf(

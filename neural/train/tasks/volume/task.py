@@ -60,7 +60,7 @@ class VolumeTask(FieldTask):
         if self._truth is None:
             self._truth = self._picture(self.voxels.sample)
         image = self._picture(medium_of(self.averaged_field(), self._densest))
-        return {"test_psnr": metrics.psnr(image, self._truth)}
+        return {"check_psnr": metrics.psnr(image, self._truth)}
 
 
 def medium_of(field: nn.Module, densest: float) -> Medium:

@@ -85,6 +85,16 @@ def test_a_table_beyond_memory_is_refused_with_its_size(monkeypatch: pytest.Monk
         encodings.build_encoding(config, 3, seed=0)
 
 
+def test_cells_that_do_not_fit_are_refused_with_the_settings_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = resolve_encoding(resolve_network(FieldConfig(encoding="scalable", cells=4)), 2, **SMALL)
+    grid = encodings.build_encoding(config, 2, seed=0)
+    monkeypatch.setattr(memory, "available", lambda device: 0)
+    with pytest.raises(
+        TooLarge, match=r"more cells .* are free on cpu: choose .*-hashmap-size, or more --model\.cells"
+    ):
+        growth.grow(grid, torch.rand(100, 2))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

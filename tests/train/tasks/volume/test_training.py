@@ -96,7 +96,7 @@ def test_a_cloud_is_learnt_and_reported(trained: Path) -> None:
     assert len(scores["images"]) == 2
     history = log.read(trained)
     assert history[-1]["loss"] < 0.05 * history[0]["loss"]
-    assert any("test_psnr" in line for line in history)
+    assert any("check_psnr" in line for line in history)
     page = (trained / "report.html").read_text()
     assert "Rendered pictures" in page
     assert "32 x 32 x 16 voxels" in page

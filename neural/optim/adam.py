@@ -1,14 +1,6 @@
-"""Adam over named parameters: one fused pass each, gradient buffers consumed, state as flat named tensors.
+"""The optimiser: one fused pass for each parameter, gradient buffers consumed, state as flat named tensors."""
 
-optimiser = Adam([
-    Group({"table": grid.table}, lr=1e-2, eps=1e-15, lazy=True, buffers={"table": buffer}),
-    Group(dict(mlp.named_parameters()), lr=1e-2, l2=1e-6, ema=0.95),
-])
-loss.backward(); optimiser.step(lr_scale=schedule(step)); optimiser.zero_grad()
-"""
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 import torch
 from jaxtyping import Bool, Int
@@ -16,40 +8,14 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from neural.cuda import checks
-from neural.cuda.adam import AdamRule, AdamState, adam, settle
+from neural.cuda.adam import AdamState, adam
 from neural.cuda.adam_in_backward import BackwardSteps, ParameterStep
-from neural.cuda.gradients import Blocks, GradientBuffer, resized
+from neural.cuda.gradients import Blocks
 from neural.errors import CheckpointError
-
-
-@dataclass(frozen=True)
-class Group:
-    """Parameters that are stepped alike.
-
-    Attributes:
-        params: Name -> fp32 parameter; names are unique over all groups and name the state in checkpoints.
-        lr: Learning rate before `step`'s lr_scale.
-        betas: Decay of the first and second moment.
-        eps: Added to the root of the corrected second moment.
-        l2: Times the parameter, added to the gradient.
-        weight_decay: Decoupled decay per unit of learning rate.
-        lazy: Rows (axis 0) whose gradient is all zero stay untouched and count their own steps.
-        ema: Decay of an average of the parameters over the steps, None for none.
-        buffers: Name -> `GradientBuffer` that backward passes add to; it replaces `.grad`, and counts as a gradient of
-            zeros where nothing was added.
-        working_copies: Name -> fp16 or bf16 tensor, rewritten with each step's values; not saved.
-    """
-
-    params: Mapping[str, Tensor]
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    eps: float = 1e-15
-    l2: float = 0.0
-    weight_decay: float = 0.0
-    lazy: bool = False
-    ema: float | None = None
-    buffers: Mapping[str, GradientBuffer] = field(default_factory=dict)
-    working_copies: Mapping[str, Tensor] = field(default_factory=dict)
+from neural.optim import rows
+from neural.optim.averages import settled
+from neural.optim.group import Group, named, new_state, rule_of
+from neural.optim.handed import HandedSteps
 
 
 class Adam:
@@ -66,14 +32,14 @@ class Adam:
         self.groups = tuple(groups)
         self.steps = 0
         self._states: dict[str, AdamState] = {}
-        self._handed: dict[str, ParameterStep] = {}  # to backward passes, since the last step
+        self._handed = HandedSteps()
         for group in self.groups:
             for name in {*group.buffers, *group.working_copies} - {*group.params}:
                 raise ValueError(f"Adam: {name!r} has a buffer or working copy but is no parameter of its group")
             for name, param in group.params.items():
                 if name in self._states:
                     raise ValueError(f"Adam: parameter name {name!r} occurs twice; names must be unique")
-                self._states[name] = _new_state(group, param, group.working_copies.get(name))
+                self._states[name] = new_state(group, param, group.working_copies.get(name))
                 if name in group.working_copies:
                     group.working_copies[name].copy_(param.detach())
                     increment_version((param,))  # both were written: neither is newer
@@ -100,9 +66,11 @@ class Adam:
             ValueError: A parameter has been moved by its backward pass (`in_backward`), but also has a gradient from
                 elsewhere, or should have been moved otherwise, or a parameter has grown; nothing has been stepped then.
         """
-        rules = {name: _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0)) for group, name, _, _ in self._each()}
+        rules = {
+            name: rule_of(group, lr_scale * (lr_scales or {}).get(name, 1.0)) for group, name, _, _ in self._each()
+        }
         self._require_rows()
-        made = self._made_in_backward(rules, grad_scale, parts or {})
+        made = self._handed.made(rules, grad_scale, parts or {})
         self.steps += 1
         with torch.no_grad():
             for group, name, param, state in self._each():
@@ -149,26 +117,22 @@ class Adam:
             ValueError: A parameter has a gradient buffer, an average or a working copy, which only `step` sees to.
             RuntimeError: Parameters have been moved by a backward pass since the last `step`.
         """
-        if moved := sorted(name for name, step in self._handed.items() if step.made):
-            raise RuntimeError(f"Adam.in_backward: {moved} have been moved since the last step; call step() first")
         wanted = set(names)
-        if unknown := wanted - self._states.keys():
-            raise KeyError(f"Adam.in_backward: no parameters {sorted(unknown)}; there are {sorted(self._states)}")
-        self._close()
+        self._require_known("in_backward", wanted)
+        self._handed.begin()
+        handed = {}
         for group, name, param, state in self._each():
             if name not in wanted or not param.requires_grad:
                 continue
             if name in group.buffers or state.ema is not None or state.working_copy is not None:
-                self._close()
                 raise ValueError(
                     f"Adam.in_backward: {name!r} has a buffer, average or working copy; leave it to step()"
                 )
             if checks.backend(param) != "cuda":
-                self._close()
                 return None
-            rule = _rule(group, lr_scale * (lr_scales or {}).get(name, 1.0))
-            self._handed[name] = ParameterStep(param, state, rule, self.steps + 1)
-        return BackwardSteps(self._handed)
+            rule = rule_of(group, lr_scale * (lr_scales or {}).get(name, 1.0))
+            handed[name] = ParameterStep(param, state, rule, self.steps + 1)
+        return self._handed.hand(handed)
 
     def zero_grad(self) -> None:
         """Forgets all gradients; needed for `.grad` after each step, for buffers only if a step was left out."""
@@ -204,23 +168,10 @@ class Adam:
             KeyError: A name is no parameter of this optimiser.
         """
         wanted = set(names)
-        if unknown := wanted - self._states.keys():
-            raise KeyError(f"Adam.reindex: no parameters {sorted(unknown)}; there are {sorted(self._states)}")
+        self._require_known("reindex", wanted)
         for group, name, _, state in self._each():
-            if name not in wanted:
-                continue
-            for tensor in (state.exp_avg, state.exp_avg_sq, state.row_steps):
-                if tensor is not None:
-                    tensor.data = tensor.index_select(0, source)
-                    if fresh is not None:
-                        tensor[fresh] = 0
-            for tensor in (state.ema, state.ema_steps, state.working_copy):
-                if tensor is not None:
-                    tensor.data = tensor.index_select(0, source)
-            if name in group.buffers:
-                buffer = group.buffers[name]
-                empty = GradientBuffer.like(state.exp_avg)
-                buffer.grad.data, buffer.touched.data = empty.grad, empty.touched
+            if name in wanted:
+                rows.reindex(state, group.buffers.get(name), source, fresh)
 
     @torch.no_grad()
     def extend(self) -> None:
@@ -240,22 +191,13 @@ class Adam:
                     "only be appended (see reindex), so build the optimiser anew"
                 )
         for _, _, param, state in self._each():
-            before = state.exp_avg.shape[0] if param.ndim else 0
-            if not param.ndim or param.shape[0] == before:
-                continue
-            for tensor in (state.exp_avg, state.exp_avg_sq, state.row_steps, state.ema, state.ema_steps):
-                if tensor is not None:
-                    tensor.data = resized(tensor.data, param.shape[0])
-            if state.ema is not None:
-                state.ema[before:] = param[before:]
-            if state.ema_steps is not None:
-                state.ema_steps[before:] = self.steps
+            rows.extend(param, state, self.steps)
 
     def averages(self) -> dict[str, Tensor]:
         """Name -> average over the steps, of the parameters whose group keeps one; copies, so that looking at them
         changes nothing of the state."""
         return {
-            name: _settled(param.detach(), state.ema, state.ema_steps, group.ema or 0.0, self.steps)
+            name: settled(param.detach(), state.ema, state.ema_steps, group.ema or 0.0, self.steps)
             for group, name, param, state in self._each()
             if state.ema is not None
         }
@@ -264,7 +206,7 @@ class Adam:
         """All state as flat named tensors, the live ones: `optim/<name>/exp_avg`, `ema/<name>`, `optim/steps` ..."""
         tensors = {"optim/steps": torch.tensor(self.steps, dtype=torch.int64)}
         for name, state in self._states.items():
-            tensors.update(_named(name, state))
+            tensors.update(named(name, state))
         return tensors
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
@@ -298,6 +240,10 @@ class Adam:
                 group.working_copies[name].copy_(param.detach())
                 increment_version((param,))
 
+    def _require_known(self, method: str, names: Set[str]) -> None:
+        if unknown := names - self._states.keys():
+            raise KeyError(f"Adam.{method}: no parameters {sorted(unknown)}; there are {sorted(self._states)}")
+
     def _require_rows(self) -> None:
         for _, name, param, state in self._each():
             if param.shape != state.exp_avg.shape:
@@ -306,106 +252,7 @@ class Adam:
                     "extend() first (reindex() where rows were moved or dropped)"
                 )
 
-    def _made_in_backward(
-        self, rules: Mapping[str, AdamRule], grad_scale: float, parts: Mapping[str, Tensor]
-    ) -> frozenset[str]:
-        """Parameters that backward passes have moved; what they were handed is over, used or not."""
-        made = {name: step for name, step in self._handed.items() if step.made}
-        for name, step in made.items():
-            if step.param.grad is not None or name in parts:
-                raise ValueError(
-                    f"Adam.step: {name!r} has been moved by its backward pass and has another gradient, which came too "
-                    "late; leave it out of in_backward where more than one view or term reads it"
-                )
-            if rules[name] != step.rule or grad_scale != 1.0:
-                raise ValueError(
-                    f"Adam.step: {name!r} has been moved by its backward pass with {step.rule}; step() must be told "
-                    f"the same rates and no grad_scale, got {rules[name]} and {grad_scale}"
-                )
-        self._close()
-        return frozenset(made)
-
-    def _close(self) -> None:
-        """Ends what was handed to backward passes: one that comes later is refused."""
-        for step in self._handed.values():
-            step.made = True
-        self._handed = {}
-
     def _each(self) -> Iterator[tuple[Group, str, Tensor, AdamState]]:
         for group in self.groups:
             for name, param in group.params.items():
                 yield group, name, param, self._states[name]
-
-
-@torch.no_grad()
-def extend_torch(optimiser: torch.optim.Optimizer) -> None:
-    """`Adam.extend` for an optimiser of torch: every state tensor of a parameter's shape gets the rows that the
-    parameter has grown, as zeros; old rows stay as they are. torch counts steps per parameter, so new rows have the
-    step count (and the bias correction) of old ones.
-
-    Raises:
-        ValueError: A parameter has fewer rows than its state.
-    """
-    for param, state in optimiser.state.items():
-        for name, value in state.items():
-            if not isinstance(value, Tensor) or value.ndim != param.ndim or value.shape[1:] != param.shape[1:]:
-                continue
-            if value.ndim == 0 or value.shape[0] == param.shape[0]:
-                continue
-            if value.shape[0] > param.shape[0]:
-                raise ValueError(f"extend_torch: {name} has {value.shape[0]} rows, its parameter {param.shape[0]}")
-            state[name] = resized(value, param.shape[0])
-
-
-def saved_averages(tensors: Mapping[str, Tensor], decay: float) -> dict[str, Tensor]:
-    """What `Adam.averages` gave when `tensors` were saved.
-
-    Args:
-        tensors: Of a checkpoint: `Adam.state_dict` and the parameters as `model/<name>`.
-        decay: `Group.ema` of the groups that keep averages.
-    """
-    return {
-        name: _settled(
-            tensors[f"model/{name}"], ema, tensors.get(f"optim/{name}/ema_steps"), decay, int(tensors["optim/steps"])
-        )
-        for name, ema in ((key.removeprefix("ema/"), t) for key, t in tensors.items() if key.startswith("ema/"))
-    }
-
-
-def _settled(param: Tensor, ema: Tensor, ema_steps: Tensor | None, decay: float, steps: int) -> Tensor:
-    """A copy of an average, brought up to the last step in rows that lazy steps left out."""
-    ema = ema.clone()
-    if ema_steps is not None:
-        state = AdamState(ema, ema, ema=ema, ema_steps=ema_steps.clone())
-        settle(param, state, AdamRule(0.0, ema_decay=decay), steps)
-    return ema
-
-
-def _new_state(group: Group, param: Tensor, working_copy: Tensor | None) -> AdamState:
-    def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
-        return torch.zeros(shape, dtype=dtype, device=param.device)
-
-    rows = param.shape[0] if param.ndim else 1
-    averaged = group.ema is not None
-    return AdamState(
-        zeros(*param.shape, dtype=torch.float32),
-        zeros(*param.shape, dtype=torch.float32),
-        zeros(rows, dtype=torch.int32) if group.lazy else None,
-        working_copy,
-        param.detach().clone() if averaged else None,
-        zeros(rows, dtype=torch.int32) if averaged and group.lazy else None,
-        zeros(1, dtype=torch.int32),
-    )
-
-
-def _rule(group: Group, lr_scale: float) -> AdamRule:
-    return AdamRule(group.lr * lr_scale, group.betas, group.eps, group.l2, group.weight_decay, group.ema or 0.0)
-
-
-def _named(name: str, state: AdamState) -> Iterator[tuple[str, Tensor]]:
-    for key in ("exp_avg", "exp_avg_sq", "row_steps", "ema_steps", "nonfinite"):
-        tensor = getattr(state, key)
-        if tensor is not None:
-            yield f"optim/{name}/{key}", tensor
-    if state.ema is not None:
-        yield f"ema/{name}", state.ema

@@ -1,0 +1,51 @@
+"""`neural reconstruct PHOTOS|VIDEO`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from neural.cli.training import usage
+from neural.interrupt import EXIT_DONE
+from neural.scenes.photographs.settings import CameraSettings
+from neural.train.tasks.splats.config import SplatsConfig
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Photographs, or a video, to a trained scene: cameras, training, report, scene file, page for a browser.
+
+    The same command goes on with what was stopped.
+    """
+
+    source: tyro.conf.Positional[Path]
+    """Folder of photographs (sub-folders too), or a video."""
+    out: Path | None = None
+    """Folder of the run; runs/<name> by default."""
+    minutes: float | None = None
+    """Of training; 8 on a CPU, 30,000 steps on a GPU by default."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Train anew if the run in that folder was trained on other cameras or told other things."""
+    cameras: Annotated[CameraSettings, tyro.conf.arg(name="")] = field(default_factory=CameraSettings)
+    train: SplatsConfig = field(default_factory=SplatsConfig)
+
+
+def main(arguments: Sequence[str]) -> int:
+    given = usage(lambda: tyro.cli(Reconstruct, prog="neural reconstruct", args=list(arguments)))
+
+    from neural.reconstruction import reconstruct
+
+    done = reconstruct(
+        given.source,
+        out=given.out,
+        minutes=given.minutes,
+        settings=given.cameras,
+        config=given.train,
+        overwrite=given.overwrite,
+    )
+    print(f"{done.registered} of {done.photographs} photographs, {done.run.gaussians.n:,} Gaussians, in {done.folder}:")
+    for path in done.files:
+        print(f"  {path}")
+    return EXIT_DONE

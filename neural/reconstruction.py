@@ -1,0 +1,253 @@
+"""From photographs or a video to a trained scene, its report, its file and its page, in one call.
+
+    RUN/photographs -> PHOTOS   a link; RUN/frames: the frames picked from a video
+    RUN/cameras.json  RUN/points.ply                 cameras and points found from them (neural.scenes.photographs)
+    RUN/config.json  RUN/checkpoints  RUN/report.html    the training on them, an ordinary run of splats
+    RUN/scene.spz  RUN/page.html  RUN/picture.png        what there is to show
+    RUN/cache/cameras                                finished stages
+
+Each stage is kept when it is done; the same call goes on where it was stopped.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neural import atomic, runs
+from neural.errors import BackendUnavailable, CheckpointError, NotSaved, SceneFormatError
+from neural.file_lock import try_lock
+from neural.png import write as write_png
+from neural.scenes.photographs import cameras, frames, process, survey, written
+from neural.scenes.photographs.settings import CameraSettings
+from neural.train import session
+from neural.train.film import to_bytes
+from neural.train.tasks.splats import run as splats_run
+from neural.train.tasks.splats.config import SplatsConfig
+from neural.train.tasks.splats.run import SplatRun
+
+MINUTES = 8.0  # of training on a CPU, where nothing else is asked for
+CPU_PIXELS = 360_000  # of a photograph in training on a CPU, about; a GPU takes them as they are, up to ...
+GPU_PIXELS = 2_500_000
+SOURCE = "reconstruct.json"
+SCENE, PAGE, PICTURE = "scene.spz", "page.html", "picture.png"
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What has come of it.
+
+    Attributes:
+        folder: Of the run.
+        registered: Photographs that have a pose.
+        photographs: That were tried.
+        run: The trained scene: `evaluate`, `render`, `export`, `scene`.
+        files: What there is to look at, in the order of a reader's interest.
+    """
+
+    folder: Path
+    registered: int
+    photographs: int
+    run: SplatRun
+    files: tuple[Path, ...]
+
+
+def reconstruct(
+    source: str | Path,
+    *,
+    out: str | Path | None = None,
+    minutes: float | None = None,
+    settings: CameraSettings | None = None,
+    config: SplatsConfig | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Reconstruction:
+    """Photographs in, a trained scene out; the same call goes on with what is there.
+
+    Args:
+        source: A folder of photographs, or a video.
+        out: Folder of the run; `runs/<name>` without it.
+        minutes: Of training; 8 on a CPU, 30,000 steps on a GPU without it.
+        settings: Of the cameras.
+        config: Of the training; what is not said is chosen for the device and the photographs.
+        overwrite: Train anew if the run there was trained on other cameras or told other things.
+        progress: Whether to say what is done, with progress bars.
+
+    Raises:
+        SceneFormatError: Nothing to reconstruct from, or too few photographs that overlap; says what to do.
+        BackendUnavailable: pycolmap is not installed, or for a video PyAV.
+        StageFailed: Finding the cameras ended badly; finished stages are kept.
+        CheckpointError: The folder holds something else.
+        NotSaved: The disk is full, or the folder may not be written.
+    """
+    process.require_pycolmap()
+    source, settings = Path(source), settings or CameraSettings()
+    if not source.exists():
+        raise SceneFormatError(source, "no such folder of photographs, and no such video")
+    folder = (
+        Path(out) if out is not None else Path("runs") / (source.stem if source.is_file() else source.resolve().name)
+    )
+    say = Say(progress)
+    with _opened(folder, source):
+        found = find_cameras(source, folder, settings, say)
+        asked = _asked(config or SplatsConfig(), folder, minutes)
+        say.stage("training")
+        run = splats_run.train(folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress)
+        say.stage("files")
+        files = export(run, folder, say)
+    return Reconstruction(folder, found["registered"], found["photographs"], run, files)
+
+
+class Say:
+    """Says which stage begins, and how long it has been."""
+
+    def __init__(self, aloud: bool) -> None:
+        self.aloud, self._start = aloud, time.monotonic()
+
+    def stage(self, name: str) -> None:
+        spent = int(time.monotonic() - self._start)
+        self(f"[{spent // 60}:{spent % 60:02d}] {name}")
+
+    def __call__(self, sentence: str) -> None:
+        if self.aloud:
+            print(sentence, flush=True)
+
+
+def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say) -> dict[str, Any]:
+    """Makes RUN/cameras.json unless it is there for these photographs and settings; gives what it says of itself."""
+    cache = folder / runs.CACHE / "cameras"
+    video = source.is_file()
+    say.stage("frames of the video" if video else "photographs")
+    root, prefix = source, written.PHOTOGRAPHS
+    if video:
+        prefix = "frames"
+        root = frames.picked(source, folder / prefix, settings.frames, progress=say.aloud)
+    made_from = _digest(root, folder, settings)
+    there = _read(folder / written.CAMERAS)
+    if there is not None and there.get("made_from") == made_from:
+        say(f"cameras are there: {there['registered']} of {there['photographs']} photographs")
+        return there
+    cache.mkdir(parents=True, exist_ok=True)
+    looked = survey.survey(root, weed=settings.weed, without=folder, progress=say.aloud)
+    for name, why in list(looked.left_out.items())[:20]:
+        say(f"  left out: {name}: {why}")
+    for sentence in looked.warnings:
+        say(f"  {sentence}")
+    if not video:
+        written.link(root, folder / prefix, [one.name for one in looked.photographs])
+    for one in looked.photographs:
+        if one.mask is not None and not one.mask.is_relative_to(root):
+            written.link(cameras.mask_root(one, root), folder / written.MASKS, [])
+            break
+    say.stage(f"cameras of {len(looked.photographs)} photographs")
+    found = cameras.reconstruct(
+        looked, folder, settings, cache=cache, prefix=prefix, video=video, made_from=made_from, progress=say.aloud
+    )
+    for name, why in list(found.reasons.items())[:20]:
+        say(f"  no pose: {name}: {why}")
+    for sentence in found.sentences:
+        say(f"  {sentence}")
+    if found.warning is not None:
+        say(f"  WARNING: {found.warning}")
+    said = _read(found.path)
+    assert said is not None
+    return said
+
+
+def export(run: SplatRun, folder: Path, say: Say) -> tuple[Path, ...]:
+    """Writes the scene, its page and a picture; gives what there is to look at."""
+    files = [folder / "report.html"]
+    files.append(run.export(folder / SCENE))
+    try:
+        files.append(run.export(folder / PAGE))
+    except BackendUnavailable as missing:  # a checkout whose viewer was not built; all else is there
+        say(f"  no {PAGE}: {missing}")
+    files.append(picture(run, folder / PICTURE))
+    return tuple(path for path in files if path.is_file())
+
+
+def picture(run: SplatRun, path: Path) -> Path:
+    """The scene from the camera nearest to the middle of all."""
+    origins = run.scene.cameras.origins.numpy()
+    index = int(np.argmin(np.linalg.norm(origins - np.median(origins, axis=0), axis=1)))
+    width, height = run.scene.cameras.sizes[index].tolist()
+    image = to_bytes(run.render_camera(run.scene.cameras, index).rgb.detach().cpu().reshape(height, width, 3))
+    return write_png(path, width, height, [image])
+
+
+def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsConfig:
+    """The configuration with a length and a size of photographs that suit the device."""
+    part = config.run
+    device = session.choose_device(part.device)
+    if minutes is None and part.steps is None and part.minutes is None and device == "cpu":
+        minutes = MINUTES
+    if part.downscale == 1:
+        most = CPU_PIXELS if device == "cpu" else GPU_PIXELS
+        document = _read(folder / written.CAMERAS)
+        assert document is not None
+        pixels = float(np.median([frame["w"] * frame["h"] for frame in document["frames"]]))
+        part = replace(part, downscale=max(1, round((pixels / most) ** 0.5)))
+    return (
+        session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
+        if (minutes is None)
+        else session.with_length(replace(config, run=part), None, minutes)
+    )
+
+
+@contextlib.contextmanager
+def _opened(folder: Path, source: Path) -> Iterator[None]:
+    """The folder, for these photographs and this process alone."""
+    runs.refuse_foreign(folder)
+    try:
+        (folder / runs.CACHE).mkdir(parents=True, exist_ok=True)
+        with open(folder / runs.CACHE / "reconstruct.lock", "a+b") as lock:
+            if not try_lock(lock.fileno()):
+                raise CheckpointError(
+                    f"{folder}: another process reconstructs into it; wait for it, or choose another --out"
+                )
+            stored = _read(folder / SOURCE)
+            here = {"source": str(source.resolve())}
+            if stored is not None and stored != here:
+                raise CheckpointError(
+                    f"{folder}: holds what was reconstructed from {stored.get('source')}, not from {here['source']}; "
+                    "choose another --out"
+                )
+            if stored is None:
+                atomic.write_json(folder / SOURCE, here)
+            yield
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        where = error.filename or folder
+        raise NotSaved(
+            f"{where}: cannot be written ({error.strerror or error}); free space or choose another --out. What was "
+            "finished is kept"
+        ) from error
+
+
+def _digest(root: Path, folder: Path, settings: CameraSettings) -> str:
+    """Of all that cameras are made from: names, sizes and times of the pictures, and the settings."""
+    stats = [(path.relative_to(root).as_posix(), *_stat(path)) for path in survey.files(root, without=folder)]
+    recipe = json.dumps([stats, asdict(settings)], sort_keys=True)
+    return hashlib.sha256(recipe.encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None if the file is missing or holds something else."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,95 @@
+"""From photographs to cameras by whatever works: the fast way first, then slower and more patient ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from neural.scenes.photographs import pairs, stages
+from neural.scenes.photographs.pairs import Pairing
+from neural.scenes.photographs.stages import Model, Stages
+
+ENOUGH = 0.95  # of the photographs: no other way is tried
+_ALL_PAIRS = 400  # photographs up to which a retry compares all with all
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has come of it.
+
+    Attributes:
+        model: The largest that was found; None if there is none.
+        way: By which it was found.
+        reasons: Index of a photograph that has no pose, and why, as far as can be told.
+    """
+
+    model: Model | None
+    way: str
+    reasons: dict[int, str]
+
+
+@dataclass(frozen=True)
+class _Rung:
+    kind: Literal["global", "incremental"]
+    pairing: Pairing
+    patient: bool
+
+    def __str__(self) -> str:
+        return f"{self.pairing} matching, {self.kind} mapping" + (", finer features" if self.patient else "")
+
+
+def climb(
+    run: Stages,
+    pairing: Pairing,
+    mapping: Literal["auto", "global", "incremental"],
+    places: Sequence[tuple[float, float]],
+) -> Outcome:
+    """Tries one way after the other until nearly all photographs have a pose; the best of all counts.
+
+    Args:
+        run: Of the photographs.
+        pairing: Which are compared at first.
+        mapping: "auto": all poses at once, then one after the other.
+        places: Metres east and north of each photograph, NaN where unknown.
+    """
+    n = len(run.inputs.photographs)
+    wider: Pairing = "exhaustive" if n <= _ALL_PAIRS else pairing
+    kinds: list[Literal["global", "incremental"]] = ["global", "incremental"] if mapping == "auto" else [mapping]
+    rungs = [*(_Rung(kind, pairing, False) for kind in kinds), _Rung("incremental", wider, True)]
+    best: tuple[Model | None, _Rung] = (None, rungs[0])
+    partners: dict[int, list[int]] = {}
+    features: list[int] = []
+    for rung in rungs:
+        files = run.extract(stages.FINER if rung.patient else stages.SIFT)
+        chosen = pairs.made(rung.pairing, n, places)
+        matches, partners = run.match(files, chosen)
+        features = [0 if file is None else _count(file) for file in files]
+        settings: dict[str, Any] = stages.LENIENT if rung.patient else stages.CAREFUL
+        model = run.map(matches, chosen, rung.kind, settings)
+        if model is not None and (best[0] is None or len(model.indices) > len(best[0].indices)):
+            best = model, rung
+        if best[0] is not None and len(best[0].indices) >= ENOUGH * n:
+            break
+    posed = set() if best[0] is None else set(best[0].indices.tolist())
+    reasons = {i: _reason(run, i, features[i], partners.get(i, []), posed) for i in range(n) if i not in posed}
+    return Outcome(best[0], str(best[1]), reasons)
+
+
+def _count(file: Any) -> int:
+    with np.load(file) as arrays:
+        return len(arrays["places"])
+
+
+def _reason(run: Stages, index: int, n_features: int, partners: Sequence[int], posed: set[int]) -> str:
+    """Why a photograph has no pose, in words that help to take a better one."""
+    if index in run.failed:
+        return run.failed[index]
+    if n_features < 100:
+        return f"only {n_features} features: blurred, dark or without texture"
+    if not partners:
+        return "shows nothing that another photograph shows: too little overlap, or other things"
+    linked = sum(other in posed for other in partners)
+    if not linked:
+        return f"overlaps only with {len(partners)} photographs that have no pose either"
+    return f"overlaps with {linked} of the others, but too little to place it"

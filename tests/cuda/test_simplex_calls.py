@@ -1,0 +1,237 @@
+"""Simplex encoding as it is called: modes, sub-tables, memory orders, threads, buffers, wrong arguments."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from neural.cuda import levels, simplex_levels
+from neural.cuda.gradients import GradientBuffer
+from neural.cuda.lattice_checks import OUTSIDES
+from neural.cuda.reference import simplex as reference
+from neural.cuda.simplex import LATTICES, Lattice, simplex
+from tests.simplices import TOLERANCE, clear_positions, coordinates, normal, small_levels
+
+
+@pytest.mark.parametrize("outside", OUTSIDES)
+@pytest.mark.parametrize("lattice", LATTICES)
+def test_positions_outside_the_box(outside: str, lattice: Lattice, isa: str) -> None:
+    rows, table = small_levels(2, 2, lattice)
+    x = clear_positions(200, 2, rows, lattice, low=-1.5, high=2.5)
+    if outside != "wrap":  # clamped points lie on faces of the box, which must not be those of simplices
+        clamped = coordinates(x.clamp(0, 1), rows, lattice)
+        between = torch.cat([clamped, clamped[..., :1] - clamped[..., 1:]], -1)
+        x = x[((between - between.round()).abs() > 1e-3).all(-1).all(-1)]
+        assert len(x) > 50
+    codes = (None, None, LATTICES.index(lattice), OUTSIDES.index(outside))
+    leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
+    out = simplex(leaf, weights, rows, lattice=lattice, outside=outside)
+    expected = reference.forward(x.double(), table.double(), rows, *codes)
+    torch.testing.assert_close(out.double(), expected, atol=6e-6, rtol=0)
+    out.sum().backward()
+    gx, gt = reference.backward(torch.ones_like(out).double(), x.double(), table.double(), rows, *codes)
+    torch.testing.assert_close(leaf.grad.double(), gx, atol=TOLERANCE["positions"], rtol=1e-4)
+    torch.testing.assert_close(weights.grad.double(), gt, atol=1e-4, rtol=1e-5)
+
+
+def test_segments_choose_the_sub_table(isa: str) -> None:
+    rows, table = small_levels(3, 2, n_tables=3)
+    x = clear_positions(60, 3, rows, "skewed")
+    weights = table.clone().requires_grad_()
+    out = simplex(x, weights, rows, segments=torch.tensor([0, 17, 17, 60]))
+    expected = torch.cat([simplex(x[:17], table, rows[:1]), simplex(x[17:], table, rows[2:])])
+    assert torch.equal(out, expected)
+    out.sum().backward()
+    per_table = weights.grad.reshape(3, -1).abs().sum(1)
+    assert per_table[1] == 0
+    assert (per_table[[0, 2]] > 0).all()
+
+
+def test_sub_tables_share_a_level_under_keys_of_their_own(isa: str) -> None:
+    row = [levels.row(0, 64, True, [9, 9], [8.0, 8.0], key=key) for key in (0, 37)]
+    rows = torch.tensor([[row[0]], [row[1]]])
+    table = torch.rand(64, 2, generator=torch.Generator().manual_seed(0))
+    x = clear_positions(20, 2, rows, "skewed").repeat(2, 1)
+    segments, weights = torch.tensor([0, 20, 40]), table.clone().requires_grad_()
+    out = simplex(x, weights, rows, segments=segments)
+    codes = (segments, None, 0, 1)
+    torch.testing.assert_close(
+        out.double(), reference.forward(x.double(), table.double(), rows, *codes), atol=4e-6, rtol=0
+    )
+    assert not torch.isclose(out[:20], out[20:]).any()
+    out.sum().backward()
+    _, gt = reference.backward(torch.ones_like(out).double(), x.double(), table.double(), rows, *codes)
+    torch.testing.assert_close(weights.grad.double(), gt, atol=TOLERANCE["table"], rtol=1e-5)
+
+
+def test_level_weights_scale_and_skip(isa: str) -> None:
+    rows, table = small_levels(3, 2)
+    x = clear_positions(30, 3, rows, "skewed")
+    level_weights = torch.tensor([1.0, 0.5, 0.0, 0.25])
+    leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
+    out = simplex(leaf, weights, rows, level_weights=level_weights)
+    args = (x.double(), table.double(), rows, None, level_weights, 0, 1)
+    torch.testing.assert_close(out.double(), reference.forward(*args), atol=4e-6, rtol=0)
+    (gx,) = torch.autograd.grad(out.sum(), leaf, create_graph=True)
+    expected_gx, expected_gt = reference.backward(torch.ones_like(out).double(), *args)
+    torch.testing.assert_close(gx.double(), expected_gx, atol=TOLERANCE["positions"], rtol=1e-4)
+    (gt,) = torch.autograd.grad(out.sum(), weights, retain_graph=True)
+    torch.testing.assert_close(gt.double(), expected_gt, atol=TOLERANCE["table"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-3), (torch.bfloat16, 8e-3)])
+@pytest.mark.parametrize("n_features", [1, 2, 8])
+def test_reads_a_half_precision_working_copy(dtype: torch.dtype, tolerance: float, n_features: int, isa: str) -> None:
+    rows, table = small_levels(3, n_features)
+    x = clear_positions(33, 3, rows, "skewed")
+    copy = table.to(dtype)
+    leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
+    out = simplex(leaf, weights, rows, working_copy=copy)
+    torch.testing.assert_close(out, simplex(x, copy.float(), rows), atol=1e-6, rtol=0)
+    torch.testing.assert_close(out, simplex(x, table, rows), atol=tolerance, rtol=0)
+    out.sum().backward()
+    assert weights.grad is not None and weights.grad.dtype == torch.float32
+    gx, _ = reference.backward(torch.ones_like(out).double(), x.double(), copy.double(), rows, None, None, 0, 1)
+    torch.testing.assert_close(leaf.grad.double(), gx, atol=TOLERANCE["positions"], rtol=1e-4)
+
+
+def test_either_memory_order_gives_equal_bits(isa: str) -> None:
+    rows, table = small_levels(3, 2)
+    x, upstream = torch.rand(100, 3, generator=torch.Generator().manual_seed(4)), normal(100, 8)
+    results = []
+    for order in (lambda t: t.contiguous(), lambda t: t.T.contiguous().T):
+        leaf, weights = order(x).detach().requires_grad_(), table.clone().requires_grad_()
+        out = simplex(leaf, weights, rows)
+        out.backward(order(upstream))
+        results.append((out, leaf.grad, weights.grad))
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("lattice", LATTICES)
+def test_any_number_of_threads_gives_equal_bits(lattice: Lattice) -> None:
+    rows, table = small_levels(3, 2, lattice, n_levels=6, log2=12)
+    x = torch.rand(9001, 3, generator=torch.Generator().manual_seed(4))
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
+            out = simplex(leaf, weights, rows, lattice=lattice)
+            (out * out).sum().backward()
+            results.append((out.detach(), leaf.grad, weights.grad))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("n", [1, 16, 37])
+def test_levels_that_outgrow_the_cache(n: int, isa: str) -> None:
+    """2 MB each: lines of the next vector of points are asked for ahead, and there is none after the last."""
+    rows, table = small_levels(3, 2, n_levels=2, base=80, log2=18)
+    x = clear_positions(n, 3, rows, "skewed")
+    expected = reference.forward(x.double(), table.double(), rows, None, None, 0, 1)
+    torch.testing.assert_close(simplex(x, table, rows).double(), expected, atol=1e-4, rtol=0)
+
+
+def test_accumulates_into_a_buffer_and_marks_it(isa: str) -> None:
+    rows, table = small_levels(3, 2, n_levels=6, log2=12)
+    x = clear_positions(7, 3, rows, "skewed")
+    weights = table.clone().requires_grad_()
+    buffer = GradientBuffer.like(table)
+    expected = torch.autograd.grad(simplex(x, weights, rows).sum(), weights)[0]
+    for times in (1, 2):
+        simplex(x, weights, rows, accumulate=buffer).sum().backward()
+        torch.testing.assert_close(buffer.grad, times * expected)
+    assert weights.grad is None
+    marked = GradientBuffer.like(table)
+    marked.add(expected)
+    assert torch.equal(buffer.touched, marked.touched)
+
+
+@pytest.mark.parametrize("outside", OUTSIDES)
+@pytest.mark.parametrize("lattice", LATTICES)
+def test_wild_positions_are_defined(outside: str, lattice: Lattice, isa: str) -> None:
+    """Huge, infinite and NaN coordinates, alone among tame ones and on every axis: features as the reference has them,
+    gradients that are NaN where a position is no number and finite elsewhere."""
+    wild = [math.nan, math.inf, -math.inf, 1e30, -1e30, 1e17, -1e17]
+    rows, table = small_levels(3, 2, lattice)
+    x = clear_positions(3 * len(wild), 3, rows, lattice)
+    for i, value in enumerate(wild):
+        x[3 * i] = value
+        x[3 * i + 1, i % 3] = value
+    leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
+    out = simplex(leaf, weights, rows, lattice=lattice, outside=outside)
+    codes = (None, None, LATTICES.index(lattice), OUTSIDES.index(outside))
+    expected = reference.forward(x.double(), table.double(), rows, *codes)
+    lost = expected.isnan()
+    assert torch.equal(out.isnan(), lost)
+    if outside != "wrap":  # beyond the box fractions of 1e17 + 0.3 differ between fp32 and fp64
+        torch.testing.assert_close(out.double(), expected, atol=4e-6, rtol=0, equal_nan=True)
+    gx, gt = torch.autograd.grad(out, (leaf, weights), normal(len(x), 8))
+    assert torch.equal(gx.isnan().any(1), lost.any(1))
+    assert bool(gt.isnan().any()) == bool(lost.any())
+
+
+@pytest.mark.parametrize("mode", ["eager", "aot_eager"])
+def test_compiles_without_graph_breaks(mode: str) -> None:
+    rows, table = small_levels(3, 2, "kuhn")
+    x = clear_positions(20, 3, rows, "kuhn")
+    results = []
+    for function in (simplex, torch.compile(simplex, fullgraph=True, backend=mode)):
+        leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
+        out = function(leaf, weights, rows, lattice="kuhn", outside="zero")
+        out.square().sum().backward()
+        results.append((out.detach(), leaf.grad, weights.grad))
+    for eager, compiled in zip(*results, strict=True):
+        assert torch.equal(eager, compiled)
+
+
+def test_empty_batch() -> None:
+    rows, table = small_levels(3, 2)
+    leaf, weights = torch.zeros(0, 3, requires_grad=True), table.clone().requires_grad_()
+    out = simplex(leaf, weights, rows)
+    assert out.shape == (0, 8)
+    out.sum().backward()
+    assert torch.equal(weights.grad, torch.zeros_like(table))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"positions": torch.zeros(5, 3, dtype=torch.float64)}, TypeError, r"positions must be float32, got float64"),
+        ({"positions": torch.zeros(5, 8)}, ValueError, r"1 to 7 columns, got 8"),
+        ({"table": torch.zeros(100, 3)}, ValueError, r"1, 2, 4 or 8 features, got 3"),
+        ({"lattice": "cubic"}, ValueError, r"one of skewed, kuhn, permutohedral, got 'cubic'"),
+        ({"outside": "mirror"}, ValueError, r"one of wrap, clamp, zero, got 'mirror'"),
+        ({"segments": torch.tensor([0, 3])}, ValueError, r"segments must rise from 0 to 5 points, got \[0, 3\]"),
+        ({"table": torch.zeros(16, 2)}, ValueError, r"levels describe \d+ entries, the table has 16"),
+    ],
+)
+def test_wrong_arguments_say_what_to_do(change: dict, error: type, message: str) -> None:
+    rows, table = small_levels(3, 2)
+    arguments = {"positions": torch.zeros(5, 3), "table": table, "levels": rows} | change
+    with pytest.raises(error, match=message):
+        simplex(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_dims": 8}, "n_dims must be 1 to 7"),
+        ({"n_levels": 0}, "n_levels must be 1 to 64"),
+        ({"log2_hashmap_size": 31}, "log2_hashmap_size must be 3 to 28"),
+        ({"lattice": "cubic"}, "lattice must be one of skewed, kuhn, permutohedral, got 'cubic'"),
+    ],
+)
+def test_wrong_layouts_say_what_to_do(change: dict, message: str) -> None:
+    make: Callable[..., object] = simplex_levels.describe
+    arguments = {
+        "n_dims": 3, "n_levels": 16, "base_resolution": [16] * 3, "per_level_scale": [1.5] * 3, "log2_hashmap_size": 19,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        make(**(arguments | change))

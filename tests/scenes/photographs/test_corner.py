@@ -1,0 +1,121 @@
+"""From photographs of a known place to a trained run: what was found is where and how large it is in truth."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import neural
+from neural.errors import CheckpointError, SceneFormatError
+from neural.reconstruction import Reconstruction, reconstruct
+from neural.scenes.files.gaussians import formats
+from neural.scenes.photographs import process
+from neural.scenes.photographs.georeference import Origin
+from neural.scenes.photographs.settings import CameraSettings
+from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.splats.config import SplatsConfig
+from tests.scenes.photographs import corner
+from tests.scenes.photographs.conftest import BAD, STEPS, TURNED, Corner
+
+
+@pytest.fixture(scope="module")
+def document(reconstructed: Reconstruction) -> dict:
+    return json.loads((reconstructed.folder / "cameras.json").read_text("utf-8"))
+
+
+def test_every_good_photograph_has_a_pose_and_every_bad_one_a_reason(
+    reconstructed: Reconstruction, document: dict, photographs: Corner
+) -> None:
+    assert reconstructed.registered == reconstructed.photographs == len(photographs.c2w)
+    assert {frame["file_path"] for frame in document["frames"]} == {f"photographs/{name}" for name in photographs.c2w}
+    assert document["left_out"].keys() == BAD.keys()
+    for name, why in BAD.items():
+        assert why in document["left_out"][name]
+    masks = [frame["mask_path"] for frame in document["frames"] if "mask_path" in frame]
+    assert masks == ["photographs/masks/été 0/photo 1.png"]
+
+
+def test_cameras_are_where_they_were_in_metres_east_north_up(document: dict, photographs: Corner) -> None:
+    assert (document["scale"], document["metres_per_unit"], document["utm"]) == ("metric", 1.0, "EPSG:32632")
+    numbers = dict(part.split("=") for part in document["crs"].replace("+", "").split() if "_0" in part)
+    origin = Origin(float(numbers["lat_0"]), float(numbers["lon_0"]), float(numbers["h_0"]))
+    shift = origin.enu(np.array([corner.ORIGIN]))[0]  # of the corner in the frame of the file
+    for frame in document["frames"]:
+        truth = photographs.c2w[frame["file_path"].removeprefix("photographs/")]
+        found = np.array(frame["transform_matrix"]) * [1, -1, -1, 1]
+        turned = Path(frame["file_path"]).stem in {f"photo {i}" for i in TURNED}
+        axes = truth[:3, :3] @ (np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]]) if turned else np.eye(3))
+        assert np.linalg.norm(found[:3, 3] - shift - truth[:3, 3]) < 0.05  # GPS in EXIF has micrometres here
+        assert np.trace(found[:3, :3].T @ axes) > 2.9995  # within 1.3 degrees
+
+
+def test_lenses_and_points_are_those_of_the_scene(document: dict, reconstructed: Reconstruction) -> None:
+    for frame in document["frames"]:
+        assert frame["fl_x"] == pytest.approx(corner.FOCAL, rel=0.02)
+        assert (frame["w"], frame["h"]) in ((corner.WIDTH, corner.HEIGHT), (corner.HEIGHT, corner.WIDTH))
+    scene = neural.load(reconstructed.folder)
+    assert scene.points is not None and len(scene.points) > 1000
+    assert scene.crs == document["crs"] and scene.metres_per_unit == 1.0
+    numbers = dict(part.split("=") for part in document["crs"].replace("+", "").split() if "_0" in part)
+    origin = Origin(float(numbers["lat_0"]), float(numbers["lon_0"]), float(numbers["h_0"]))
+    xyz = scene.points.xyz - origin.enu(np.array([corner.ORIGIN]))[0]
+    off = np.abs(np.stack([xyz[:, 2], xyz[:, 1] - 6, xyz[:, 0] + 4])).min(axis=0)
+    assert np.median(off) < 0.02
+    assert np.quantile(off, 0.9) < 0.1
+
+
+def test_points_have_the_colours_of_the_photographs(reconstructed: Reconstruction) -> None:
+    """The trainer's pixels and those that features were found in lie on one grid, for turned photographs too."""
+    scene = neural.load(reconstructed.folder)
+    assert scene.points is not None and scene.images is not None
+    for index in range(len(scene.cameras)):
+        pixels, depth = scene.cameras.project(torch.from_numpy(scene.points.xyz), index)
+        width, height = scene.cameras.sizes[index].tolist()
+        at = pixels.floor().long().numpy()
+        seen = (depth.numpy() > 0) & (at >= 0).all(axis=1) & (at < [width, height]).all(axis=1)
+        image = scene.images[index][at[seen, 1], at[seen, 0]].astype(float)
+        assert np.corrcoef(image[:, 0], scene.points.rgb[seen, 0])[0, 1] > 0.8
+
+
+def test_the_run_is_an_ordinary_one_with_its_files(reconstructed: Reconstruction) -> None:
+    folder = reconstructed.folder
+    assert neural.load_run(folder, device="cpu").scene.path == (folder / "cameras.json").resolve()
+    assert {"report.html", "scene.spz", "picture.png"} <= {path.name for path in reconstructed.files}
+    if (Path(neural.__file__).parent / "viewer" / "web" / "dist" / "page.js").is_file():
+        assert folder / "page.html" in reconstructed.files
+    record = formats.read(folder / "scene.spz")
+    assert len(record.means) == reconstructed.run.gaussians.n
+
+
+def test_the_same_call_does_nothing_again(
+    reconstructed: Reconstruction, photographs: Corner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "run", _never)
+    config = SplatsConfig(run=RunConfig(steps=STEPS, device="cpu", downscale=4))
+    again = reconstruct(photographs.folder, out=reconstructed.folder, config=config, progress=False)
+    assert again.registered == reconstructed.registered
+    (reconstructed.folder / "cameras.json").unlink()  # but its stages are there
+    reconstruct(photographs.folder, out=reconstructed.folder, config=config, progress=False)
+
+
+def test_a_folder_is_of_one_set_of_photographs(reconstructed: Reconstruction, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="choose another --out"):
+        reconstruct(tmp_path, out=reconstructed.folder, progress=False)
+
+
+def test_photographs_that_share_nothing_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap")
+    shots = corner.shots(2)
+    other = replace(shots[0], pixels=np.ascontiguousarray(shots[0].pixels[::-1] ^ 85))
+    for index, shot in enumerate((shots[0], other, replace(other, pixels=other.pixels[:, ::-1] // 2))):
+        corner.save(shot, tmp_path / "in" / f"{index}.jpg", gps=False)
+    with pytest.raises(SceneFormatError, match=r"overlap by two thirds"):
+        reconstruct(tmp_path / "in", out=tmp_path / "out", settings=CameraSettings(max_side=200), progress=False)
+    assert not (tmp_path / "out" / "cameras.json").exists()
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("a finished stage ran again")
