@@ -83,5 +83,5 @@ $(VENV)/packages: $(VENV)/python constraints.txt pyproject.toml
 $(VENV)/native: $(VENV)/packages $(NATIVE)
 	@echo "building the native core (some minutes the first time)"
 	@touch $@.begun
-	@$(PIP) --no-build-isolation --editable '.[video,viewer]'
+	@$(PIP) --no-build-isolation --editable '.[photos,viewer,video]'
 	@mv $@.begun $@

@@ -47,6 +47,8 @@ EXTRAS = {
     ),
     "splats": Extra("Gaussian scenes as SPZ version 4", "zstandard", ("zstandard>=0.22",)),
     "images": Extra("TIFF pictures", "tifffile", ("tifffile>=2024.8",)),
+    "usd": Extra("Gaussian scenes as USD", "pxr", ("usd-core>=26.3",)),
+    "photos": Extra("cameras from photographs, HEIC", "pycolmap", ("pycolmap>=4.2", "pillow-heif>=1.1")),
     "video": Extra("mp4 videos (PNG frames without it)", "av", ("av>=14",)),
     "viewer": Extra("the live viewer of runs", "viser", ("viser>=1.1,<1.2",)),
     "log": Extra("TensorBoard beside metrics.jsonl", "tensorboard", ("tensorboard>=2.17",)),

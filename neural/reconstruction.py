@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 
 from neural import atomic, runs
-from neural.errors import BackendUnavailable, CheckpointError, NotSaved, SceneFormatError
+from neural.errors import CheckpointError, NotSaved, SceneFormatError
 from neural.file_lock import try_lock
-from neural.png import write as write_png
-from neural.scenes.photographs import cameras, frames, process, survey, written
+from neural.first_look import PAGE, PICTURE, Improving, first_look, show
+from neural.scenes.photographs import cameras, frames, survey, written
+from neural.scenes.photographs.plan import planned
 from neural.scenes.photographs.settings import CameraSettings
+from neural.scenes.photographs.sfm import process
 from neural.train import session
-from neural.train.film import to_bytes
 from neural.train.tasks.splats import run as splats_run
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.run import SplatRun
@@ -37,7 +38,9 @@ MINUTES = 8.0  # of training on a CPU, where nothing else is asked for
 CPU_PIXELS = 360_000  # of a photograph in training on a CPU, about; a GPU takes them as they are, up to ...
 GPU_PIXELS = 2_500_000
 SOURCE = "reconstruct.json"
-SCENE, PAGE, PICTURE = "scene.spz", "page.html", "picture.png"
+SCENE = "scene.spz"
+FIRST, CAMERAS, TRAINING, FILES = "first look", "cameras", "training", "files"  # stages, as they are said
+_FIRST, _AROUND, _FILES = 45.0, 60.0, 10.0  # seconds of a first look, of scores and report, of the files
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def reconstruct(
     minutes: float | None = None,
     settings: CameraSettings | None = None,
     config: SplatsConfig | None = None,
+    preview: bool = False,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Reconstruction:
@@ -76,6 +80,8 @@ def reconstruct(
         out: Folder of the run; `runs/<name>` without it.
         minutes: Of training; 8 on a CPU, 30,000 steps on a GPU without it.
         settings: Of the cameras.
+        preview: Write a first picture and page from few, small photographs at once, and better ones as the training
+            goes on.
         config: Of the training; what is not said is chosen for the device and the photographs.
         overwrite: Train anew if the run there was trained on other cameras or told other things.
         progress: Whether to say what is done, with progress bars.
@@ -96,32 +102,57 @@ def reconstruct(
     )
     say = Say(progress)
     with _opened(folder, source):
-        found = find_cameras(source, folder, settings, say)
+        length = 60 * (minutes or (config.run.minutes if config is not None else None) or MINUTES)
+        found = find_cameras(source, folder, settings, say, preview=preview, training=length)
         asked = _asked(config or SplatsConfig(), folder, minutes)
-        say.stage("training")
-        run = splats_run.train(folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress)
-        say.stage("files")
+        say.left = {TRAINING: 60 * (asked.run.minutes or 0) + _AROUND, FILES: _FILES} if asked.run.minutes else {}
+        say.stage(TRAINING)
+        run = splats_run.train(
+            folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress,
+            watch=(lambda trained: Improving(folder, trained, say)) if preview else None,
+        )  # fmt: skip
+        say.stage(FILES)
         files = export(run, folder, say)
     return Reconstruction(folder, found["registered"], found["photographs"], run, files)
 
 
 class Say:
-    """Says which stage begins, and how long it has been."""
+    """Says which stage begins, how long it has been, and about how long it will be.
+
+    Attributes:
+        aloud: Whether to say anything.
+        left: Seconds that each stage to come will take, about, in their order.
+    """
 
     def __init__(self, aloud: bool) -> None:
-        self.aloud, self._start = aloud, time.monotonic()
+        self.aloud, self.left, self._start = aloud, dict[str, float](), time.monotonic()
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, what: str = "") -> None:
         spent = int(time.monotonic() - self._start)
-        self(f"[{spent // 60}:{spent % 60:02d}] {name}")
+        stages = list(self.left)
+        coming = stages[stages.index(name) :] if name in stages else []
+        minutes = sum(self.left[stage] for stage in coming) / 60
+        about = "" if not coming else f", about {max(1, round(minutes))} min left in all"
+        self(f"[{spent // 60}:{spent % 60:02d}] {name}{what}{about}")
 
     def __call__(self, sentence: str) -> None:
         if self.aloud:
             print(sentence, flush=True)
 
 
-def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say) -> dict[str, Any]:
-    """Makes RUN/cameras.json unless it is there for these photographs and settings; gives what it says of itself."""
+def find_cameras(
+    source: Path, folder: Path, settings: CameraSettings, say: Say, *, preview: bool = False, training: float = 0.0
+) -> dict[str, Any]:
+    """Makes RUN/cameras.json unless it is there for these photographs and settings; gives what it says of itself.
+
+    Args:
+        source: A folder of photographs, or a video.
+        folder: Of the run; its cache must exist.
+        settings: Of the cameras.
+        say: Takes what is to be said.
+        preview: Whether to write a first picture before.
+        training: Seconds that come after, for the time left.
+    """
     cache = folder / runs.CACHE / "cameras"
     video = source.is_file()
     say.stage("frames of the video" if video else "photographs")
@@ -146,7 +177,12 @@ def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say)
         if one.mask is not None and not one.mask.is_relative_to(root):
             written.link(cameras.mask_root(one, root), folder / written.MASKS, [])
             break
-    say.stage(f"cameras of {len(looked.photographs)} photographs")
+    length = planned(looked, settings, video=video).seconds
+    say.left = {**({FIRST: _FIRST} if preview else {}), CAMERAS: length, TRAINING: training + _AROUND, FILES: _FILES}
+    if preview and not (folder / PICTURE).exists():
+        say.stage(FIRST)
+        first_look(looked, folder, prefix, settings, cache=cache, say=say)
+    say.stage(CAMERAS, f" of {len(looked.photographs)} photographs")
     found = cameras.reconstruct(
         looked, folder, settings, cache=cache, prefix=prefix, video=video, made_from=made_from, progress=say.aloud
     )
@@ -163,23 +199,10 @@ def find_cameras(source: Path, folder: Path, settings: CameraSettings, say: Say)
 
 def export(run: SplatRun, folder: Path, say: Say) -> tuple[Path, ...]:
     """Writes the scene, its page and a picture; gives what there is to look at."""
-    files = [folder / "report.html"]
-    files.append(run.export(folder / SCENE))
-    try:
-        files.append(run.export(folder / PAGE))
-    except BackendUnavailable as missing:  # a checkout whose viewer was not built; all else is there
-        say(f"  no {PAGE}: {missing}")
-    files.append(picture(run, folder / PICTURE))
+    run.export(folder / SCENE)
+    show(run, folder, say)
+    files = (folder / name for name in ("report.html", SCENE, PAGE, PICTURE))
     return tuple(path for path in files if path.is_file())
-
-
-def picture(run: SplatRun, path: Path) -> Path:
-    """The scene from the camera nearest to the middle of all."""
-    origins = run.scene.cameras.origins.numpy()
-    index = int(np.argmin(np.linalg.norm(origins - np.median(origins, axis=0), axis=1)))
-    width, height = run.scene.cameras.sizes[index].tolist()
-    image = to_bytes(run.render_camera(run.scene.cameras, index).rgb.detach().cpu().reshape(height, width, 3))
-    return write_png(path, width, height, [image])
 
 
 def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsConfig:
@@ -194,11 +217,7 @@ def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsC
         assert document is not None
         pixels = float(np.median([frame["w"] * frame["h"] for frame in document["frames"]]))
         part = replace(part, downscale=max(1, round((pixels / most) ** 0.5)))
-    return (
-        session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
-        if (minutes is None)
-        else session.with_length(replace(config, run=part), None, minutes)
-    )
+    return session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ RANKS = {
     8: "train config info doctor",
     8.5: "edit",
     9: "viewer",
+    9.4: "first_look",
     9.5: "reconstruction",
     10: "cli",
     11: "__main__",

@@ -26,6 +26,8 @@ class Reconstruct:
     """Folder of the run; runs/<name> by default."""
     minutes: float | None = None
     """Of training; 8 on a CPU, 30,000 steps on a GPU by default."""
+    preview: tyro.conf.FlagCreatePairsOff[bool] = False
+    """A first picture and page from few, small photographs within a minute, then better ones as training goes on."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Train anew if the run in that folder was trained on other cameras or told other things."""
     cameras: Annotated[CameraSettings, tyro.conf.arg(name="")] = field(default_factory=CameraSettings)
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         minutes=given.minutes,
         settings=given.cameras,
         config=given.train,
+        preview=given.preview,
         overwrite=given.overwrite,
     )
     print(f"{done.registered} of {done.photographs} photographs, {done.run.gaussians.n:,} Gaussians, in {done.folder}:")

@@ -104,7 +104,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         metres_per_unit=main.metres(),
         crs=main.crs(),
         unbounded=None if aabb is None else False,  # a box in the file holds all there is
-        warnings=(*warnings, *point_warnings),
+        warnings=(*main.notes(), *warnings, *point_warnings),
         format="Blender" if "" not in files else main.format,
     )
 
@@ -292,6 +292,15 @@ class _Document:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < _float(value) < math.inf:
             raise SceneFormatError(self.path, f"metres_per_unit is {str(value)[:40]!r}, expected a positive number")
         return _float(value)
+
+    def notes(self) -> tuple[str, ...]:
+        """Our own key `notes`: sentences that whoever uses the cameras should see."""
+        value = self.content.get("notes", [])
+        if not (
+            isinstance(value, list) and len(value) <= 20 and all(isinstance(n, str) and len(n) < 2000 for n in value)
+        ):
+            raise SceneFormatError(self.path, "notes is not a short list of sentences; remove it")
+        return tuple(note for note in value if note.isprintable())
 
     def crs(self) -> str | None:
         """Our own key `crs`: the reference system of the frames' world."""

@@ -1,6 +1,5 @@
 """Photographs in, a posed scene out: survey, features, matches, mapping, a frame with a scale and an up."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,13 @@ from jaxtyping import Float64
 
 from neural.cameras import Cameras
 from neural.errors import SceneFormatError
-from neural.scenes.photographs import georeference, ladder, pairs, process, stages, upright, written
+from neural.scenes.photographs import georeference, upright, written
 from neural.scenes.photographs.georeference import Fit, Origin
+from neural.scenes.photographs.plan import planned
 from neural.scenes.photographs.settings import CameraSettings
-from neural.scenes.photographs.stages import Inputs, Model, Stages
-from neural.scenes.photographs.survey import Photograph, Survey, cameras_of
+from neural.scenes.photographs.sfm import ladder, process, stages
+from neural.scenes.photographs.sfm.stages import Inputs, Model, Stages
+from neural.scenes.photographs.survey import Photograph, Survey
 
 FEWEST = 3  # photographs with a pose that make a scene
 FEW = 0.7  # share of photographs with a pose below which a warning is due
@@ -58,6 +59,7 @@ def reconstruct(
     prefix: str,
     video: bool = False,
     made_from: str = "",
+    patient: bool = True,
     progress: bool = True,
 ) -> Found:
     """Finds cameras and writes OUT/cameras.json and OUT/points.ply.
@@ -70,6 +72,7 @@ def reconstruct(
         prefix: Folder in `out` that shows the survey's files.
         video: Whether they are frames of one, in order.
         made_from: A digest of photographs and settings, kept in the file.
+        patient: Whether to try other ways where one leaves photographs out.
         progress: Whether to draw progress bars.
 
     Raises:
@@ -83,19 +86,11 @@ def reconstruct(
         raise SceneFormatError(
             survey.root, f"{len(photographs)} photographs can be used, and at least {FEWEST} are needed; {_REMEDIES}"
         )
-    own, focals = cameras_of(photographs, settings.share)
-    inputs = Inputs(photographs, own, focals, settings.side(len(photographs)))
-    gps = np.array([p.exif.gps or (math.nan,) * 3 for p in photographs])
+    plan = planned(survey, settings, video=video)
+    inputs, gps, origin = plan.inputs, plan.gps, plan.origin
     known = np.isfinite(gps[:, :2]).all(axis=1)
-    origin = georeference.origin_of(gps[known]) if known.any() else None
-    places = np.full((len(photographs), 2), np.nan)
-    if origin is not None:
-        places[known] = origin.enu(gps[known])[:, :2]
-    pairing = settings.matching
-    if pairing == "auto":
-        pairing = pairs.choose(len(photographs), video=video, placed=int(known.sum()))
     run = Stages(inputs, cache, progress)
-    outcome = ladder.climb(run, pairing, settings.mapping, [tuple(place) for place in places.tolist()])
+    outcome = ladder.climb(run, plan.pairing, settings.mapping, plan.places, patient=patient)
     reasons = {photographs[index].name: why for index, why in outcome.reasons.items()}
     model = outcome.model
     if model is None or len(model.indices) < FEWEST:
@@ -119,7 +114,6 @@ def reconstruct(
         "reprojection_error": round(float(model.errors.mean()), 3) if len(model.errors) else None,
         "unregistered": reasons, "left_out": survey.left_out, **frame,
     }  # fmt: skip
-    path = written.write(out, frames, c2w, points, rgb, about)
     sentences = (
         f"{len(model.indices)} of {len(photographs)} photographs have a pose, {len(points):,} points, "
         f"{about['reprojection_error']} pixels of mean error ({outcome.way})",
@@ -130,6 +124,8 @@ def reconstruct(
         others = [size for size in model.sizes[1:] if size >= FEWEST]
         apart = f" (further groups of {', '.join(map(str, others))} do not connect with these)" if others else ""
         warning = f"only {len(model.indices)} of {len(photographs)} photographs have a pose{apart}: {_REMEDIES}"
+    notes = [*([warning] if warning else []), *([] if fit is not None else [sentences[-1]])]
+    path = written.write(out, frames, c2w, points, rgb, {**about, "notes": notes})
     return Found(path, len(model.indices), len(photographs), reasons, sentences, warning)
 
 

@@ -1,6 +1,8 @@
 """What a camera wrote beside the pixels: its name, the focal length, which way up it was held, where and when."""
 
 import math
+import struct
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +38,18 @@ class Exif:
 
 def read(image: Image.Image) -> Exif:
     """EXIF of an opened picture; fields that are damaged count as absent."""
-    try:
-        base = Image.Image.getexif(image)
-        details = base.get_ifd(ExifTags.IFD.Exif)
-        place = base.get_ifd(ExifTags.IFD.GPSInfo)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError, EOFError):
-        return Exif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of damage
+        try:
+            return _read(image)
+        except (OSError, ValueError, SyntaxError, KeyError, TypeError, EOFError, struct.error):
+            return Exif()
+
+
+def _read(image: Image.Image) -> Exif:
+    base = Image.Image.getexif(image)
+    details = base.get_ifd(ExifTags.IFD.Exif)
+    place = base.get_ifd(ExifTags.IFD.GPSInfo)
     orientation = base.get(ExifTags.Base.Orientation, 1)
     focal_mm = _number(details.get(ExifTags.Base.FocalLength))
     return Exif(

@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ FEWEST = 3
 _A_SECOND, _LEAST, _MOST = 2.0, 40, 300  # frames picked
 _SMALL = 480  # pixels of the longer side in the first pass
 _JPEG = 95
+_DAMAGE = (OSError, ValueError, EOFError)  # what PyAV's errors are besides its own
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _opened(video: Path) -> Iterator[tuple[Any, Any]]:
         raise BackendUnavailable(f"{video}: videos are read with PyAV, which is not installed: {PIP}") from None
     try:
         container = av.open(str(video))
-    except (OSError, ValueError) as error:  # av's errors are both of the standard kinds
+    except _DAMAGE as error:
         raise SceneFormatError(video, f"not a video that can be read ({error}); convert it to mp4") from error
     with container:
         if not container.streams.video:
@@ -155,15 +156,19 @@ def _opened(video: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:
-    """Decoded frames; a video that breaks off ends there."""
-    frames = container.decode(stream)
+    """Decoded frames; packets that are damaged are left out, and a video that breaks off ends there."""
+    packets = container.demux(stream)
     while True:
         try:
-            yield next(frames)
-        except StopIteration:
+            packet = next(packets)
+        except StopIteration:  # its last packet was empty, which empties the decoder too
             return
-        except (OSError, ValueError):  # damaged from here on: what came before is good
-            return
+        except _DAMAGE:
+            break
+        with suppress(*_DAMAGE):
+            yield from packet.decode()
+    with suppress(*_DAMAGE):
+        yield from stream.codec_context.decode(None)
 
 
 def _stat(video: Path) -> tuple[int, int]:

@@ -18,6 +18,7 @@ _E2 = _F * (2 - _F)
 FEWEST = 3  # places that make a fit
 _LEAST_SPREAD = 2.0  # times the residual: below this a fit says nothing
 _HEIGHT = 1 / 3  # weight of a height beside that of a place on the ground
+_TILT = 15.0  # degrees between the zenith of heights and that of the cameras; beyond it heights drift, most likely
 _ROUNDS = 50
 
 
@@ -103,10 +104,10 @@ def fit(
     best = min(levelled, key=lambda found: float(np.median(found.horizontal)))
     if np.isfinite(local).all():
         free = _refined(centres, local, best.similarity)
-        across = float(np.median(free.horizontal))
-        agrees = float(np.median(free.vertical)) <= 2 * across + 0.5
-        tilted = math.degrees(math.acos(np.clip(_up_of(free) @ _up_of(best), -1, 1)))
-        if agrees and across <= 1.1 * float(np.median(best.horizontal)) and (tilted < 30 or _in_depth(local)):
+        across, before = float(np.median(free.horizontal)), float(np.median(best.horizontal))
+        agree = float(np.median(free.vertical)) <= 2 * across + 0.5 and across <= 1.1 * before + 0.1
+        tilt = math.degrees(math.acos(np.clip(_up_of(free) @ _up_of(best), -1, 1)))
+        if agree and (tilt < _TILT or across < before / 3):
             best = free
     spread = float(np.sqrt(((local[:, :2] - local[:, :2].mean(axis=0)) ** 2).sum(axis=1).mean()))
     return best if spread > _LEAST_SPREAD * float(np.median(best.horizontal)) and best.scale > 0 else None
@@ -136,15 +137,16 @@ def _robust_plane(source: np.ndarray, target: np.ndarray) -> tuple[complex, comp
     chosen = np.unique(np.linspace(0, len(source) - 1, 60).astype(int))
     best, least = None, math.inf
     for i, a in enumerate(chosen):
-        for b in chosen[i + 1 :]:
-            apart = source[b] - source[a]
-            if abs(apart) < 1e-9 or abs(target[b] - target[a]) < 1e-6:
-                continue
-            factor = (target[b] - target[a]) / apart
-            shift = target[a] - factor * source[a]
-            miss = float(np.median(np.abs(factor * source + shift - target)))
-            if miss < least:
-                best, least = (factor, shift), miss
+        others = chosen[i + 1 :]
+        others = others[(np.abs(source[others] - source[a]) > 1e-9) & (np.abs(target[others] - target[a]) > 1e-6)]
+        if not len(others):
+            continue
+        factors = (target[others] - target[a]) / (source[others] - source[a])
+        shifts = target[a] - factors * source[a]
+        misses = np.median(np.abs(factors[:, None] * source + shifts[:, None] - target), axis=1)
+        k = int(np.argmin(misses))
+        if misses[k] < least:
+            best, least = (factors[k], shifts[k]), float(misses[k])
     if best is None:
         return None
     factor, shift = best
@@ -194,12 +196,6 @@ def _judged(similarity: np.ndarray, centres: np.ndarray, local: np.ndarray, *, h
 def _up_of(found: Fit) -> np.ndarray:
     """The zenith in the reconstruction."""
     return found.similarity[2, :3] / found.scale
-
-
-def _in_depth(local: np.ndarray) -> bool:
-    """Whether places are spread over an area, not along a line, so that they hold a tilt."""
-    values = np.linalg.svd(local[:, :2] - local[:, :2].mean(axis=0), compute_uv=False)
-    return bool(values[1] > 0.15 * values[0])
 
 
 def _cartesian(gps: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from jaxtyping import Float64, UInt8
 from neural import atomic
 from neural.errors import NotSaved, SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.photographs.stages import Inputs, Model
+from neural.scenes.photographs.sfm.stages import Inputs, Model
 
 CAMERAS, POINTS, PHOTOGRAPHS, MASKS = "cameras.json", "points.ply", "photographs", "masks"
 FORMAT = "neural-cameras"

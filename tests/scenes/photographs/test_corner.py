@@ -1,6 +1,8 @@
 """From photographs of a known place to a trained run: what was found is where and how large it is in truth."""
 
+import errno
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,15 @@ import pytest
 import torch
 
 import neural
-from neural.errors import CheckpointError, SceneFormatError
+from neural import first_look
+from neural.errors import CheckpointError, NotSaved, SceneFormatError
 from neural.reconstruction import Reconstruction, reconstruct
+from neural.scenes.files import ply
 from neural.scenes.files.gaussians import formats
-from neural.scenes.photographs import process
+from neural.scenes.photographs import cameras as cameras_module
 from neural.scenes.photographs.georeference import Origin
 from neural.scenes.photographs.settings import CameraSettings
+from neural.scenes.photographs.sfm import process
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats.config import SplatsConfig
 from tests.scenes.photographs import corner
@@ -119,3 +124,51 @@ def test_photographs_that_share_nothing_are_refused_with_what_to_do(tmp_path: Pa
 
 def _never(*_: object, **__: object) -> None:
     raise AssertionError("a finished stage ran again")
+
+
+def test_what_cannot_be_written_is_said_with_the_place(photographs: Corner, tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotSaved, match="choose another --out"):
+        reconstruct(photographs.folder, out=tmp_path / "file" / "run", progress=False)
+
+
+def test_a_full_disk_keeps_what_was_finished(
+    reconstructed: Reconstruction, photographs: Corner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    cameras = reconstructed.folder / "cameras.json"
+    before = cameras.read_bytes()
+    cameras.rename(cameras.with_name("kept"))
+    with monkeypatch.context() as patched:
+        patched.setattr(ply, "write_points", full)
+        with pytest.raises(NotSaved, match="No space left"):
+            reconstruct(photographs.folder, out=reconstructed.folder, progress=False)
+    assert not cameras.exists()
+    cameras.with_name("kept").rename(cameras)
+    assert cameras.read_bytes() == before
+    assert (reconstructed.folder / "checkpoints").is_dir()
+
+
+@pytest.mark.slow
+def test_a_first_look_is_there_before_the_training(
+    photographs: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pycolmap")
+    monkeypatch.setattr(first_look, "SECONDS", 0.5)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cameras_module.ladder, "climb", _first_only(cameras_module.ladder.climb, stop))
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(photographs.folder, out=tmp_path / "run", preview=True, progress=False)
+    assert (tmp_path / "run" / "picture.png").stat().st_size > 10_000
+    assert not (tmp_path / "run" / "cameras.json").exists()
+
+
+def _first_only(first: Callable[..., object], then: Callable[..., object]) -> Callable[..., object]:
+    calls = iter([first])
+    return lambda *args, **options: next(calls, then)(*args, **options)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from neural import atomic
-from neural.scenes.photographs import process
+from neural.scenes.photographs.sfm import process
 from neural.scenes.photographs.survey import Photograph
 
 _FORMAT = 1  # part of every digest: raise it when a stage changes

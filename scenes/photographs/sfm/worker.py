@@ -1,4 +1,4 @@
-"""Structure from motion in a process of its own: `python -m neural.scenes.photographs.worker JOB.json`.
+"""Structure from motion in a process of its own: `python -m neural.scenes.photographs.sfm.worker JOB.json`.
 
 pycolmap can end the interpreter that calls it (a failed check in C++ aborts), so nothing else runs in this one. A job
 is one stage: `extract`, `match` or `map`. What it has to say goes to standard output as one JSON object a line:
@@ -25,7 +25,7 @@ import numpy as np
 
 from neural import atomic
 from neural.scenes import photos
-from neural.scenes.photographs import database
+from neural.scenes.photographs.sfm import database
 
 BATCH_SECONDS = 4.0  # of matching between two lines of progress, about
 

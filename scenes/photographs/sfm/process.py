@@ -18,7 +18,7 @@ import neural
 from neural import atomic
 from neural.errors import BackendUnavailable, StageFailed
 
-WORKER = "neural.scenes.photographs.worker"
+WORKER = "neural.scenes.photographs.sfm.worker"
 PIP = "pip install 'neural[photos]'"
 _ROOM = 64 << 20  # bytes; a disk with less left is taken to be full
 

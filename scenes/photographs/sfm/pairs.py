@@ -13,7 +13,8 @@ EXHAUSTIVE_UP_TO = 100  # photographs; their 4950 pairs take a few minutes on tw
 SEQUENTIAL = 10  # neighbours to either side ...
 _SEQUENTIAL_FAR = 8  # ... and those 2^k frames away up to this k, so that a slow camera closes its gaps
 _LOOPS = 6  # frames spread over a video that every frame near them is compared with, to find a way that closes
-SPATIAL = 24  # nearest on the ground
+SPATIAL = 24  # nearest on the ground ...
+_SPATIAL_FROM = 60  # ... of more photographs than this
 _TILE = 12  # photographs a side
 
 
@@ -21,9 +22,9 @@ def choose(n: int, *, video: bool, placed: int) -> Pairing:
     """How to pair `n` photographs, of which `placed` say where they were taken."""
     if video:
         return "sequential" if n > 40 else "exhaustive"
-    if n <= EXHAUSTIVE_UP_TO:
-        return "exhaustive"
-    return "spatial" if placed >= 0.9 * n else "sequential"
+    if n > _SPATIAL_FROM and placed >= 0.9 * n:
+        return "spatial"
+    return "exhaustive" if n <= EXHAUSTIVE_UP_TO else "sequential"
 
 
 def exhaustive(n: int) -> list[tuple[int, int]]:

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from neural.scenes.photographs import pairs, stages
-from neural.scenes.photographs.pairs import Pairing
-from neural.scenes.photographs.stages import Model, Stages
+from neural.scenes.photographs.sfm import pairs, stages
+from neural.scenes.photographs.sfm.pairs import Pairing
+from neural.scenes.photographs.sfm.stages import Model, Stages
 
 ENOUGH = 0.95  # of the photographs: no other way is tried
 _ALL_PAIRS = 400  # photographs up to which a retry compares all with all
@@ -44,6 +44,8 @@ def climb(
     pairing: Pairing,
     mapping: Literal["auto", "global", "incremental"],
     places: Sequence[tuple[float, float]],
+    *,
+    patient: bool = True,
 ) -> Outcome:
     """Tries one way after the other until nearly all photographs have a pose; the best of all counts.
 
@@ -51,12 +53,15 @@ def climb(
         run: Of the photographs.
         pairing: Which are compared at first.
         mapping: "auto": all poses at once, then one after the other.
+        patient: Whether there is a second way.
         places: Metres east and north of each photograph, NaN where unknown.
     """
     n = len(run.inputs.photographs)
     wider: Pairing = "exhaustive" if n <= _ALL_PAIRS else pairing
     kinds: list[Literal["global", "incremental"]] = ["global", "incremental"] if mapping == "auto" else [mapping]
     rungs = [*(_Rung(kind, pairing, False) for kind in kinds), _Rung("incremental", wider, True)]
+    if not patient:
+        rungs = rungs[:1]
     best: tuple[Model | None, _Rung] = (None, rungs[0])
     partners: dict[int, list[int]] = {}
     features: list[int] = []

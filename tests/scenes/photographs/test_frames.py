@@ -1,0 +1,58 @@
+"""Frames of a video: sharp ones, spread over the way of the camera; and files that are no video, or hardly one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neural import video
+from neural.errors import SceneFormatError
+from neural.scenes.photographs import frames
+from neural.scenes.photographs.frames import _Look
+from tests.scenes.photographs.test_survey import picture
+
+pytest.importorskip("av")
+
+
+def film(path: Path, n: int, *, step: int = 3) -> Path:
+    wide = np.asarray(picture(7, (320 + n * step, 240)))
+    video.write(path, (np.ascontiguousarray(wide[:, k * step : k * step + 320]) for k in range(n)), fps=10)
+    return path
+
+
+def test_a_sharp_frame_of_each_stretch_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = film(tmp_path / "a film.mp4", 40)
+    folder = frames.picked(source, tmp_path / "frames", 10, progress=False)
+    names = sorted(path.name for path in folder.glob("*.jpg"))
+    numbers = [int(name[6:12]) for name in names]
+    assert len(names) == 10 and numbers[0] < 6 and numbers[-1] > 33
+    assert max(np.diff(numbers)) <= 8
+    monkeypatch.setattr(frames, "_looked", lambda *_: pytest.fail("the frames were there"))
+    frames.picked(source, tmp_path / "frames", 10, progress=False)
+
+
+def test_the_sharpest_is_taken_and_a_camera_that_rests_gives_few() -> None:
+    moving = [_Look(0.1 * k, 2.0 if k % 5 == 2 else 1.0, 4.0) for k in range(50)]
+    resting = [_Look(5 + 0.1 * k, 1.0, 0.0) for k in range(50)]
+    picked = frames.choose(moving + resting, 10)
+    assert sum(index < 50 for index in picked) >= 7
+    assert all(index % 5 == 2 for index in picked[:6])
+    assert frames.choose(moving[:4], 10) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_video_of_hardly_a_frame_is_refused(tmp_path: Path, n: int) -> None:
+    with pytest.raises(SceneFormatError, match=rf"a video of {n} frame"):
+        frames.picked(film(tmp_path / "short.mp4", n), tmp_path / "frames", progress=False)
+    assert not (tmp_path / "frames").exists()
+
+
+def test_what_is_no_video_is_refused_and_what_breaks_off_is_used_up_to_there(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a film")
+    with pytest.raises(SceneFormatError, match="not a video"):
+        frames.picked(tmp_path / "text.mp4", tmp_path / "frames", progress=False)
+    whole = film(tmp_path / "whole.mkv", 150, step=1)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    folder = frames.picked(cut, tmp_path / "frames", 8, progress=False)
+    assert 3 <= len(list(folder.glob("*.jpg"))) <= 8

@@ -1,0 +1,96 @@
+"""Metres from GPS: exact where it is exact, robust where it is not, honest where it says nothing."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neural.scenes.photographs import georeference
+from neural.scenes.photographs.georeference import Origin
+
+UP = np.array([0.0, 0.0, 1.0])
+
+
+def made(seed: int, n: int = 40) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Camera centres of a reconstruction, their places in metres, the zenith in the reconstruction, and its scale."""
+    generator = np.random.default_rng(seed)
+    local = np.column_stack([generator.uniform(-60, 60, (n, 2)), generator.uniform(35, 45, n)])
+    rotation = np.linalg.qr(generator.normal(size=(3, 3)))[0]
+    rotation *= np.sign(np.linalg.det(rotation))
+    scale = float(generator.uniform(0.1, 20))
+    return ((local - generator.normal(size=3) * 30) / scale) @ rotation, local, rotation.T @ UP, scale
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000))
+def test_exact_places_give_the_exact_similarity(seed: int) -> None:
+    centres, local, up, scale = made(seed)
+    found = georeference.fit(centres, local, [up])
+    assert found is not None and found.scale == pytest.approx(scale, rel=1e-6)
+    assert max(found.horizontal.max(), found.vertical.max()) < 1e-4
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000))
+def test_a_fifth_of_places_far_off_and_metres_of_noise_move_the_scale_by_little(seed: int) -> None:
+    centres, local, up, scale = made(seed)
+    generator = np.random.default_rng(seed + 1)
+    local = local + generator.normal(size=local.shape) * [2, 2, 5]
+    local[:8, :2] += generator.uniform(100, 400, (8, 2))
+    found = georeference.fit(centres, local, [up])
+    assert found is not None and found.scale == pytest.approx(scale, rel=0.06)
+
+
+def test_heights_that_drift_do_not_tilt_the_scene() -> None:
+    centres, local, up, scale = made(3)
+    local[:, 2] += local[:, 0] * 1.2  # 100 m from end to end, as some drones write
+    found = georeference.fit(centres, local, [up])
+    assert found is not None and not found.heights_used
+    assert found.scale == pytest.approx(scale, rel=1e-3)
+    assert found.similarity[2, :3] / found.scale @ up > 0.9999
+
+
+def test_good_heights_mend_a_zenith_that_is_off_by_some_degrees() -> None:
+    centres, local, up, scale = made(4)
+    side = np.cross(up, [1.0, 0.0, 0.0])
+    off = up * math.cos(0.15) + side / np.linalg.norm(side) * math.sin(0.15)
+    found = georeference.fit(centres, local, [off])
+    assert found is not None and found.heights_used and found.scale == pytest.approx(scale, rel=1e-3)
+
+
+def test_the_wrong_one_of_several_zeniths_is_not_taken() -> None:
+    centres, local, up, scale = made(5)
+    side = np.cross(up, [1.0, 0.0, 0.0])
+    local[:, 2] = np.nan
+    found = georeference.fit(centres, local, [side / np.linalg.norm(side), up])
+    assert found is not None and found.scale == pytest.approx(scale, rel=1e-3)
+    assert np.isnan(found.vertical).all()
+
+
+@pytest.mark.parametrize("places", [np.zeros((10, 3)), np.random.default_rng(0).normal(size=(10, 3)) * 5])
+def test_places_that_say_nothing_give_no_fit(places: np.ndarray) -> None:
+    centres = np.random.default_rng(1).normal(size=(10, 3))
+    assert georeference.fit(centres, places, [UP]) is None
+    assert georeference.fit(centres[:2], places[:2], [UP]) is None
+
+
+def test_a_second_of_latitude_is_as_long_as_it_is() -> None:
+    """30.715 m at the equator and 31.026 m at 89 degrees (WGS 84, meridian radius a(1 - e2) / W^3)."""
+    for latitude, metres in ((0.0, 30.715), (89.0, 31.026)):
+        moved = Origin(latitude, 10.0, 0.0).enu(np.array([[latitude + 1 / 3600, 10.0, 0.0]]))[0]
+        assert moved[1] == pytest.approx(metres, abs=2e-3)
+        assert abs(moved[0]) < 1e-6
+
+
+def test_places_without_height_keep_their_place_on_the_ground() -> None:
+    moved = Origin(46.0, 7.0, 500.0).enu(np.array([[46.001, 7.001, math.nan]]))[0]
+    assert np.isfinite(moved[:2]).all() and np.isnan(moved[2])
+
+
+@pytest.mark.parametrize(
+    ("place", "code"), [((46.5, 7.25), "EPSG:32632"), ((-33.9, 151.2), "EPSG:32756"), ((10.0, 179.9), "EPSG:32660")]
+)
+def test_the_utm_zone_is_named(place: tuple[float, float], code: str) -> None:
+    assert Origin(*place, 0.0).utm == code

@@ -1,0 +1,48 @@
+"""Which photographs are compared with which."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neural.scenes.photographs.sfm import pairs
+
+
+@given(st.integers(0, 60))
+def test_all_pairs_are_all_pairs_once(n: int) -> None:
+    found = pairs.exhaustive(n)
+    assert len(found) == len(set(found)) == n * (n - 1) // 2
+    assert all(0 <= a < b < n for a, b in found)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 400), st.integers(0, 100))
+def test_other_pairs_are_ordered_distinct_and_connect_all(n: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    places = generator.uniform(0, 500, (n, 2))
+    places[generator.random(n) < 0.05] = np.nan
+    for found in (pairs.sequential(n), pairs.spatial(places)):
+        assert len(found) == len(set(found))
+        assert all(0 <= a < b < n for a, b in found)
+        if n > 1:
+            assert set(range(n)) == {index for pair in found for index in pair}
+            assert len(found) < 40 * n + n * n // 2
+
+
+def test_neighbours_on_the_ground_are_compared_whatever_their_names() -> None:
+    """Two flight lines there and back: the last photograph is beside the first."""
+    x = np.concatenate([np.arange(100), np.arange(100)[::-1]]) * 10.0
+    places = np.column_stack([x, np.repeat([0.0, 15.0], 100)])
+    found = set(pairs.spatial(places))
+    assert {(0, 199), (10, 189), (50, 149)} <= found
+    assert (0, 100) not in found
+    assert len(found) < 200 * 30
+
+
+@pytest.mark.parametrize(
+    ("n", "video", "placed", "kind"),
+    [(30, False, 0, "exhaustive"), (100, False, 0, "exhaustive"), (101, False, 0, "sequential"),
+     (101, False, 101, "spatial"), (101, False, 50, "sequential"), (200, True, 0, "sequential")],
+)  # fmt: skip
+def test_the_kind_follows_what_is_known(n: int, video: bool, placed: int, kind: str) -> None:
+    assert pairs.choose(n, video=video, placed=placed) == kind

@@ -1,0 +1,162 @@
+"""What a folder of photographs holds: EXIF, masks, blur, duplicates, and files that lie."""
+
+import io
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+
+from neural.errors import SceneFormatError
+from neural.scenes import photos
+from neural.scenes.photographs import exif, masks, quality, survey
+from neural.scenes.photographs.survey import cameras_of
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (160, 120)) -> Image.Image:
+    """Noise with detail at several sizes."""
+    generator = np.random.default_rng(seed)
+    total = np.zeros((size[1], size[0]))
+    for octave in (3, 4, 5, 6, 7):
+        small = Image.fromarray(generator.random((1 << octave, 1 << octave)).astype(np.float32))
+        total += np.asarray(small.resize(size, Image.Resampling.BICUBIC)) * 0.8**octave
+    return Image.fromarray(np.uint8(255 * (total - total.min()) / np.ptp(total))).convert("RGB")
+
+
+def with_exif(details: dict[int, object], base: dict[int, object] | None = None, size: tuple[int, int] = (1000, 750)):
+    file = io.BytesIO()
+    data = Image.Exif()
+    data.update(base or {})
+    data.get_ifd(0x8769).update(details)
+    Image.new("RGB", size).save(file, "JPEG", exif=data)
+    return exif.read(Image.open(file))
+
+
+def test_the_focal_length_follows_the_pitch_of_the_picture_as_it_was_taken() -> None:
+    """4.5 mm, 16393 pixels an inch, taken 4000 wide and since reduced to 1000: 4.5 / 6.198 of the width."""
+    said = with_exif({37386: 4.5, 41486: 16393.44262, 41488: 2, 40962: 4000, 40963: 3000})
+    assert said.focal == pytest.approx(4.5 / (4000 * 25.4 / 16393.44262) * 1000, rel=1e-4)
+    assert said.focal_mm == 4.5
+
+
+def test_the_focal_length_of_a_telephone_follows_the_diagonal() -> None:
+    assert with_exif({41989: 26}).focal == pytest.approx(26 / math.hypot(36, 24) * 1250)
+
+
+@pytest.mark.parametrize(
+    "details", [{}, {37386: 4.5}, {41989: 0}, {41989: 1}, {37386: 4.5, 41486: 1e-9, 41488: 2, 40962: 4000}]
+)
+def test_absurd_focal_lengths_are_not_believed(details: dict[int, object]) -> None:
+    assert with_exif(details).focal is None
+
+
+@settings(max_examples=60)
+@given(st.binary(min_size=0, max_size=300), st.integers(0, 200))
+def test_damaged_exif_never_raises(noise: bytes, at: int) -> None:
+    file = io.BytesIO()
+    data = Image.Exif()
+    data[271] = "Maker"
+    data.get_ifd(0x8769)[37386] = 4.5
+    data.get_ifd(0x8825).update({1: "N", 2: (1.0, 2.0, 3.0), 3: "E", 4: (4.0, 5.0, 6.0)})
+    block = data.tobytes()
+    Image.new("RGB", (80, 80)).save(file, "JPEG", exif=block[:at] + noise + block[at + len(noise) :])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, which looks at EXIF when it opens a file
+        said = exif.read(Image.open(io.BytesIO(file.getvalue())))
+    assert said.orientation in range(1, 9)
+    assert said.focal is None or said.focal > 0
+
+
+@pytest.mark.parametrize(
+    ("mask", "photograph"),
+    [
+        ("masks/a.png", "a.jpg"), ("masks/b/a.png", "b/a.jpg"), ("b/masks/a.png", "b/a.jpg"), ("a.jpg.png", "a.jpg"),
+        ("a_mask.png", "a.jpg"), ("mask_a.png", "a.jpg"), ("masks/a.jpg.png", "a.jpg"), ("masks/a.png", "images/a.jpg"),
+    ],
+)  # fmt: skip
+def test_masks_are_found_by_their_names_and_are_no_photographs(tmp_path: Path, mask: str, photograph: str) -> None:
+    for name in (mask, photograph):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert masks.mask_of(tmp_path / photograph, tmp_path) == tmp_path / mask
+    assert masks.is_mask(tmp_path / mask, tmp_path)
+    assert not masks.is_mask(tmp_path / photograph, tmp_path)
+
+
+def test_masks_of_another_size_are_named_and_not_used(tmp_path: Path) -> None:
+    for index in range(3):
+        picture(index).save(tmp_path / f"{index}.png")
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (10, 10)).save(tmp_path / "masks" / "0.png")
+    (tmp_path / "masks" / "1.png").write_text("no picture")
+    found = survey.survey(tmp_path, progress=False)
+    assert [one.mask for one in found.photographs] == [None] * 3
+    assert "10 x 10" in found.warnings[0] and "not an image" in found.warnings[1]
+
+
+def test_blur_is_told_by_detail_that_is_missing_whatever_is_shown() -> None:
+    for seed in range(3):
+        values = [
+            quality.sharpness(np.asarray(picture(seed, (640, 480)).filter(ImageFilter.GaussianBlur(r)).convert("L")))
+            for r in (0, 1, 2, 4)
+        ]
+        assert values == sorted(values, reverse=True)
+    assert quality.blurred([1.0] * 10 + [0.3]) == [10]
+    assert quality.blurred([1.0, 0.1, 1.0]) == []  # too few to know what is usual
+    assert quality.blurred([1.0] * 10 + [0.3] * 8) == []  # so many are not the odd ones out
+
+
+def test_the_better_of_two_files_of_one_picture_is_kept(tmp_path: Path) -> None:
+    image = picture(1, (640, 480))
+    image.resize((320, 240)).save(tmp_path / "a small.jpg")
+    image.save(tmp_path / "large.jpg")
+    picture(2, (640, 480)).save(tmp_path / "other.jpg")
+    found = survey.survey(tmp_path, progress=False)
+    assert [one.name for one in found.photographs] == ["large.jpg", "other.jpg"]
+    assert found.left_out == {"a small.jpg": "the same picture as large.jpg"}
+    assert len(survey.survey(tmp_path, weed=False, progress=False).photographs) == 3
+
+
+def test_a_camera_is_shared_by_make_model_zoom_and_size(tmp_path: Path) -> None:
+    for index, (model, focal) in enumerate([("A", 4.5), ("A", 4.5), ("A", 9.0), ("B", 4.5)]):
+        data = Image.Exif()
+        data[272] = model
+        data.get_ifd(0x8769).update({37386: focal, 41989: 28})
+        picture(index).save(tmp_path / f"{index}.jpg", exif=data)
+    photographs = survey.survey(tmp_path, progress=False).photographs
+    assert cameras_of(photographs)[0] == [0, 0, 1, 2]
+    assert cameras_of(photographs, "one")[0] == [0, 0, 0, 0]
+    assert cameras_of(photographs, "each")[0] == [0, 1, 2, 3]
+    assert cameras_of(photographs)[1][0] == pytest.approx(28 / math.hypot(36, 24) * 200)
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_folder_without_photographs_says_what_there_may_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "film.mp4").touch()
+    with pytest.raises(SceneFormatError, match=r"no such folder|give its file: .*film\.mp4"):
+        survey.survey(tmp_path / name, progress=False)
+
+
+def test_names_that_no_file_format_can_hold_are_left_out(tmp_path: Path) -> None:
+    for index, name in enumerate(["a b ü.png", "back\\slash.png", b"\xff\xfe.png".decode("utf-8", "surrogateescape")]):
+        try:
+            picture(index).save(tmp_path / name)
+        except OSError:
+            pytest.skip("this file system refuses such names itself")
+    found = survey.survey(tmp_path, progress=False)
+    assert [one.name for one in found.photographs] == ["a b ü.png"]
+    assert len(found.left_out) == 2
+
+
+def test_heic_photographs_are_read_where_the_extra_is_installed(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    image = picture(3, (320, 240))
+    heif.from_pillow(image).save(tmp_path / "a.heic", quality=95)
+    decoded = photos.decode(tmp_path / "a.heic", "rgb")
+    assert np.abs(decoded.astype(float) - np.asarray(image)).mean() < 6
+    assert survey.survey(tmp_path, progress=False).photographs[0].width == 320

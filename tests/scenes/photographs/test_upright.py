@@ -1,0 +1,53 @@
+"""Which way is up, whichever way the camera was held."""
+
+import numpy as np
+import pytest
+import torch
+
+from neural.cameras import Cameras
+from neural.poses import look_at
+from neural.scenes.photographs import upright
+
+UP = np.array([0.0, 0.0, 1.0])
+# EXIF orientation -> what a camera that was turned about its axis stores: its x and y in the upright picture's axes
+STORED = {1: ((1, 0), (0, 1)), 3: ((-1, 0), (0, -1)), 6: ((0, 1), (-1, 0)), 8: ((0, -1), (1, 0))}
+
+
+def cameras(c2w: list[np.ndarray], orientations: list[int]) -> Cameras:
+    poses = np.stack(c2w)
+    for pose, orientation in zip(poses, orientations, strict=True):
+        x, y = pose[:3, 0].copy(), pose[:3, 1].copy()
+        for column, (a, b) in enumerate(STORED[orientation]):
+            pose[:3, column] = a * x + b * y
+    n = len(poses)
+    lens = torch.tensor([[100.0, 100.0, 50.0, 50.0]], dtype=torch.float64).repeat(n, 1)
+    return Cameras.pinhole(torch.from_numpy(poses), lens, torch.tensor([[100, 100]]).repeat(n, 1))
+
+
+@pytest.mark.parametrize("orientations", [[1] * 12, [6] * 12, [1, 6, 8, 3] * 3])
+def test_a_walk_around_something_is_level_however_the_camera_was_turned(orientations: list[int]) -> None:
+    angles = np.linspace(0, 2, 12)
+    around = [look_at(np.array([5 * np.cos(a), 5 * np.sin(a), 1.5]), np.zeros(3), UP) for a in angles]
+    found = upright.candidates(cameras(around, orientations), orientations, np.zeros((0, 3)))
+    assert found[0] @ UP > 0.999
+
+
+def test_a_flight_up_and_down_a_field_finds_the_ground() -> None:
+    """Cameras look 8 degrees off the vertical; the ground says how much."""
+    generator = np.random.default_rng(0)
+    poses = []
+    for line in range(4):
+        heading = np.array([0.0, 1.0 if line % 2 else -1.0, 0.0])
+        for k in range(8):
+            centre = np.array([10.0 * line, 10.0 * k, 50.0])
+            poses.append(look_at(centre, centre - 50 * UP + np.array([7.0, 0, 0]), heading))
+    ground = np.column_stack([generator.uniform(-20, 60, (3000, 2)), generator.normal(size=3000) * 0.2])
+    ground[:900, 2] += generator.uniform(0, 15, 900)  # houses
+    found = upright.candidates(cameras(poses, [1] * 32), [1] * 32, ground)
+    assert found[0] @ UP > np.cos(np.radians(0.5))
+
+
+def test_a_wall_photographed_from_a_line_is_no_ground() -> None:
+    poses = [look_at(np.array([float(k), 0.0, 1.6]), np.array([float(k), 5.0, 1.6]), UP) for k in range(10)]
+    wall = np.random.default_rng(1).uniform(0, 9, (500, 3)) * [1, 0, 0.3] + [0, 5, 0]
+    assert upright.candidates(cameras(poses, [1] * 10), [1] * 10, wall)[0] @ UP > 0.999
