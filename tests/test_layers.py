@@ -19,7 +19,8 @@ RANKS = {
     4: "render",
     5: "losses metrics lpips",
     6: "optim densify",
-    6.8: "viewer.bundle viewer.outlook",  # files of a folder of another rank
+    6.7: "viewer.outlook",
+    6.8: "viewer.bundle viewer.levels",  # files of a folder of another rank
     6.9: "viewer.page",
     6.5: "surfaces",
     7: "maps checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",

@@ -21,8 +21,8 @@ class Export:
     """Folder of the run."""
     file: tyro.conf.Positional[Path]
     """What to write; splats: .ply (3DGS, everything), .compressed.ply, .spz, .sog, .splat (one
-    colour) or .html (a page for any browser); signed distances: a mesh, .ply or .obj; a volume:
-    .npy of voxels."""
+    colour) or .html (a page for any browser; index.html: one whose scene streams); signed
+    distances: a mesh, .ply or .obj; a volume: .npy of voxels."""
     frame: str | None = None
     """Splats: coordinates of the capture's files ("input", the default), of the scene as it was trained ("scene"), or
     those of the input turned to axes: directions of x, y and z such as RUB (right, up, back), RFU or FLU."""

@@ -38,6 +38,7 @@ SUITES = {
     "import": "tests.bench.import_time",
     "viewer": "tests.bench.viewer",
     "emulator": "tests.bench.emulator",
+    "page": "tests.bench.page",
     "reconstruct": "tests.bench.reconstruct",
     "edit": "tests.bench.edit",
     "formats": "tests.bench.formats",

@@ -42,6 +42,7 @@ from neural.train.tasks.splats.sizes import STATE_BYTES, STEP_BYTES
 from neural.train.tasks.splats.sparse_depth import require_observations
 from neural.train.tasks.splats.start import Start
 from neural.train.tasks.splats.task import SplatsTask
+from neural.viewer.page import FOLDER
 
 _NAMES = ("means", "quats", "log_scales", "opacity_logits", "sh0", "shN")
 
@@ -145,6 +146,8 @@ class SplatRun(TrainedCapture):
         """What `neural export` says of a file that `export` has written."""
         size = sum(file.stat().st_size for file in written(path))
         said = f"{self.gaussians.n:,} Gaussians, {size / 1e6:.1f} MB, in {path}"
+        if path.name == FOLDER:
+            return f"{said} and the folder scene beside it\ncopy both to a web host: from a disk it is a coarse preview"
         if path.suffix.lower() == PAGE:
             return f"{said}\nopen it in a browser, from the disk or from any web host"
         if not self.gaussians.antialiased:
