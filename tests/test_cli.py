@@ -49,6 +49,13 @@ def training(monkeypatch: pytest.MonkeyPatch):
         "train splats --help",
         "train volume --help",
         "render --help",
+        "info --help",
+        "edit --help",
+        "edit crop --help",
+        "edit transform --help",
+        "edit merge --help",
+        "edit clean --help",
+        "edit decimate --help",
         "--version",
     ],
 )

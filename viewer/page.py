@@ -1,8 +1,11 @@
-"""A scene as one HTML file that opens anywhere: viewer, style and Gaussians inside, nothing fetched from outside.
+"""A scene as an HTML page that opens anywhere: viewer, style and Gaussians inside, nothing fetched from outside.
 
 The Gaussians are `.spz` files in base64, coarse level first, behind the script: a browser draws the first while it is
 still reading the second. They are moved to the origin and scaled, so that coordinates of any size keep their
 precision; the page undoes that wherever it names a place.
+
+A page named `index.html` is one of a folder: it holds the coarsest level only, and the rest lies beside it as a
+streamed SOG, of which it fetches what is near the camera. Browsers fetch nothing from a disk: that needs a web host.
 """
 
 import base64
@@ -10,9 +13,7 @@ import hashlib
 import html
 import json
 import re
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from jaxtyping import Float64
 import neural
 from neural.atomic import replacing
 from neural.cameras import Cameras
-from neural.scenes.files.gaussians import spz
 from neural.scenes.files.gaussians.record import SplatRecord
-from neural.viewer import bundle
+from neural.scenes.files.gaussians.streamed_sog import NAME as LOD_META
+from neural.viewer import bundle, levels
 from neural.viewer.outlook import Outlook, first_view, outlook
 
-COARSE = 16_000  # Gaussians of the level that is drawn first
+FOLDER = "index.html"  # the name of a page whose scene lies beside it
+_BESIDE = "scene"  # the folder of it
 _BLOCK = 3 << 18  # bytes of one block of base64; a multiple of 3, so that blocks can be decoded one by one
 _FAR = 4.0  # times the radius of everything
 _NEAR = 2e-3  # of the extent
@@ -50,7 +52,7 @@ def write_page(
     """Writes a page that shows Gaussians, sorted and with their spherical harmonics, also when opened from a disk.
 
     Args:
-        path: The file; its folder must exist.
+        path: The file; its folder must exist. `index.html` makes a folder of levels of detail beside it.
         record: The scene, in the frame of the cameras but for `origin`.
         cameras: To jump to, and to start at. Drawn as pinholes: what a lens bends is left out.
         names: Of the cameras; counted without them.
@@ -71,9 +73,10 @@ def write_page(
     if cameras is not None and not 0 <= start < max(len(cameras), 1):
         raise ValueError(f"write_page: start must be one of {len(cameras)} cameras, got {start}")
     shift = np.zeros(3) if origin is None else np.asarray(origin, dtype=np.float64)
-    near_cameras = None if cameras is None else cameras.to("cpu").relative_to(torch.from_numpy(shift))
-    found = outlook(record, near_cameras)
-    levels = [_spz(level, found) for level in _levels(record)]
+    found = outlook(record, None if cameras is None else cameras.to("cpu").relative_to(torch.from_numpy(shift)))
+    path = Path(path)
+    beside = levels.halved(record) if path.name == FOLDER else []
+    parts = [levels.as_spz(level, found) for level in (beside[-1:] or levels.inside(record))]
     about = {
         "title": _plain(title),
         "antialiased": record.antialiased,
@@ -86,56 +89,38 @@ def write_page(
         "up": found.up.tolist(),
         "cameras": _cameras(cameras, names, found),
         "start": _start(cameras, start, found, shift),
-        "levels": [{"bytes": len(data), "blocks": -(-len(data) // _BLOCK)} for data in levels],
+        "levels": [{"bytes": len(data), "blocks": -(-len(data) // _BLOCK)} for data in parts],
     }
-    style = (bundle.WEB / "style.css").read_text("utf-8")
-    parts = {
-        "policy": _policy(style, script),
-        "version": neural.__version__,
-        "title": html.escape(_plain(title) or "Scene"),
-        "style": style,
-        "scene": json.dumps(about, allow_nan=False).replace("<", "\\u003c"),
-        "script": script,
-    }
-    template = (bundle.WEB / "page.html").read_text("utf-8")
-    before, after = template.split("{levels}")
-    path = Path(path)
+    if len(beside) > 1:
+        levels.write_streamed(path.parent / _BESIDE, beside, found)
+        about["stream"] = {"index": f"{_BESIDE}/{LOD_META}", "origin": about["centre"]}
+    before, after = _framed(about, script)
     with replacing(path) as file:
-        file.write(_filled(before, parts).encode())
-        for index, data in enumerate(levels):
+        file.write(before.encode())
+        for index, data in enumerate(parts):
             for block, at in enumerate(range(0, len(data), _BLOCK)):
                 file.write(f'<script type="text/plain" id="level-{index}-{block}">'.encode())
                 file.write(base64.b64encode(data[at : at + _BLOCK]))
                 file.write(b"</script>\n")
-        file.write(_filled(after, parts).encode())
+        file.write(after.encode())
     return path
 
 
-def _levels(record: SplatRecord) -> list[SplatRecord]:
-    """Coarse to fine; what is small enough to be drawn at once has one level."""
-    return [record] if len(record) <= COARSE * 5 // 4 else [_coarse(record, COARSE), record]
-
-
-def _coarse(record: SplatRecord, n: int) -> SplatRecord:
-    """The `n` Gaussians that cover most, widened to cover for the rest, in their order."""
-    area = record.log_scales.sum(1) - record.log_scales.min(1)
-    weight = area.astype(np.float64) - np.logaddexp(0, -record.opacity_logits.astype(np.float64))
-    chosen = np.sort(np.argpartition(weight, -n)[-n:])
-    kept = {name: getattr(record, name)[chosen] for name in _ARRAYS}
-    return replace(record, **kept)
-
-
-_ARRAYS = ("means", "quats", "log_scales", "opacity_logits", "sh0", "shN")
-
-
-def _spz(record: SplatRecord, found: Outlook) -> bytes:
-    """A level in the page's frame: RUB axes, centre at the origin, scaled."""
-    means = (record.means.astype(np.float64) - found.centre) * found.scale
-    log_scales = record.log_scales + np.float32(np.log(found.scale))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "level.spz"
-        spz.write(path, replace(record, means=means.astype(np.float32), log_scales=log_scales))
-        return path.read_bytes()
+def _framed(about: dict[str, Any], script: str) -> tuple[str, str]:
+    """The page before and after its levels."""
+    style = (bundle.WEB / "style.css").read_text("utf-8")
+    texts = {
+        "policy": _policy(style, script, "'self'" if "stream" in about else "'none'"),
+        "version": neural.__version__,
+        "title": html.escape(about["title"] or "Scene"),
+        "style": style,
+        "scene": json.dumps(about, allow_nan=False).replace("<", "\\u003c"),
+        "script": script,
+    }
+    before, after = (bundle.WEB / "page.html").read_text("utf-8").split("{levels}")
+    names = re.compile(r"\{(" + "|".join(texts) + r")\}")  # in one pass: what is put in is not looked at again
+    filled = [names.sub(lambda found: texts[found.group(1)], part) for part in (before, after)]
+    return filled[0], filled[1]
 
 
 def _cameras(cameras: Cameras | None, names: Sequence[str] | None, found: Outlook) -> list[dict[str, Any]]:
@@ -169,15 +154,10 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in encoded)
 
 
-def _policy(style: str, script: str) -> str:
-    """Content security policy: these very texts, workers and WebAssembly that they carry, and nothing from outside."""
+def _policy(style: str, script: str, fetches: str) -> str:
+    """Content security policy: these very texts, the workers and WebAssembly that they carry, and nothing else."""
     hashes = [f"'sha256-{base64.b64encode(hashlib.sha256(t.encode()).digest()).decode()}'" for t in (style, script)]
     return (
-        f"default-src 'none'; style-src {hashes[0]}; script-src {hashes[1]} 'wasm-unsafe-eval' blob:; "
-        "worker-src blob:; img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src {hashes[0]}; script-src {hashes[1]} 'wasm-unsafe-eval'; worker-src blob:; "
+        f"img-src data:; connect-src {fetches}; base-uri 'none'; form-action 'none'"
     )
-
-
-def _filled(template: str, parts: dict[str, str]) -> str:
-    """Placeholders in one pass, so that what is put in is never looked at again."""
-    return re.sub(r"\{(" + "|".join(parts) + r")\}", lambda found: parts[found.group(1)], template)

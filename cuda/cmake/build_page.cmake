@@ -47,7 +47,8 @@ file(COPY "${WEB}/src" "${WEB}/package.json" "${WEB}/package-lock.json" "${WEB}/
 execute_process(COMMAND ${npm} ci --no-audit --no-fund --fetch-retries=1 --loglevel=error WORKING_DIRECTORY "${FOLDER}"
                 TIMEOUT 300 RESULT_VARIABLE failed OUTPUT_VARIABLE said ERROR_VARIABLE said)
 if(failed)
-  give_up("npm cannot fetch the packages of viewer/web/package-lock.json (${said})")
+  string(REGEX MATCH "[^\n]*" said "${said}") # a line of dozens
+  give_up("npm cannot fetch the packages of viewer/web/package-lock.json (${failed}: ${said})")
   return()
 endif()
 execute_process(COMMAND "${NODE}" build.mjs "${FOLDER}/dist" WORKING_DIRECTORY "${FOLDER}"

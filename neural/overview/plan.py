@@ -197,6 +197,8 @@ class _Panel:
         length = round_length(0.3 * (_SIDE - 2 * _EDGE) * _FINE / self.scale * unit)
         pixels = length / unit * self.scale
         x, y = self.size - _EDGE * _FINE, self.size - 28 * _FINE
+        room = 9 * _FINE
+        self.pen.rectangle((x - pixels - room, y - 3 * room, x + room, y + room), _PANEL)
         self.pen.line((x - pixels, y, x, y), _INK, 2 * _FINE)
         for end in (x - pixels, x):
             self.pen.line((end, y - 5 * _FINE, end, y + 5 * _FINE), _INK, 2 * _FINE)

@@ -1,6 +1,7 @@
 """Gaussians to pictures: projection, colours, tiles and blending of one view, in order."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -129,7 +130,6 @@ def splat(
     return Splatted(blended.colors[..., :3] if with_depth else blended.colors, blended.alphas, depth, projected)
 
 
-@torch.no_grad()
 def render_camera(
     gaussians: Gaussians, cameras: Cameras, index: int, *, background: Float[Tensor, "3"], near: float
 ) -> Rendering:
@@ -142,11 +142,43 @@ def render_camera(
         background: sRGB behind everything.
         near: Smallest depth that is drawn.
     """
+    return next(render_bands(gaussians, cameras, index, background=background, near=near, bands=1))
+
+
+@torch.no_grad()
+def render_bands(
+    gaussians: Gaussians, cameras: Cameras, index: int, *, background: Float[Tensor, "3"], near: float, bands: int
+) -> Iterator[Rendering]:
+    """As `render_camera`, in bands of rows from the top, so that it can be given up between two.
+
+    Projection and colours are made once and for the whole picture: an affine projection depends on its size, so that
+    pictures of bands would not fit together.
+
+    Args:
+        gaussians, cameras, index, background, near: As there.
+        bands: How many, at most one for each row; 16 rows are blended at once.
+    """
     device = gaussians.means.device
-    shown = splat(gaussians, View.of(cameras, index, near), background=background.to(device), with_depth=True)
-    assert shown.depth is not None
-    depth = shown.depth.flatten()
+    view = View.of(cameras, index, near)
+    width, height = view.size
+    projected = project_to(gaussians, view)
+    centre = -(view.w2c[:3, :3].T @ view.w2c[:3, 3]).to(gaussians.means)
+    colors = gaussian_color(
+        gaussians.means, centre, gaussians.sh0, gaussians.shN, gaussians.sh_degree, opacities=projected.opacities
+    )
+    features = torch.cat([colors.t(), projected.depths[None]]).t()
+    behind = torch.cat([background.to(device), torch.zeros(1, device=device)])
+    cosines = None
     if CAMERA_MODELS[int(cameras.models[index])] != "fisheye":  # whose depths are distances already
-        directions = image_rays(cameras, index).directions
-        depth = depth / (directions.to(device) @ cameras.c2w[index, :3, 2].to(depth))
-    return Rendering(shown.rgb.reshape(-1, 3), shown.alpha.flatten(), depth)
+        cosines = image_rays(cameras, index).directions.to(device) @ cameras.c2w[index, :3, 2].to(features)
+    for band in range(bands):
+        first, last = height * band // bands, height * (band + 1) // bands
+        shift = projected.means2d.new_tensor([0.0, first])
+        here = projected._replace(means2d=projected.means2d - shift) if first else projected
+        size = width, last - first
+        tiles = intersect(*here, size)
+        shown = blend(here.means2d, here.conics, here.opacities, features, tiles, size, background=behind)
+        depth = shown.colors[..., 3].flatten()
+        if cosines is not None:
+            depth = depth / cosines[first * width : last * width]
+        yield Rendering(shown.colors[..., :3].reshape(-1, 3), shown.alphas.flatten(), depth)

@@ -36,9 +36,12 @@ SUITES = {
     "memory": "tests.bench.memory",
     "scalable": "tests.bench.scalable",
     "import": "tests.bench.import_time",
+    "viewer": "tests.bench.viewer",
     "emulator": "tests.bench.emulator",
+    "page": "tests.bench.page",
     "reconstruct": "tests.bench.reconstruct",
     "edit": "tests.bench.edit",
+    "formats": "tests.bench.formats",
 }
 RESULTS = Path(__file__).with_name("results")
 

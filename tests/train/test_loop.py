@@ -1,5 +1,6 @@
 """The loop by itself, with a task that only counts and a clock that the test turns."""
 
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from neural import checkpoint, log, runs
 from neural.errors import DivergenceError
 from neural.interrupt import Interrupted
 from neural.train import loop
-from neural.train.loop import Habits, StepResult
+from neural.train.loop import Habits, Moment, StepResult, Watcher
 
 
 class Clock:
@@ -66,11 +67,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def fit(folder: Path, task: Counting, *, steps: int | None = None, minutes: float | None = None, **habits: Any) -> int:
+def fit(
+    folder: Path,
+    task: Counting,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    watcher: Watcher | None = None,
+    **habits: Any,
+) -> int:
     """Runs the loop in `folder`; gives the steps that the run was told or found."""
     with runs.opened(folder, {"run": {"steps": steps, "minutes": minutes}}) as run:
         chosen = {"checkpoint_minutes": 1e9, "log_every": 1, "eval_every": None, **habits}
-        loop.fit(task, run, Habits(minutes=minutes, progress=False, **chosen))
+        loop.fit(task, run, Habits(minutes=minutes, progress=False, **chosen), watcher)
         return run.config["run"]["steps"]
 
 
@@ -175,3 +184,63 @@ def test_a_finished_run_has_nothing_to_do(tmp_path: Path, clock: Clock) -> None:
     fit(tmp_path, task, steps=3)
     assert task.asked == []
     assert task.total == 3
+
+
+class Watching:
+    """Looks on, and takes its time."""
+
+    def __init__(
+        self, clock: Clock, act: Callable[[Moment], None] = lambda moment: None, *, takes: float = 0.0
+    ) -> None:
+        self.clock, self.act, self.takes = clock, act or (lambda moment: None), takes
+        self.moments: list[Moment] = []
+
+    def look(self, moment: Moment) -> None:
+        self.clock.now += self.takes
+        self.moments.append(moment)
+        self.act(moment)
+
+
+def test_a_watcher_sees_every_step_and_what_was_written(tmp_path: Path, clock: Clock) -> None:
+    watching = Watching(clock)
+    fit(tmp_path, Counting(clock, lambda step: 0.5), steps=6, watcher=watching, log_every=2, eval_every=100)
+    assert [moment.step for moment in watching.moments] == [1, 2, 3, 4, 5, 6]
+    assert [moment.line is not None for moment in watching.moments] == [False, True] * 3
+    lines = [{"step": moment.step, **moment.line} for moment in watching.moments if moment.line is not None]
+    assert lines == log.read(tmp_path)
+
+
+def test_watching_does_not_count_as_training(tmp_path: Path, clock: Clock) -> None:
+    """Neither in the seconds that are kept, nor in speeds, nor in how many steps fill the minutes."""
+    plain, watched = Counting(clock, lambda step: 0.1), Counting(clock, lambda step: 0.1)
+    steps = fit(tmp_path / "plain", plain, minutes=2.0)
+    watching = Watching(clock, takes=30.0)
+    assert fit(tmp_path / "watched", watched, minutes=2.0, watcher=watching) == steps
+    assert watching.moments[9].seconds == pytest.approx(1.0)
+    assert log.read(tmp_path / "watched")[5]["steps_per_second"] == pytest.approx(10.0)
+    saved = [checkpoint.load_latest(tmp_path / name).meta["seconds"] for name in ("plain", "watched")]
+    assert saved[0] == pytest.approx(saved[1])
+
+
+def test_a_watcher_may_save(tmp_path: Path, clock: Clock) -> None:
+    saved: list[int | None] = []
+
+    def save(moment: Moment) -> None:
+        if moment.step == 3:
+            moment.save()
+            saved.append(checkpoint.latest_step(tmp_path))
+
+    fit(tmp_path, Counting(clock, lambda step: 0.5), steps=6, watcher=Watching(clock, save))
+    assert saved == [3]
+
+
+def test_a_signal_while_a_watcher_looks_saves_and_ends(tmp_path: Path, clock: Clock) -> None:
+    def stop(moment: Moment) -> None:
+        if moment.step == 4:
+            assert not moment.stopping()
+            signal.raise_signal(signal.SIGINT)
+            assert moment.stopping()
+
+    with pytest.raises(Interrupted):
+        fit(tmp_path, Counting(clock, lambda step: 0.5), steps=6, watcher=Watching(clock, stop))
+    assert checkpoint.latest_step(tmp_path) == 4

@@ -32,12 +32,13 @@ def generated(n: int = 3000, *, degree: int = 3, seed: int = 0, antialiased: boo
     normals = np.concatenate([on_ball, np.tile([0.0, 1.0, 0.0], (len(ground), 1))])
     chequers = (np.floor(ground[:, :1] * 1.5) + np.floor(ground[:, 2:] * 1.5)) % 2
     colors = np.concatenate([0.5 + 0.4 * on_ball, 0.2 + 0.6 * np.tile(chequers, (1, 3))])
+    widths = random.uniform(0.03, 0.11, (n, 2)) * math.sqrt(3000 / max(n, 3000))  # as many lie one behind the other
     shN = random.normal(size=(n, SH_COUNTS[degree], 3)) * 0.03
     if degree:
         shN[: n // 2, 1] += [0.5, 0.0, -0.5]  # red from one side, blue from the other
     return SplatRecord(
         means=means, quats=_turned(normals, random), antialiased=antialiased,
-        log_scales=np.log(np.column_stack([random.uniform(0.03, 0.11, (n, 2)), np.full(n, 0.008)])).astype(np.float32),
+        log_scales=np.log(np.column_stack([widths, np.full(n, 0.008)])).astype(np.float32),
         opacity_logits=random.normal(2.0, 1.0, n).astype(np.float32),
         sh0=((colors - 0.5) / SH_C0).astype(np.float32), shN=shN.astype(np.float32),
     )  # fmt: skip

@@ -80,6 +80,6 @@ class RawClient:
             if time.perf_counter() > end:
                 raise TimeoutError(f"{len(found)} of {n} pictures came within {seconds} s")
             for message in self.messages(0.05):
-                if message["type"] == "BackgroundImageMessage":
+                if message["type"] == "BackgroundImageMessage" and message["rgb_data"] is not None:
                     found.append(np.asarray(Image.open(io.BytesIO(message["rgb_data"]))))
         return found

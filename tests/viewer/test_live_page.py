@@ -1,8 +1,12 @@
 """The live viewer in a real browser: it shows what we render, follows the mouse, and says nothing on the console."""
 
+import contextlib
 import io
+import re
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
-from neural import metrics
+from neural import checkpoint, metrics
+from neural.train.loop import Moment, Watcher
+from neural.train.tasks.splats.run import splats
 from neural.viewer.live.client import Order, Wish
-from neural.viewer.live.painter import Painter
+from neural.viewer.live.pictures.painter import Painter
 from neural.viewer.live.viewer import Viewer
+from neural.viewer.live.watch import watching
+from tests import ball, splat_tasks
 from tests.viewer.shown import served
 
 pytest.importorskip("viser", reason="needs viser, which make installs")
@@ -102,6 +110,7 @@ def test_the_page_shows_what_we_render_and_follows_the_mouse(tmp_path: Path, ope
         assert said == []
 
 
+@pytest.mark.slow
 def test_ways_of_looking_are_chosen_in_the_page(tmp_path: Path, open_page: Callable[..., Any]) -> None:
     with served(tmp_path) as viewer:
         viewer.scenery.show(False)
@@ -116,3 +125,68 @@ def test_ways_of_looking_are_chosen_in_the_page(tmp_path: Path, open_page: Calla
             assert near >= NEAR
             assert psnr(shown, colour) < NEAR
         assert said == []
+
+
+def test_a_training_is_paused_stepped_and_saved_in_the_page(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    """With the buttons of the page; the training goes on in a thread of its own."""
+    said: list[str] = []
+    with watching(port=0) as watch:
+        config = splat_tasks.configured(model={"max_gaussians": 500, "init_gaussians": 300})
+        options: dict[str, Any] = {"config": config, "steps": 1_000_000, "out": tmp_path / "run", "progress": False}
+        scene = ball.scene(size=(96, 72), points=500)
+        stopping = threading.Event()
+
+        def train() -> None:
+            with contextlib.suppress(Stopped):
+                splats(scene, watch=lambda snapshot: Until(watch(snapshot), stopping), **options)
+
+        thread = threading.Thread(target=train)
+        thread.start()
+        try:
+            end = time.perf_counter() + PATIENCE
+            while watch.viewer is None and time.perf_counter() < end:
+                time.sleep(0.05)
+            assert watch.viewer is not None
+            page = open_page(*WINDOW)
+            said = watched(page)
+            page.goto(watch.viewer.viewer.door.address)
+            page.get_by_role("tab", name="training").click()
+            page.get_by_text(re.compile(r"step [\d,]+ of")).wait_for()
+            page.get_by_role("button", name="pause").click()
+            page.get_by_text(", paused").wait_for()
+            stood = step_shown(page)
+            page.get_by_role("button", name="step", exact=True).click()
+            page.get_by_text(f"step {stood + 1:,} of").wait_for()
+            page.get_by_role("button", name="save").click()
+            end = time.perf_counter() + PATIENCE
+            while checkpoint.latest_step(tmp_path / "run") != stood + 1 and time.perf_counter() < end:
+                time.sleep(0.05)
+            assert checkpoint.latest_step(tmp_path / "run") == stood + 1
+            page.get_by_role("button", name="resume").click()
+            page.get_by_text(", paused").wait_for(state="detached")
+        finally:
+            stopping.set()
+            thread.join()
+    assert said == []
+
+
+class Stopped(Exception):
+    """The test has seen enough."""
+
+
+class Until:
+    """A watcher that ends the training when told to."""
+
+    def __init__(self, watcher: Watcher, stopping: threading.Event) -> None:
+        self._watcher, self._stopping = watcher, stopping
+
+    def look(self, moment: Moment) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+        self._watcher.look(replace(moment, stopping=self._stopping.is_set))
+
+
+def step_shown(page: Any) -> int:
+    found = re.search(r"step ([\d,]+)", page.get_by_text(", paused").inner_text())
+    assert found is not None
+    return int(found[1].replace(",", ""))

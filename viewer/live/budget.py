@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-SHARE = 0.085  # of the time of training: with the little that is not measured, less than 10 % of all
+SHARE = 0.085  # of the time of training: with the little that is not measured, it takes less than 10 % longer
 CAPACITY = 0.4  # seconds saved up at most, for the first pictures after a rest
 WINDOW = 5.0  # seconds over which the rate is counted
 
@@ -53,14 +53,19 @@ class Rate:
 
     Args:
         clock: Seconds that have passed.
+
+    Attributes:
+        total: All that there were.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._times: deque[float] = deque(maxlen=1000)
+        self.total = 0
 
     def count(self) -> None:
         """One happened now."""
+        self.total += 1
         self._times.append(self._clock())
 
     def per_second(self) -> float:

@@ -1,12 +1,15 @@
 """The web server of the live viewer: viser's, bound by ourselves and behind the guard."""
 
 import contextlib
+import ctypes
 import errno
 import importlib.util
 import io
 import logging
 import socket
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,7 @@ _LOG = logging.getLogger("neural.viewer")
 _LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False  # of what strangers send, nothing reaches the terminal
 _building = threading.Lock()
+_M_ARENA_MAX, _ARENAS = -8, 2
 
 
 class Door:
@@ -37,6 +41,8 @@ class Door:
 
     def __init__(self, server: "viser.ViserServer", guard: Guard, host: str, port: int, asked: int) -> None:
         self.viser, self.guard, self.host, self.port, self._asked = server, guard, host, port, asked
+        self._clock: int | None = None
+        server.get_event_loop().call_soon_threadsafe(self._find_clock)
 
     @property
     def address(self) -> str:
@@ -59,8 +65,17 @@ class Door:
             lines.append("        whoever has this address can watch and steer; it is not encrypted (ssh -L is)")
         return "\n".join(lines)
 
+    def seconds(self) -> float:
+        """CPU time that the server's thread has had; 0 where the system does not tell."""
+        return 0.0 if self._clock is None else time.clock_gettime(self._clock)
+
+    def _find_clock(self) -> None:
+        if hasattr(time, "pthread_getcpuclockid"):
+            self._clock = time.pthread_getcpuclockid(threading.get_ident())
+
     def close(self) -> None:
         """Ends the server and its threads."""
+        self._clock = None  # of a thread that will be gone
         with contextlib.redirect_stdout(io.StringIO()):  # viser takes leave
             self.viser.stop()
 
@@ -88,7 +103,7 @@ def open_door(*, host: str = "127.0.0.1", port: int = PORT, token: str | None = 
     local = is_loopback(host)
     listening = _listen("127.0.0.1" if host == "localhost" else host, port)
     bound = listening.getsockname()
-    guard = Guard(bound[1], local, token if token is not None or local else new_token())
+    guard = Guard(bound[1], local, token if token is not None or local else new_token(), _protocol())
     try:
         server = _guarded(guard, listening, label)
     except BaseException:
@@ -132,6 +147,7 @@ def _guarded(guard: Guard, listening: socket.socket, label: str | None) -> "vise
     """
     import viser
 
+    _share_heaps()
     # What is said to a browser that has just left is lost, as it should be.
     warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
 
@@ -150,6 +166,21 @@ def _guarded(guard: Guard, listening: socket.socket, label: str | None) -> "vise
         server.stop()
         raise BackendUnavailable(f"viser {viser.__version__} cannot be guarded by this version of neural: {PIP}")
     return server
+
+
+def _protocol() -> str:
+    """What pages of this viser speak; to others it would answer with a line in the terminal."""
+    import viser
+
+    return f"viser-v{viser.__version__}"
+
+
+def _share_heaps() -> None:
+    """Keeps glibc from giving each of viser's 32 threads a heap of its own, none of which would ever shrink."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ from neural.viewer.live.budget import Budget
 from neural.viewer.live.open import PATHS
 from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.panels.training import TrainingPanel
+from neural.viewer.live.pictures.subject import subject_of_run
 from neural.viewer.live.server import PORT, open_door
-from neural.viewer.live.subject import subject_of_run
 from neural.viewer.live.viewer import Viewer
 
 WORTH = {"moving": 0.05, "still": 0.25}  # seconds that are saved up for a picture, so that it is not too small
@@ -72,6 +72,9 @@ class Controls:
 class TrainingViewer(Watcher):
     """Shows a training as it goes; see `neural.train.loop.Watcher`.
 
+    What counts against the budget is the time here, or the CPU time per core if that is more, and what the server's
+    thread takes beside the training.
+
     Args:
         snapshot: Gives what is trained as it is now.
         budget: Of pictures beside the training.
@@ -82,7 +85,7 @@ class TrainingViewer(Watcher):
         self._snapshot, self.budget = snapshot, budget
         run = snapshot()
         subject = subject_of_run(run)
-        self._frame = subject.frame
+        self._frame, self._served = subject.frame, 0.0
         door = open_door(label=f"neural: {subject.name}", **options)
         self.viewer = Viewer(subject, door, background=run.config.run.background)
         self.controls = Controls()
@@ -101,8 +104,10 @@ class TrainingViewer(Watcher):
             self.panel.saved(moment.step)
         else:
             self._glance(moment.step)
-        cores = max(1, torch.get_num_threads())
-        self.budget.spend(max(time.perf_counter() - began, (time.process_time() - worked) / cores))
+        cores, served = max(1, torch.get_num_threads()), self.viewer.door.seconds()
+        here = max(time.perf_counter() - began, (time.process_time() - worked) / cores)
+        self.budget.spend(here + max(0.0, served - self._served) / cores)
+        self._served = served
         if self.controls.paused:
             self._hold(moment)
         self.budget.resume()

@@ -1,15 +1,19 @@
 // The one file that knows the splat renderer (Spark on three.js). Everything else sees this interface:
 //
 //   new Engine(canvas, {antialiased, background, changed})   throws where there is no WebGL 2
-//   add(bytes, {type})   -> Promise<{count, visible, remove()}>   an .spz or a bundled .sog, decoded in a worker
+//   add(bytes)   -> Promise<{count, visible, remove()}>            an .spz in the page's frame, decoded in a worker
+//   addParts(files, spans, place) -> Promise<Map(offset -> layer)> runs [offset, count] of a SOG, files by name, in RDF
+//                                    axes; place {scale, shift} puts it into the page; invisible at first
 //   draw(shot) -> void                                             now, in the order of the last sort
 //   settle(shot) -> Promise<void>                                  sorted for this very view
+//   finish() -> void                                               waits until what was drawn is there
 //   count, backgroundColor
 //
 // A shot is {matrix, frustum, width, height}: camera to world (16 numbers, columns first, three's axes), {left, right,
 // top, bottom} at distance 1 with {near, far}, pixels. `changed()` says that the picture can now be drawn better.
 
-import { SparkRenderer, SplatFileType, SplatMesh } from "@sparkjsdev/spark";
+import { ExtSplats, SparkRenderer, SplatFileType, SplatMesh } from "@sparkjsdev/spark";
+import { zipSync } from "fflate";
 import { Color, PerspectiveCamera, Scene, SRGBColorSpace, WebGLRenderer } from "three";
 
 // What the CPU and CUDA renderers of neural do: variance added in square pixels, the least visible opacity, and how
@@ -18,7 +22,9 @@ const BLUR = 0.3;
 const COMPENSATED_BLUR = 0.1;
 const LEAST_ALPHA = 1 / 255;
 const REACH = Math.sqrt(2 * Math.log(255));
+const QUICK_REACH = Math.sqrt(8); // while it moves: a quarter less to fill
 const LARGEST_RADIUS = 2048; // pixels
+const TEXTURE_WIDTH = 2048; // Spark's, of the textures that hold Gaussians
 
 export class Engine {
   #renderer;
@@ -61,13 +67,37 @@ export class Engine {
     this.#scene.background = new Color().setRGB(...rgb, SRGBColorSpace);
   }
 
-  async add(bytes, { type = "spz" } = {}) {
-    const fileType = { spz: SplatFileType.SPZ, sog: SplatFileType.PCSOGSZIP }[type];
-    const mesh = new SplatMesh({ fileBytes: bytes, fileType, extSplats: true, raycastable: false });
-    await mesh.initialized;
+  async add(bytes) {
+    const splats = new ExtSplats({ fileBytes: bytes, fileType: SplatFileType.SPZ });
+    await splats.initialized;
+    return this.#layer(splats);
+  }
+
+  async addParts(files, spans, { scale, shift }) {
+    const bytes = zipSync(files, { level: 0 }); // the form of a SOG that the decoder takes from memory
+    const whole = new ExtSplats({ fileBytes: bytes, fileType: SplatFileType.PCSOGSZIP });
+    await whole.initialized;
+    const layers = new Map();
+    for (const [offset, count] of spans) {
+      if (offset + count > whole.numSplats) throw new Error("a file of this scene is damaged: it is too short");
+      const layer = this.#layer(part(whole, offset, count), (mesh) => {
+        mesh.quaternion.set(1, 0, 0, 0); // RDF to the page's axes
+        mesh.scale.setScalar(scale);
+        mesh.position.fromArray(shift);
+        mesh.visible = false;
+      });
+      layers.set(offset, layer);
+    }
+    whole.dispose();
+    return layers;
+  }
+
+  #layer(splats, prepare = () => {}) {
+    const mesh = new SplatMesh({ splats, extSplats: splats, raycastable: false });
+    prepare(mesh);
     const layers = this.#layers;
     const layer = {
-      count: mesh.extSplats.numSplats,
+      count: splats.numSplats,
       get visible() {
         return mesh.visible;
       },
@@ -80,13 +110,14 @@ export class Engine {
         layers.delete(layer);
       },
     };
-    this.#layers.add(layer);
+    layers.add(layer);
     this.#scene.add(mesh);
     return layer;
   }
 
   draw(shot) {
     this.#spark.autoUpdate = true;
+    this.#spark.maxStdDev = QUICK_REACH;
     this.#pose(shot);
     this.#render(shot);
   }
@@ -100,7 +131,13 @@ export class Engine {
       await spark.update({ scene: this.#scene, camera: this.#camera });
     } while (spark.sorting || spark.sortDirty);
     spark.autoUpdate = false;
+    spark.maxStdDev = REACH;
     this.#render(shot);
+  }
+
+  finish() {
+    const gl = this.#renderer.getContext();
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
   }
 
   /** Another size empties the canvas, so it is set in the same task as the drawing. */
@@ -121,4 +158,17 @@ export class Engine {
     camera.projectionMatrix.makePerspective(left * near, right * near, top * near, bottom * near, near, far);
     camera.projectionMatrixInverse.copy(camera.projectionMatrix).invert();
   }
+}
+
+/** Rows of decoded Gaussians; every array of them has four words a row, and whole rows of a texture. */
+function part(whole, offset, count) {
+  const padded = Math.ceil(count / TEXTURE_WIDTH) * TEXTURE_WIDTH;
+  const cut = (words) => {
+    const found = new Uint32Array(4 * padded);
+    found.set(words.subarray(4 * offset, 4 * (offset + count)));
+    return found;
+  };
+  const extra = {};
+  for (const name of ["sh1", "sh2", "sh3a", "sh3b"]) if (whole.extra[name]) extra[name] = cut(whole.extra[name]);
+  return new ExtSplats({ extArrays: whole.extArrays.map(cut), numSplats: count, extra });
 }

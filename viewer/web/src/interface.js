@@ -35,6 +35,13 @@ export class Interface {
     $("what").textContent = what;
   }
 
+  /** Something to know, until it is clicked away. */
+  note(message) {
+    $("note").textContent = message;
+    $("note").hidden = false;
+    $("note").onclick = () => ($("note").hidden = true);
+  }
+
   /** Something that keeps the scene from being shown. */
   failed(message) {
     $("loading").hidden = true;

@@ -2,6 +2,7 @@
 // in time; when it stands still it is sharpened, in steps where a sharp picture takes long (software rendering).
 
 const FRAME = 45; // ms: what a moving picture may take
+const SLOWEST = 2000; // ms of a frame that count
 const STILL = 120; // ms without movement before it is sharpened
 const LEAST = 0.2; // of the window's pixels along each side
 const PATIENCE = 700; // ms that one step of sharpening may take before smaller ones are preferred
@@ -13,11 +14,11 @@ export class Loop {
   #animate;
   #requested = false;
   #scale = 1; // pixels drawn per device pixel, along a side, while moving
-  #shown = 0; // of the picture that is there
+  #shown = 0; // scale of the picture that is being sharpened
   #moved = 0; // when it last moved
   #last = 0; // when the last moving frame began
   #cost = 0; // ms for each pixel, as last seen
-  #settling = null;
+  #settling = false;
   #version = 0; // counts changes of what is to be drawn
   #sharp = -1; // the version that is drawn sharp
   #waiting = [];
@@ -66,7 +67,7 @@ export class Loop {
     const since = Math.min((now - this.#last) / 1000, 0.1);
     const moving = this.#animate(this.#last ? since : 1 / 60);
     if (moving) {
-      if (now - this.#last < 1000) this.#adapt(now - this.#last);
+      if (this.#last) this.#adapt(Math.min(now - this.#last, SLOWEST));
       this.#last = now;
       this.#moved = now;
       this.#engine.draw(this.#shot(this.#scale));
@@ -84,28 +85,24 @@ export class Loop {
 
   async #sharpen() {
     const version = this.#version;
-    const fresh = this.#shown;
-    const scale = this.#next(fresh);
+    const scale = this.#next(this.#shown);
     const start = performance.now();
-    this.#settling = this.#engine.settle(this.#shot(scale));
+    this.#settling = true;
     try {
-      await this.#settling;
+      await this.#engine.settle(this.#shot(scale));
+      this.#engine.finish(); // so that the time is that of drawing, and the picture is there
     } finally {
-      this.#settling = null;
+      this.#settling = false;
     }
     this.frames++;
     this.#cost = (performance.now() - start) / (this.#canvas.width * this.#canvas.height);
-    const sharp = scale >= 1;
-    this.#shown = sharp ? 1 : scale;
-    if (version !== this.#version) {
-      this.#shown = 0;
-      this.#request();
-    } else if (!sharp) {
-      this.#request();
-    } else {
-      this.#shown = 0;
+    const [current, sharp] = [version === this.#version, scale >= 1];
+    this.#shown = current && !sharp ? scale : 0;
+    if (current && sharp) {
       this.#sharp = version;
       for (const resolve of this.#waiting.splice(0)) resolve();
+    } else {
+      this.#request();
     }
   }
 

@@ -7,13 +7,13 @@ import { Engine } from "./engine.js";
 import { Frame } from "./frames.js";
 import { Interface } from "./interface.js";
 import { Loop } from "./loop.js";
+import { Stream } from "./stream.js";
 import { View } from "./view.js";
 
 const scene = description();
 const frame = new Frame(scene);
 const canvas = document.getElementById("canvas");
-const started = performance.now();
-const timings = {}; // ms since the page's script began
+const timings = { begun: performance.now(), levels: [] }; // ms since the page was asked for
 
 const ui = new Interface(scene, { reset, camera: (index) => goTo(index), background: repaint, link: writeAddress });
 
@@ -34,6 +34,7 @@ function startView() {
 let engine;
 let loop;
 let controls;
+let stream;
 
 function begin() {
   engine = new Engine(canvas, {
@@ -49,7 +50,11 @@ function begin() {
     wake: () => loop.wake(),
   });
   const limits = { near: frame.scale * scene.near, far: frame.scale * scene.far };
-  loop = new Loop(engine, canvas, view, limits, (seconds) => controls.animate(seconds));
+  loop = new Loop(engine, canvas, view, limits, (seconds) => {
+    const moving = controls.animate(seconds);
+    follow(moving);
+    return moving;
+  });
 }
 
 function goTo(index, options) {
@@ -89,27 +94,60 @@ function stand(numbers) {
   controls.go(viewOf(numbers), controls.distance, { flying: false });
 }
 
-/** Coarse to fine: a level takes the place of the one before it. */
+/** Coarse to fine: a level takes the place of the one before it, and the files of a folder that of the last. */
 async function load(first) {
   const sum = scene.levels.reduce((bytes, level) => bytes + level.bytes, 0);
   let done = 0;
   let shown = null;
   for (const [index, level] of scene.levels.entries()) {
+    const from = performance.now();
     const bytes = await levelBytes(index, level, (filled) => ui.progress(((done + filled) / sum) * 0.99, scene.title));
+    const layer = await engine.add(bytes);
+    timings.levels.push({ bytes: level.bytes, count: layer.count, ms: performance.now() - from });
     done += level.bytes;
-    const layer = await engine.add(bytes, { type: "spz" });
     shown?.remove();
     shown = layer;
     loop.wake();
     if (index === 0) {
       await loop.settled();
-      timings.first = performance.now() - started;
+      timings.first = performance.now();
       first();
     }
   }
+  if (scene.stream) await startStream(shown);
   await loop.settled();
-  timings.complete = performance.now() - started;
+  timings.complete = performance.now();
   ui.progress(1, "");
+}
+
+/** From the disk nothing can be fetched, so there the page stays as coarse as what it carries. */
+async function startStream(coarse) {
+  if (location.protocol === "file:") {
+    ui.note("Opened from a disk: this is a coarse preview. Put the folder on a web host to see all of it.");
+    return;
+  }
+  const shift = frame.point([0, 0, 0].map((value, i) => value + scene.stream.origin[i]));
+  stream = await Stream.open(scene.stream.index, engine, {
+    place: { scale: frame.scale, shift },
+    budget: scene.stream.budget ?? gaussianBudget(),
+    changed: () => loop.wake(),
+  });
+  follow(false);
+  if (await stream.covered) coarse.remove(); // else files are missing, and it stands in for them
+  while (!stream.done) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** How many Gaussians are drawn at most: less on phones. */
+function gaussianBudget() {
+  return matchMedia("(pointer: coarse)").matches ? 600_000 : 2_000_000;
+}
+
+/** Tells the stream where the camera is, in the frame of its files. */
+function follow(moving) {
+  if (!stream) return;
+  const eye = frame.scenePoint(controls.view.position).map((value, i) => value - scene.stream.origin[i]);
+  const pixels = 1 / controls.view.pixel(canvas.clientWidth, canvas.clientHeight);
+  stream.follow({ eye, forward: frame.direction(controls.view.forward), pixels }, { moving });
 }
 
 function failed(error) {

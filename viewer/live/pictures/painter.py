@@ -12,10 +12,10 @@ from jaxtyping import Float32, UInt8
 from neural.cameras import Cameras
 from neural.train.film import to_bytes
 from neural.viewer.live.client import Order
-from neural.viewer.live.modes import MODES, Seen, directions
-from neural.viewer.live.photographs import Photographs
-from neural.viewer.live.resolution import MOST, Resolution, size_of
-from neural.viewer.live.subject import Cut, Layers, Subject
+from neural.viewer.live.pictures.modes import MODES, Seen, directions
+from neural.viewer.live.pictures.photographs import Photographs
+from neural.viewer.live.pictures.resolution import MOST, Resolution, size_of
+from neural.viewer.live.pictures.subject import Layers, Subject
 
 BAND = 0.1  # seconds between two looks at whether the camera has moved on
 MOST_BANDS = 12
@@ -89,25 +89,13 @@ class Painter:
         return size_of(pixels, *window)
 
     def _layers(self, subject: Subject, camera: Cameras, order: Order, *, clusters: bool) -> Layers | None:
-        cut: Cut = order.wish.cut
-        width, height = camera.sizes[0].tolist()
-        expected = self.resolution.seconds(width * height)
-        bands = 1 if order.level == "moving" else min(MOST_BANDS, height, max(1, math.ceil(expected / BAND)))
-        parts = []
-        for band in range(bands):
-            if band > 0 and order.stale():
-                return None
-            first, last = height * band // bands, height * (band + 1) // bands
-            parts.append(subject.layers(rows(camera, first, last), cut, clusters=clusters))
-        return Layers(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-
-def rows(camera: Cameras, first: int, last: int) -> Cameras:
-    """The camera of some rows of one's picture."""
-    intrinsics, sizes = camera.intrinsics.clone(), camera.sizes.clone()
-    intrinsics[:, 3] -= first
-    sizes[:, 1] = last - first
-    return Cameras.pinhole(camera.c2w, intrinsics, sizes)
+        """In bands that take about `BAND`, where the camera rests; what is quick is not given up."""
+        height = int(camera.sizes[0, 1])
+        if order.level == "moving":
+            return subject.layers(camera, order.wish.cut, clusters=clusters)
+        expected = self.resolution.seconds(float(camera.sizes[0].prod()))
+        bands = min(MOST_BANDS, height, max(1, math.ceil(expected / BAND)))
+        return subject.layers(camera, order.wish.cut, clusters=clusters, bands=bands, stale=order.stale)
 
 
 def _depth(seen: Seen, unit: float) -> Float32[np.ndarray, "h w"]:

@@ -11,8 +11,8 @@ from neural import video
 from neural.cameras import Cameras
 from neural.train.film import to_bytes
 from neural.viewer.live.client import Wish
-from neural.viewer.live.modes import MODES, Seen
-from neural.viewer.live.subject import Subject
+from neural.viewer.live.pictures.modes import MODES, Seen
+from neural.viewer.live.pictures.subject import Subject
 
 AHEAD = 2  # frames that wait for the encoder, at most
 
@@ -55,6 +55,7 @@ class Film:
         mode = MODES[self._wish.mode]
         camera = self._cameras[self._next]
         layers = subject.layers(camera, self._wish.cut, clusters=mode.clusters)
+        assert layers is not None, "it is never stale"
         self._frames.put_nowait(to_bytes(mode.paint(Seen(layers, camera))))  # by this thread alone: there is room
         self._next += 1
         if self._next % 10 == 0:

@@ -1,6 +1,7 @@
 """What is looked at: trained Gaussians, a trained field, a file; each gives colour, opacity and depth of one camera."""
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,7 +17,7 @@ from neural.gaussians.model import Gaussians
 from neural.gaussians.order import CLUSTER
 from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Marching, Rendering
-from neural.render.splats import render_camera
+from neural.render.splats import render_bands
 from neural.render.volume import render_image
 from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.record import SH_C0
@@ -59,6 +60,11 @@ class Layers(NamedTuple):
     depth: Float[Tensor, "H W"]
 
 
+def never() -> bool:
+    """Is not stale."""
+    return False
+
+
 class Subject(Protocol):
     """Something that cameras can look at.
 
@@ -76,8 +82,24 @@ class Subject(Protocol):
     clustered: bool
     box: Float64[np.ndarray, "2 3"]
 
-    def layers(self, camera: Cameras, cut: Cut, *, clusters: bool = False) -> Layers:
-        """What the one camera sees, in the scene's frame; `clusters` shows each in a colour of its own."""
+    def layers(
+        self,
+        camera: Cameras,
+        cut: Cut,
+        *,
+        clusters: bool = False,
+        bands: int = 1,
+        stale: Callable[[], bool] = never,
+    ) -> Layers | None:
+        """What the one camera sees, in the scene's frame.
+
+        Args:
+            camera: One pinhole camera.
+            cut: What is left out.
+            clusters: Each in a colour of its own.
+            bands: Parts that it is made in, from the top.
+            stale: Asked between two of them whether nobody wants it any more; the result is None then.
+        """
 
     def facts(self) -> str:
         """What it is made of, in a few words."""
@@ -111,14 +133,24 @@ class SplatSubject:
         self._gaussians, self._origin, self._background, self._near = gaussians, origin, background, near
 
     @torch.no_grad()
-    def layers(self, camera: Cameras, cut: Cut, *, clusters: bool = False) -> Layers:
+    def layers(
+        self,
+        camera: Cameras,
+        cut: Cut,
+        *,
+        clusters: bool = False,
+        bands: int = 1,
+        stale: Callable[[], bool] = never,
+    ) -> Layers | None:
         """See `Subject`."""
         posed = camera.relative_to(self._origin).to(self._gaussians.means.device)
         shown = self._cut(cut, posed)
         if clusters:
             shown = _in_cluster_colors(shown)
         background = torch.full((3,), self._background)
-        return _rows(render_camera(shown, posed, 0, background=background, near=max(self._near, cut.near)), camera)
+        near = max(self._near, cut.near)
+        parts = render_bands(shown, posed, 0, background=background, near=near, bands=bands)
+        return _whole(parts, camera, stale)
 
     def facts(self) -> str:
         """See `Subject`."""
@@ -157,17 +189,30 @@ class FieldSubject:
         self.box = run.scene.aabb.numpy()
         self._mask: tuple[object, Tensor] | None = None
 
-    def layers(self, camera: Cameras, cut: Cut, *, clusters: bool = False) -> Layers:
+    def layers(
+        self,
+        camera: Cameras,
+        cut: Cut,
+        *,
+        clusters: bool = False,
+        bands: int = 1,
+        stale: Callable[[], bool] = never,
+    ) -> Layers | None:
         """See `Subject`."""
         run = self._run
         device = run.occupancy.bitfield.device
         marching: Marching = replace(run.marching, near=max(run.marching.near, cut.near), far=cut.far)
         posed = camera.relative_to(run.field.origin).to(device, torch.float32)
         background = torch.full((3,), BACKGROUNDS[run.config.run.background], device=device)
-        shown = render_image(
-            run.field, posed, 0, self._occupancy(cut), marching, background=background, path=run.config.sampling.path
-        )
-        return _rows(shown, camera)
+        occupancy, height = self._occupancy(cut), int(camera.sizes[0, 1])
+        parts = (
+            render_image(
+                run.field, rows(posed, height * band // bands, height * (band + 1) // bands), 0, occupancy, marching,
+                background=background, path=run.config.sampling.path,
+            )
+            for band in range(bands)
+        )  # fmt: skip
+        return _whole(parts, camera, stale)
 
     def facts(self) -> str:
         """See `Subject`."""
@@ -226,12 +271,24 @@ def subject_of_file(path: Path, up: Float64[np.ndarray, "3"], *, background: flo
     )  # fmt: skip
 
 
-def _rows(shown: Rendering, camera: Cameras) -> Layers:
+def rows(camera: Cameras, first: int, last: int) -> Cameras:
+    """The pinhole camera of some rows of one's picture."""
+    intrinsics, sizes = camera.intrinsics.clone(), camera.sizes.clone()
+    intrinsics[:, 3] -= first
+    sizes[:, 1] = last - first
+    return Cameras.pinhole(camera.c2w, intrinsics, sizes)
+
+
+def _whole(parts: Iterable[Rendering], camera: Cameras, stale: Callable[[], bool]) -> Layers | None:
+    """Bands put together; None where nobody waits for all of them."""
+    made: list[Rendering] = []
+    for part in parts:
+        made.append(part)
+        if stale():
+            return None
     width, height = camera.sizes[0].tolist()
-    return Layers(
-        shown.rgb.reshape(height, width, 3).cpu(), shown.alpha.reshape(height, width).cpu(),
-        shown.depth.reshape(height, width).cpu(),
-    )  # fmt: skip
+    rgb, alpha, depth = (torch.cat([getattr(part, name) for part in made]).cpu() for name in ("rgb", "alpha", "depth"))
+    return Layers(rgb.reshape(height, width, 3), alpha.reshape(height, width), depth.reshape(height, width))
 
 
 def _in_cluster_colors(g: Gaussians) -> Gaussians:

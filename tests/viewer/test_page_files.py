@@ -1,0 +1,138 @@
+"""What is written into a page, without a browser: exports of runs, frames, policy, what is refused."""
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from neural import doctor
+from neural.errors import BackendUnavailable, BadOption, NotSaved
+from neural.gaussians.model import Gaussians
+from neural.scenes.files.gaussians import spz
+from neural.scenes.load import load
+from neural.train.tasks.splats.config import SplatsConfig
+from neural.train.tasks.splats.run import SplatRun
+from neural.viewer import bundle
+from tests.viewer import pages
+
+CITY = Path(__file__).parents[2] / "data" / "city"
+
+
+@pytest.fixture(autouse=True)
+def small_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script of a line: these tests need no build."""
+    path = tmp_path / "built.js"
+    path.write_text("'use strict'; // {title} {levels} ümlaut", "utf-8")
+    monkeypatch.setattr(bundle, "SCRIPT", path)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> SplatRun:
+    """Gaussians beside a capture that was moved, turned and scaled on its way in."""
+    similarity = np.eye(4)
+    similarity[:3, :3] = 0.5 * np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    similarity[:3, 3] = [1e6, -3e6, 40.0]
+    scene = load(CITY, downscale=8).transformed(similarity)
+    config = SplatsConfig(run=replace(SplatsConfig().run, background="white"))
+    return SplatRun(tmp_path, scene, config, Gaussians.from_record(pages.generated(60)), scene.aabb.mean(0))
+
+
+def _described(path: Path) -> dict:
+    return json.loads(re.search(r'id="scene">(.*?)</script>', path.read_text("utf-8"), re.S)[1])
+
+
+def test_a_run_is_exported_in_the_frame_of_its_input(run: SplatRun, tmp_path: Path) -> None:
+    """Cameras to the last digits of float64, and Gaussians where they are seen from them, at coordinates of 1e6."""
+    about = _described(run.export(tmp_path / "out" / "page.html"))
+    original = load(CITY, downscale=8)
+    for camera, c2w, name in zip(about["cameras"], original.cameras.c2w, original.image_names, strict=True):
+        np.testing.assert_allclose(np.reshape(camera["c2w"], (3, 4)), c2w[:3].numpy(), atol=1e-8)
+        assert camera["name"] == name
+    origin = np.linalg.inv(run.scene.world_to_scene) @ [*run.origin.numpy(), 1.0]
+    assert np.linalg.norm(about["centre"] - origin[:3]) < 2 * 2.0  # the ball is within a unit of the origin
+    assert about["background"] == [1, 1, 1] and about["start"]["camera"] == 0
+    assert "browser" in run.exported(tmp_path / "out" / "page.html")
+    trained = _described(run.export(tmp_path / "page.html", frame="scene"))
+    np.testing.assert_allclose(np.reshape(trained["cameras"][0]["c2w"], (3, 4)), run.scene.cameras.c2w[0, :3].numpy())
+    assert trained["near"] == pytest.approx(about["near"] / 2)
+
+
+def test_a_page_takes_no_options_of_other_formats(run: SplatRun, tmp_path: Path) -> None:
+    for options in ({"frame": "RUB"}, {"tile": 10.0}, {"sh_bits": (8, 8)}):
+        with pytest.raises(BadOption, match="a page takes"):
+            run.export(tmp_path / "page.html", **options)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotSaved, match="cannot be written"):
+        run.export(tmp_path / "file" / "page.html")
+
+
+def test_the_levels_are_the_scene(tmp_path: Path) -> None:
+    record = pages.generated(21_000, degree=1)
+    path = tmp_path / "page.html"
+    pages.written(tmp_path, record, pages.ring())
+    about, text = _described(path), path.read_text("utf-8")
+    assert [level["blocks"] for level in about["levels"]] == [1, 1]
+    counts = []
+    for index, level in enumerate(about["levels"]):
+        data = base64.b64decode(re.search(rf'id="level-{index}-0">(.*?)</script>', text)[1])
+        assert len(data) == level["bytes"]
+        (tmp_path / "level.spz").write_bytes(data)
+        counts.append(len(read := spz.read(tmp_path / "level.spz")))
+    assert counts == [16_000, 21_000]
+    back = read.means / about["scale"] + np.array(about["centre"])
+    assert np.abs(back - record.means).max() < 1e-4
+
+
+def test_the_policy_allows_these_texts_and_nothing_else(tmp_path: Path) -> None:
+    pages.written(tmp_path, pages.generated(20, degree=0), None, title="{script}")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', text)[1]
+    script = bundle.SCRIPT.read_text("utf-8")
+    assert f"<script>{script}</script>" in text  # braces of the script and of the title are not filled in
+    assert "<title>{script}</title>" in text
+    for body in (script, re.search(r"<style>(.*?)</style>", text, re.S)[1]):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()}'" in policy
+    assert policy.startswith("default-src 'none'") and "connect-src 'none'" in policy
+    assert "unsafe-inline" not in policy and "http" not in policy
+
+
+def test_a_missing_viewer_is_said_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "SCRIPT", tmp_path / "none.js")
+    with pytest.raises(BackendUnavailable, match=r"was not built.*npm"):
+        pages.written(tmp_path, pages.generated(20), None)
+    assert not (tmp_path / "page.html").exists()
+    (finding,) = [found for found in doctor.examine().findings if found.topic == "pages"]
+    assert finding.state == "optional" and "npm" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"names": ["one"]}, "1 names for 4 cameras"), ({"start": 4}, "one of 4 cameras"), ({"start": -1}, "got -1")],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, options: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        pages.written(tmp_path, pages.generated(20), pages.ring(), **options)
+
+
+def test_scenes_of_any_size_are_held(tmp_path: Path) -> None:
+    """A thimble and a country: the file's steps and ranges are those of the page's own unit."""
+    for scale in (1e-4, 1e5):
+        record = pages.generated(400, degree=0)
+        grown = replace(
+            record, means=record.means * np.float32(scale), log_scales=record.log_scales + np.float32(np.log(scale))
+        )
+        cameras = pages.ring().posed(pages.ring().c2w * torch.tensor([1, 1, 1, scale], dtype=torch.float64))
+        pages.written(tmp_path, grown, cameras)
+        text = (tmp_path / "page.html").read_text("utf-8")
+        (tmp_path / "level.spz").write_bytes(base64.b64decode(re.search(r'id="level-0-0">(.*?)</script>', text)[1]))
+        about = _described(tmp_path / "page.html")
+        read = spz.read(tmp_path / "level.spz")
+        back = read.means / about["scale"] + np.array(about["centre"])
+        assert np.abs(back - grown.means).max() < 1e-3 * scale
+        assert np.abs(read.log_scales - np.log(about["scale"]) - grown.log_scales).max() <= 1 / 32 + 1e-4

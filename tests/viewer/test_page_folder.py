@@ -1,0 +1,59 @@
+"""The page of a folder: coarse at first, then level by level what is near; from a disk a preview that says so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neural.viewer import bundle, levels
+from tests.viewer import pages
+
+pytestmark = pytest.mark.skipif(not bundle.SCRIPT.exists(), reason=f"the viewer was not built; {bundle.remedy()}")
+
+
+@pytest.fixture
+def small_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Levels of some hundred Gaussians in leaves of some hundred, so that a small scene has several of each."""
+    monkeypatch.setattr(levels, "_AT_ONCE", 600)
+    written = levels.streamed_sog.write
+    monkeypatch.setattr(levels.streamed_sog, "write", lambda path, found: written(path, found, chunk=700))
+
+
+@pytest.mark.usefixtures("small_levels")
+def test_a_folder_streams_to_the_finest(tmp_path: Path, served: str, browse: Any) -> None:
+    record, cameras = pages.generated(2000), pages.ring()
+    pages.write_page(tmp_path / "index.html", record, cameras=cameras, near=pages.NEAR)
+    index = json.loads((tmp_path / "scene" / "lod-meta.json").read_text())
+    assert index["lodLevels"] >= 3 and len(index["filenames"]) > 3
+    page, console = browse(f"{served}index.html#bare&camera=1")
+    page.evaluate("neural.ready")
+    coarse = pages.psnr(pages.shown(page), pages.rendered(record, cameras, 1))
+    page.evaluate("neural.complete")
+    # leaves without a Gaussian of the finest level show the next one
+    assert len(record) <= page.evaluate("neural.count") < 1.03 * len(record)
+    assert pages.psnr(pages.shown(page), pages.rendered(record, cameras, 1)) > max(30, coarse)
+    assert console == []
+
+
+@pytest.mark.usefixtures("small_levels")
+def test_from_a_disk_it_is_a_preview_and_says_so(tmp_path: Path, browse: Any) -> None:
+    record, cameras = pages.generated(2000), pages.ring()
+    path = pages.write_page(tmp_path / "index.html", record, cameras=cameras, near=pages.NEAR)
+    page, console = browse(path.as_uri())
+    page.evaluate("neural.complete")
+    assert 0 < page.evaluate("neural.count") <= 600
+    assert "web host" in page.inner_text("#note")
+    assert console == []
+
+
+@pytest.mark.usefixtures("small_levels")
+def test_a_file_that_is_missing_leaves_its_part_coarse(tmp_path: Path, served: str, browse: Any) -> None:
+    record, cameras = pages.generated(2000), pages.ring()
+    pages.write_page(tmp_path / "index.html", record, cameras=cameras, near=pages.NEAR)
+    (tmp_path / "scene" / "0_0" / "sh0.webp").unlink()
+    page, console = browse(f"{served}index.html#bare&camera=1")
+    page.evaluate("neural.complete")
+    assert page.evaluate("neural.count") > 600
+    assert pages.psnr(pages.shown(page), pages.rendered(record, cameras, 1)) > 20
+    assert any("sh0.webp: 404" in text for text in console)

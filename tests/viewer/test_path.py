@@ -1,0 +1,171 @@
+"""Camera paths of the live viewer: keyframes to a file that `neural render` reads, and to a film."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("viser", reason="needs viser, which make installs")
+
+from neural import paths, video
+from neural.poses import look_at
+from neural.viewer.live.client import Viewpoint, Wish
+from neural.viewer.live.panels.path import PathPanel, camera_path, file_stem
+from neural.viewer.live.panels.plots import MOST, thinned
+from neural.viewer.live.panels.training import duration
+from neural.viewer.live.pictures.film import Film
+from neural.viewer.live.viewer import snap
+from tests.viewer.raw_client import RawClient
+from tests.viewer.shown import ball_subject, served
+from tests.viewer.test_watch import until
+
+UP = np.array([0.0, 0.0, 1.0])
+EYES = ((0.0, -3.0, 0.0), (2.0, -2.0, 0.5), (3.0, 0.0, 0.0))
+
+
+def keyframes() -> list[Viewpoint]:
+    return [Viewpoint(look_at(np.array(eye), np.zeros(3), UP), 0.8, 320, 180) for eye in EYES]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_path_passes_its_keyframes_in_the_scenes_frame(closed: bool, tmp_path: Path) -> None:
+    frame = ball_subject().frame
+    cameras = camera_path(keyframes(), frame, 61, (640, 360), closed=closed)
+    expected = np.array(EYES) * frame.unit + frame.centre
+    origins = cameras.origins.numpy()
+    for eye in expected:
+        assert np.linalg.norm(origins - eye, axis=1).min() < 0.08 * frame.unit
+    np.testing.assert_allclose(origins[0], expected[0], atol=1e-9)
+    np.testing.assert_allclose(origins[-1], expected[0 if closed else -1], atol=1e-9)
+    assert float(cameras.intrinsics[0, 1]) == pytest.approx(180 / np.tan(0.4))
+    assert cameras.sizes.tolist() == [[640, 360]] * 61
+    paths.save(tmp_path / "p.json", cameras)
+    again = paths.load(tmp_path / "p.json")
+    torch.testing.assert_close(again.c2w, cameras.c2w)
+
+
+@pytest.mark.parametrize(
+    ("typed", "stem"),
+    [
+        ("a film", "a-film"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("..", "path"),
+        ("", "path"),
+        ("C:\\x", "C-x"),
+        ("\x00/", "path"),
+        ("Ü" * 100, "path"),
+        ("x" * 500, "x" * 64),
+        (".hidden", "hidden"),
+    ],
+)
+def test_a_typed_name_leads_nowhere_else(typed: str, stem: str) -> None:
+    assert file_stem(typed) == stem
+
+
+def finished(film: Film, subject: Any) -> None:
+    while film.running:
+        if not film.step(subject):
+            time.sleep(0.002)
+    film.join()
+
+
+def test_a_film_is_made_frame_by_frame(tmp_path: Path) -> None:
+    subject, told = ball_subject(500), []
+    cameras = camera_path(keyframes(), subject.frame, 12, (64, 48))
+    film = Film(cameras, Wish("depth"), tmp_path / "x" / "film.mp4", 30.0, lambda *said: told.append(said))
+    finished(film, subject)
+    sentence, written = told[-1]
+    assert sentence.startswith("Film: 12 frames")
+    assert written is not None
+    assert written.exists()
+    assert not film.step(subject)
+    assert video.installed() is (written.suffix == ".mp4")
+
+
+def test_a_film_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
+    subject, told = ball_subject(500), []
+    cameras = camera_path(keyframes(), subject.frame, 100, (64, 48))
+    film = Film(cameras, Wish(), tmp_path / "film.mp4", 30.0, lambda *said: told.append(said))
+    film.step(subject)
+    film.cancel()
+    film.join()
+    assert told[-1] == ("Film stopped.", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
+    subject, told = ball_subject(500), []
+    (tmp_path / "taken").write_text("a file")
+    cameras = camera_path(keyframes(), subject.frame, 30, (64, 48))
+    film = Film(cameras, Wish(), tmp_path / "taken" / "film.mp4", 30.0, lambda *said: told.append(said))
+    finished(film, subject)
+    assert told[-1][0].startswith("The film cannot be written")
+    assert not film.running
+
+
+def test_the_panel_saves_plays_and_films(tmp_path: Path) -> None:
+    """As its buttons do, for a browser that is there."""
+    with served(tmp_path) as viewer, RawClient(viewer.door.port) as browser:
+        browser.look(EYES[0])
+        until(lambda: bool(viewer.clients) and viewer.clients[0].viewpoint is not None)
+        (client,) = viewer.clients
+        panel = PathPanel(viewer, client, tmp_path)
+        panel._act("save")
+        assert "two keyframes" in panel._said.content
+        for eye in EYES:
+            version = client.version
+            browser.look(eye)
+            until(lambda version=version: client.version > version)
+            panel._edit("add")
+        panel._edit("remove last")
+        assert "2 keyframes" in panel._said.content
+        panel._name.value = "../first path"
+        panel._seconds.value = 1.0
+        panel._act("save")
+        assert len(paths.load(tmp_path / "first-path.json")) == 30
+        panel._size.value = "640 x 360"
+        panel._act("film")
+        until(lambda: panel._said.content.startswith("Film: 30 frames"), 60)
+        assert (tmp_path / "first-path.mp4").is_file() or (tmp_path / "first-path").is_dir()
+        browser.messages(0.3)
+        panel._act("play")
+        sent = [message for message in browser.messages(1.0) if message["type"] == "SetCameraPositionMessage"]
+        assert len(sent) >= 3
+        np.testing.assert_allclose(sent[-1]["position"], EYES[1], atol=0.3)
+
+
+def test_a_browser_is_put_where_a_photograph_was_taken() -> None:
+    subject = ball_subject()
+    assert subject.scene is not None
+    sent: dict[str, Any] = {}
+
+    class Camera:
+        def __setattr__(self, name: str, value: Any) -> None:
+            sent[name] = value
+
+    import contextlib
+
+    handle = SimpleNamespace(camera=Camera(), atomic=contextlib.nullcontext)
+    viewpoint = Viewpoint(np.eye(4), 1.0, 500, 1000)
+    client = SimpleNamespace(handle=handle, viewpoint=viewpoint, speaking=contextlib.nullcontext)
+    snap(client, subject, 3)  # type: ignore[arg-type]
+    expected = subject.frame.points(subject.scene.cameras.origins[3].numpy())
+    np.testing.assert_allclose(sent["position"], expected)
+    fx, width = float(subject.scene.cameras.intrinsics[3, 0]), int(subject.scene.cameras.sizes[3, 0])
+    assert np.tan(sent["fov"] / 2) == pytest.approx(width / 2 / fx * 2), "a tall window shows the photograph's width"
+
+
+def test_curves_are_thinned_and_keep_the_last() -> None:
+    lines = [{"step": step} for step in range(5 * MOST + 3)]
+    some = thinned(lines)
+    assert MOST <= len(some) <= 2 * MOST
+    assert some[-1] == lines[-1]
+    assert thinned(lines[:7]) == lines[:7]
+
+
+def test_times_are_said_in_words() -> None:
+    assert [duration(s) for s in (40, 700, 12_600)] == ["40 s", "12 min", "3.5 h"]

@@ -1,0 +1,278 @@
+"""What is looked at: cropped, clipped, in bands, in cluster colours, out of a file; and the pictures made of it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from neural.cameras import Cameras
+from neural.errors import BadOption, SceneFormatError
+from neural.fields.radiance import RadianceField
+from neural.poses import look_at
+from neural.render.occupancy import OccupancyGrid
+from neural.scenes.files.gaussians import formats
+from neural.train.tasks.radiance.run import RadianceRun
+from neural.viewer.live.axes import AXES, axis
+from neural.viewer.live.client import Client, Order, Viewpoint, Wish
+from neural.viewer.live.frame import ViewerFrame
+from neural.viewer.live.pictures import painter as painters
+from neural.viewer.live.pictures.modes import MODES, Seen, modes_of
+from neural.viewer.live.pictures.painter import FAR_AWAY, Painter
+from neural.viewer.live.pictures.photographs import Photographs
+from neural.viewer.live.pictures.subject import Cut, FieldSubject, Layers, Subject, subject_of_file, subject_of_run
+from tests import ball
+from tests.viewer.shown import ball_subject
+
+EYE = np.array([0.0, -3.0, 0.0])
+UP = np.array([0.0, 0.0, 1.0])
+INFINITY = math.inf
+
+
+def facing(size: tuple[int, int] = (120, 90), eye: np.ndarray = EYE) -> Cameras:
+    """A camera that looks at the origin."""
+    c2w = torch.from_numpy(look_at(eye, np.zeros(3), UP))[None]
+    lens = torch.tensor([[size[0], size[0], size[0] / 2, size[1] / 2]], dtype=torch.float64)
+    return Cameras.pinhole(c2w, lens, torch.tensor([size]))
+
+
+@pytest.fixture(scope="module")
+def field_run() -> RadianceRun:
+    """A field of dense fog in the cube [-1, 1]^3; nothing is trained."""
+    from neural.encodings.dense_grid import DenseGrid
+    from neural.render.rendering import Marching
+
+    scene = ball.scene()
+    field = RadianceField(DenseGrid(3, n_levels=2, base_resolution=4), aabb=scene.aabb, density_bias=4.0)
+    occupancy = OccupancyGrid(
+        centre=(0, 0, 0), half_extent=field.half_side, min_step=0.02, seed=0, resolution=32, n_cascades=1
+    )
+    config = SimpleNamespace(
+        run=SimpleNamespace(background="black"), sampling=SimpleNamespace(path="auto"),
+    )  # fmt: skip
+    return RadianceRun(Path(), scene, config, field, occupancy, Marching())  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["splats", "field"])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    if request.param == "splats":
+        return ball_subject()
+    run = request.getfixturevalue("field_run")
+    return FieldSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()))
+
+
+def shown(subject: Subject, cut: Cut | None = None, **options: Any) -> Layers:
+    layers = subject.layers(facing(), cut or Cut(), **options)
+    assert layers is not None
+    return layers
+
+
+@pytest.mark.parametrize("bands", [2, 3, 11, 90])
+def test_bands_make_up_the_picture(subject: Subject, bands: int) -> None:
+    whole = shown(subject)
+    assert whole.alpha.max() > 0.5
+    for layer, together in zip(whole, shown(subject, bands=bands), strict=True):
+        # Tiles begin elsewhere, so that which of two Gaussians at one depth is first may change.
+        torch.testing.assert_close(together, layer, atol=1 / 255, rtol=1e-3)
+
+
+def test_bands_are_asked_between_whether_they_are_wanted(subject: Subject) -> None:
+    asked = []
+    assert subject.layers(facing(), Cut(), bands=5, stale=lambda: bool(asked.append(1)) or len(asked) == 2) is None
+    assert len(asked) == 2
+
+
+def test_a_crop_box_leaves_only_what_is_inside(subject: Subject) -> None:
+    """The right half of the scene is cut off, so the right half of the picture is empty; the left is as it was."""
+    whole = shown(subject)
+    left = shown(subject, Cut(box=((-9.0, -9.0, -9.0), (0.0, 9.0, 9.0))))
+    assert whole.alpha[45, 75] > 0.5
+    assert left.alpha[:, 72:].max() < 0.1
+    torch.testing.assert_close(left.rgb[:, :40], whole.rgb[:, :40], atol=0.05, rtol=0)
+    nothing = shown(subject, Cut(box=((5.0, 5.0, 5.0), (6.0, 6.0, 6.0))))
+    assert nothing.alpha.max() == 0
+
+
+def test_clip_planes_cut_the_near_and_the_far(subject: Subject) -> None:
+    depth = shown(subject)
+    front = float(depth.depth[45, 60] / depth.alpha[45, 60])
+    behind = shown(subject, Cut(near=3.0))
+    assert float(behind.depth[45, 60] / behind.alpha[45, 60]) > 2.99 > front
+    assert shown(subject, Cut(far=1.5)).alpha.max() < 0.05
+    assert shown(subject, Cut(near=10.0)).alpha.max() < 0.05
+    kept = shown(subject, Cut(far=3.0))
+    assert kept.alpha[45, 60] > 0.5
+
+
+def test_cutting_leaves_the_gaussians_as_they_are() -> None:
+    subject = ball_subject()
+    before = {name: p.clone() for name, p in subject._gaussians.named_parameters()}
+    subject.layers(facing(), Cut(((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), 1.0, 2.0), clusters=True)
+    for name, parameter in subject._gaussians.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+
+
+def test_clusters_have_few_colours_and_neighbours_differ() -> None:
+    subject = ball_subject()
+    colored = shown(subject, clusters=True)
+    plain = shown(subject)
+    torch.testing.assert_close(colored.alpha, plain.alpha)
+    assert (colored.rgb - plain.rgb).abs().mean() > 0.02
+
+
+def test_a_file_is_shown_where_it_is(tmp_path: Path) -> None:
+    """Far from the origin, where float32 knows no centimetres."""
+    subject = ball_subject()
+    record = subject._gaussians.to_record()
+    path = tmp_path / "ball.ply"
+    formats.write(path, replace(record, means=record.means * 1.0))
+    opened = subject_of_file(path, axis("z"), background=1.0, device=torch.device("cpu"))
+    assert opened.scene is None
+    assert modes_of(opened) == ("colour", "depth", "normal", "alpha", "clusters")
+    there = shown(opened)
+    torch.testing.assert_close(there.rgb, shown(subject).rgb, atol=0.02, rtol=0)
+    assert np.linalg.norm(opened.frame.centre) < 0.1
+    assert 0.5 < opened.frame.unit < 1.0
+    path.write_bytes(b"ply\nnot")
+    with pytest.raises(SceneFormatError):
+        subject_of_file(path, axis("z"), background=1.0, device=torch.device("cpu"))
+
+
+def test_a_run_of_another_kind_is_refused() -> None:
+    with pytest.raises(BadOption, match="'picture'"):
+        subject_of_run(SimpleNamespace(kind="picture"))
+
+
+def test_axes_have_names() -> None:
+    assert {tuple(axis(name)) for name in AXES} == {tuple(s * row) for s in (1, -1) for row in np.eye(3)}
+
+
+def flat(distance: float = 2.0, alpha: float = 1.0) -> Seen:
+    """A wall before the camera."""
+    camera = facing()
+    towards = torch.from_numpy(look_at(EYE, np.zeros(3), UP)[:3, 2]).float()
+    from neural.viewer.live.pictures.modes import directions
+
+    along = distance / (directions(camera) @ towards)
+    opacity = torch.full((90, 120), alpha)
+    return Seen(Layers(torch.full((90, 120, 3), 0.4), opacity, along * opacity), camera)
+
+
+def test_the_normal_of_a_wall_faces_the_camera() -> None:
+    picture = MODES["normal"].paint(flat(alpha=0.8))[5:-5, 5:-5]
+    torch.testing.assert_close(picture, torch.tensor([0.5, 0.0, 0.5]).expand_as(picture), atol=2e-3, rtol=0)
+
+
+def test_depth_is_light_near_and_dark_far_and_black_where_nothing_is() -> None:
+    seen = flat()
+    depth = seen.layers.depth.clone()
+    depth[:, 60:] *= 3
+    alpha = torch.ones_like(depth)
+    alpha[:10] = 0.0
+    picture = MODES["depth"].paint(replace(seen, layers=Layers(seen.layers.rgb, alpha, depth * alpha)))
+    assert picture[50, 20].sum() > picture[50, 100].sum() > 0
+    assert picture[:10].max() == 0
+    assert MODES["depth"].paint(flat(alpha=0.0)).max() == 0
+    assert MODES["alpha"].paint(flat(alpha=0.25)).unique().tolist() == [0.25]
+
+
+@pytest.mark.parametrize("lens", list(ball.LENSES))
+def test_a_photograph_is_seen_as_the_camera_would_have_taken_it(lens: str) -> None:
+    """Whatever its lens: a pinhole camera at its place, turned a little, sees the ball in the same colours."""
+    scene = ball.scene(size=(192, 144), lens=lens, world=True)
+    photographs = Photographs(scene, 1.0, "white")
+    eye = scene.cameras.origins[2].numpy()
+    camera = facing((96, 72), eye)
+    camera.c2w[0, :3, :3] = torch.from_numpy(look_at(eye, np.array([0.1, 0.1, 0.1]), UP)[:3, :3])
+    assert photographs.at(camera) == 2
+    colors, covered = photographs.seen_by(camera)
+    assert colors is not None
+    assert covered is not None
+    pixels = torch.stack(torch.meshgrid(torch.arange(96) + 0.5, torch.arange(72) + 0.5, indexing="xy"), -1)
+    rays = camera.directions(torch.zeros(96 * 72, dtype=torch.int64), pixels.reshape(-1, 2).double())
+    expected = ball.shade(eye, rays.numpy().reshape(72, 96, 3), world=True) / 255
+    assert covered.float().mean() > 0.3
+    error = (colors - torch.from_numpy(expected).float()).abs()[covered]
+    assert error.mean() < 0.02
+    camera.c2w[0, 0, 3] += 0.1
+    assert photographs.at(camera) is None
+    assert photographs.seen_by(camera) == (None, None)
+    assert photographs.small(3, 40).shape == (30, 40, 3)
+
+
+def order(wish: Wish, level: str = "still", size: tuple[int, int] = (120, 90), eye: np.ndarray = EYE / 1.3) -> Order:
+    client = Client(SimpleNamespace(client_id=0), lambda: None)  # type: ignore[arg-type]
+    viewpoint = Viewpoint(look_at(eye, np.zeros(3), UP), 0.9, *size)
+    return Order(client, viewpoint, wish, client.version, level)  # type: ignore[arg-type]
+
+
+def test_the_error_is_dark_where_the_photograph_is_met() -> None:
+    subject = ball_subject()
+    assert subject.scene is not None
+    photographs = Photographs(subject.scene, subject.frame.unit, "white")
+    eye = subject.frame.points(subject.scene.cameras.origins[0].numpy())
+    compared = Painter(photographs).paint(subject, order(Wish("error"), eye=eye))
+    alone = Painter(photographs).paint(subject, order(Wish("error")))
+    assert compared is not None
+    assert alone is not None
+    assert compared.psnr is not None
+    assert compared.psnr > 10
+    assert alone.psnr is None
+    right = Painter(photographs).paint(subject, order(Wish("photograph"), eye=eye))
+    drawn = Painter(photographs).paint(subject, order(Wish(), eye=eye))
+    assert right is not None and drawn is not None
+    middle = slice(30, 60), slice(45, 75)
+    assert np.abs(right.rgb.astype(float) - drawn.rgb)[middle].mean() < 25
+    assert compared.rgb[middle].mean() < 110 < alone.rgb.mean() * 4
+
+
+def test_depths_are_those_along_the_axis_in_units_of_the_browser() -> None:
+    subject = ball_subject()
+    picture = Painter().paint(subject, order(Wish(), size=(160, 90)))
+    assert picture is not None
+    assert picture.depth is not None
+    assert picture.depth.shape == (90, 160)
+    distance = np.linalg.norm(EYE / 1.3)
+    assert picture.depth[45, 80] == pytest.approx(distance - ball.RADIUS / subject.frame.unit, abs=0.15)
+    assert picture.depth[0, 0] == FAR_AWAY
+    blind = Painter().paint(subject, order(Wish(occlusion=False)))
+    assert blind is not None
+    assert blind.depth is None
+
+
+def test_a_picture_is_given_up_between_bands_when_the_camera_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = ball_subject()
+    wanted = order(Wish())
+    painter = Painter()
+    painter.resolution.measured(120 * 90, 10 * painters.BAND)
+    layers, asked = subject.layers, []
+
+    def watched(*arguments: Any, bands: int, stale: Any, **options: Any) -> Layers | None:
+        def noted() -> bool:
+            asked.append(1)
+            if len(asked) == 3:
+                wanted.client.version += 1
+            return stale()
+
+        return layers(*arguments, bands=bands, stale=noted, **options)
+
+    monkeypatch.setattr(subject, "layers", watched)
+    assert painter.paint(subject, wanted) is None
+    assert len(asked) == 3
+
+
+def test_moving_pictures_are_small_and_sharp_ones_have_all_pixels() -> None:
+    painter = Painter()
+    for _ in range(10):
+        painter.resolution.measured(160 * 90, 0.1)
+    assert painter.size(order(Wish(), size=(1280, 720))) == (1280, 720)
+    assert painter.size(order(Wish(scale=0.5), size=(1280, 720))) == (640, 360)
+    wide, high = painter.size(order(Wish(), "moving", size=(1280, 720)))
+    assert wide * high < 320 * 180
+    assert painter.size(order(Wish(), size=(1280, 720)), most_seconds=0.05)[0] < 300
+    assert painter.size(order(Wish(), size=(8000, 6000)))[0] <= 1920
