@@ -209,15 +209,16 @@ def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsC
     """The configuration with a length and a size of photographs that suit the device."""
     part = config.run
     device = session.choose_device(part.device)
-    if minutes is None and part.steps is None and part.minutes is None and device == "cpu":
-        minutes = MINUTES
     if part.downscale == 1:
         most = CPU_PIXELS if device == "cpu" else GPU_PIXELS
         document = _read(folder / written.CAMERAS)
         assert document is not None
         pixels = float(np.median([frame["w"] * frame["h"] for frame in document["frames"]]))
         part = replace(part, downscale=max(1, round((pixels / most) ** 0.5)))
-    return session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
+    asked = session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
+    if asked.run.minutes is None and asked.run.steps is None and device == "cpu":
+        asked = session.with_length(asked, None, MINUTES)
+    return asked
 
 
 @contextlib.contextmanager
