@@ -4,7 +4,7 @@
     RUN/cameras.json  RUN/points.ply                 cameras and points found from them (neural.scenes.photographs)
     RUN/config.json  RUN/checkpoints  RUN/report.html    the training on them, an ordinary run of splats
     RUN/scene.spz  RUN/page.html  RUN/picture.png        what there is to show
-    RUN/cache/cameras                                finished stages
+    RUN/cameras                                          stages that are finished; may be removed
 
 Each stage is kept when it is done; the same call goes on where it was stopped.
 """
@@ -35,10 +35,10 @@ from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.run import SplatRun
 
 MINUTES = 8.0  # of training on a CPU, where nothing else is asked for
-CPU_PIXELS = 360_000  # of a photograph in training on a CPU, about; a GPU takes them as they are, up to ...
+CPU_PIXELS = 250_000  # of a photograph in training on a CPU, about; a GPU takes them as they are, up to ...
 GPU_PIXELS = 2_500_000
 SOURCE = "reconstruct.json"
-SCENE = "scene.spz"
+SCENE, STAGES = "scene.spz", "cameras"
 FIRST, CAMERAS, TRAINING, FILES = "first look", "cameras", "training", "files"  # stages, as they are said
 _FIRST, _AROUND, _FILES = 45.0, 60.0, 10.0  # seconds of a first look, of scores and report, of the files
 
@@ -147,13 +147,14 @@ def find_cameras(
 
     Args:
         source: A folder of photographs, or a video.
-        folder: Of the run; its cache must exist.
+        folder: Of the run; made if it is missing.
         settings: Of the cameras.
         say: Takes what is to be said.
         preview: Whether to write a first picture before.
         training: Seconds that come after, for the time left.
     """
-    cache = folder / runs.CACHE / "cameras"
+    cache = folder / STAGES  # not in RUN/cache, which --overwrite empties
+    cache.mkdir(parents=True, exist_ok=True)
     video = source.is_file()
     say.stage("frames of the video" if video else "photographs")
     root, prefix = source, written.PHOTOGRAPHS
@@ -165,7 +166,6 @@ def find_cameras(
     if there is not None and there.get("made_from") == made_from:
         say(f"cameras are there: {there['registered']} of {there['photographs']} photographs")
         return there
-    cache.mkdir(parents=True, exist_ok=True)
     looked = survey.survey(root, weed=settings.weed, without=folder, progress=say.aloud)
     for name, why in list(looked.left_out.items())[:20]:
         say(f"  left out: {name}: {why}")
@@ -209,15 +209,16 @@ def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsC
     """The configuration with a length and a size of photographs that suit the device."""
     part = config.run
     device = session.choose_device(part.device)
-    if minutes is None and part.steps is None and part.minutes is None and device == "cpu":
-        minutes = MINUTES
     if part.downscale == 1:
         most = CPU_PIXELS if device == "cpu" else GPU_PIXELS
         document = _read(folder / written.CAMERAS)
         assert document is not None
         pixels = float(np.median([frame["w"] * frame["h"] for frame in document["frames"]]))
         part = replace(part, downscale=max(1, round((pixels / most) ** 0.5)))
-    return session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
+    asked = session.as_long_as_stored(session.with_length(replace(config, run=part), None, minutes), folder)
+    if asked.run.minutes is None and asked.run.steps is None and device == "cpu":
+        asked = session.with_length(asked, None, MINUTES)
+    return asked
 
 
 @contextlib.contextmanager
@@ -225,8 +226,8 @@ def _opened(folder: Path, source: Path) -> Iterator[None]:
     """The folder, for these photographs and this process alone."""
     runs.refuse_foreign(folder)
     try:
-        (folder / runs.CACHE).mkdir(parents=True, exist_ok=True)
-        with open(folder / runs.CACHE / "reconstruct.lock", "a+b") as lock:
+        (folder / STAGES).mkdir(parents=True, exist_ok=True)
+        with open(folder / STAGES / "lock", "a+b") as lock:
             if not try_lock(lock.fileno()):
                 raise CheckpointError(
                     f"{folder}: another process reconstructs into it; wait for it, or choose another --out"

@@ -22,7 +22,8 @@ RANKS = {
     6.7: "viewer.outlook",
     6.8: "viewer.bundle viewer.levels",  # files of a folder of another rank
     6.9: "viewer.page",
-    7: "checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
+    6.5: "surfaces",
+    7: "maps checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
     7.5: "overview",
     8: "train config info doctor",
     8.5: "edit",

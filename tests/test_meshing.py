@@ -48,5 +48,5 @@ def test_what_is_written_is_read_again(tmp_path, suffix: str) -> None:
     read = meshes.read(meshes.write(tmp_path / "in" / f"a{suffix}", sphere.vertices, sphere.faces))
     np.testing.assert_allclose(read.vertices, sphere.vertices, atol=1e-6)
     np.testing.assert_array_equal(read.faces, sphere.faces)
-    with pytest.raises(ValueError, match=r"written as \.ply or \.obj"):
+    with pytest.raises(ValueError, match=r"written as \.ply, \.obj or \.glb"):
         meshes.write(tmp_path / "a.stl", sphere.vertices, sphere.faces)

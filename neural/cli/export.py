@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -33,8 +34,13 @@ class Export:
     """.spz: bits kept of harmonics of degree 1 and of those above, 1 to 8; 5 and 4 by default."""
     version: int | None = None
     """.spz: version of the format, 2, 3 (the default) or 4."""
+    form: Literal["splats", "mesh", "points", "maps"] | None = None
+    """Splats and radiance: a mesh (.glb, .ply, .obj), points (.ply) or maps of depth and normals (a
+    folder), fused from rendered depths (extra [mesh]); splats are written as such by default."""
     resolution: int | None = None
-    """Signed distances: cells along each side of marching cubes; 256 by default."""
+    """Meshes and points: cells along the longest side of the box; 256 by default."""
+    faces: int | None = None
+    """Meshes of splats and radiance: triangles to simplify to; all by default."""
     exposure: str | None = None
     """Splats: name of a training photograph whose learnt colours are baked in; else the scene's mean colours."""
 
@@ -43,15 +49,19 @@ def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Export, prog="neural export", args=list(arguments))
 
     from neural.train.load import run_class
+    from neural.train.trained import TrainedRun
 
     kind = run_class(given.run)
     if not kind.exports:
         raise UsageError(f"{given.run} is a run of kind {kind.kind!r}, which is not exported so far")
-    if not given.file.name.lower().endswith(kind.exports):
+    if given.form != "maps" and not given.file.name.lower().endswith(kind.exports):
         raise UsageError(f"FILE must end in {' or '.join(kind.exports)}, got {given.file}")
     run = neural.load_run(given.run, device="cpu")
     options = {
-        name: getattr(given, name) for name in ("frame", "axes", "tile", "sh_bits", "version", "exposure", "resolution")
+        name: getattr(given, name)
+        for name in ("frame", "axes", "tile", "sh_bits", "version", "exposure", "form", "resolution", "faces")
     }
-    print(run.exported(call(run.export, {"path": given.file, **options}, run.kind)))
+    written = call(run.export, {"path": given.file, **options}, run.kind)
+    plain = given.form not in (None, "splats") or written.suffix.lower() == ".obj"
+    print(TrainedRun.exported(run, written) if plain else run.exported(written))
     return EXIT_DONE

@@ -1,5 +1,6 @@
 """Triangle meshes in files: `.ply` with faces and `.obj`, read into `Mesh`; polygons become fans of triangles."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from neural.errors import NotSaved, SceneFormatError
-from neural.scenes.files import obj, ply
+from neural.scenes.files import mesh_glb, obj, ply
 
 _GREY = 128
 _CORNERS = ("vertex_indices", "vertex_index")
@@ -47,18 +48,35 @@ def read(path: Path) -> Mesh:
     return mesh
 
 
-def write(path: Path, vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> Path:
-    """Writes a mesh as a binary .ply (float32 corners) or as an .obj, to a temporary name first; gives the path.
+def write(
+    path: Path,
+    vertices: Float64[np.ndarray, "V 3"],
+    faces: Int64[np.ndarray, "F 3"],
+    rgb: UInt8[np.ndarray, "V 3"] | None = None,
+) -> Path:
+    """Writes a mesh as a binary .ply, an .obj or a .glb, to a temporary name first; gives the path.
+
+    Corners of a .ply are float32, or float64 where their coordinates are too large for that; those of a .glb are meant
+    to be y up.
+
+    Args:
+        path: Its ending decides the format.
+        vertices: Corners.
+        faces: Triangles, counterclockwise seen from outside.
+        rgb: sRGB of the corners, if there are colours.
 
     Raises:
         ValueError: Another ending.
         NotSaved: The disk refuses.
     """
-    if path.suffix.lower() not in (".ply", ".obj"):
-        raise ValueError(f"a mesh is written as .ply or .obj, got {path}")
+    writers: dict[str, Callable[..., None]] = {
+        ".ply": ply.write_mesh, ".obj": obj.write_mesh, ".glb": mesh_glb.write_mesh,
+    }  # fmt: skip
+    if path.suffix.lower() not in writers:
+        raise ValueError(f"a mesh is written as .ply, .obj or .glb, got {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        (obj if path.suffix.lower() == ".obj" else ply).write_mesh(path, vertices, faces)
+        writers[path.suffix.lower()](path, vertices, faces, rgb)
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
     return path

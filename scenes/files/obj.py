@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, UInt8
 
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
@@ -71,8 +71,17 @@ def read(path: Path) -> Lines:
         raise SceneFormatError(path, "a face names a corner beyond 64 bits; it is damaged") from None
 
 
-def write_mesh(path: Path, vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> None:
-    """Writes corners, to nine digits, and triangles."""
+def write_mesh(
+    path: Path,
+    vertices: Float64[np.ndarray, "V 3"],
+    faces: Int64[np.ndarray, "F 3"],
+    rgb: UInt8[np.ndarray, "V 3"] | None = None,
+) -> None:
+    """Writes corners, to nine digits, with their colours behind them, and triangles."""
     with replacing(path) as file:
-        np.savetxt(file, vertices, fmt="v %.9g %.9g %.9g")
+        if rgb is None:
+            np.savetxt(file, vertices, fmt="v %.9g %.9g %.9g")
+        else:
+            rows = np.concatenate([vertices, rgb / 255], axis=1)
+            np.savetxt(file, rows, fmt="v %.9g %.9g %.9g %.4f %.4f %.4f")
         np.savetxt(file, faces + 1, fmt="f %d %d %d")

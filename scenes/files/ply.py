@@ -45,11 +45,20 @@ def read_points(path: Path) -> tuple[Float64[np.ndarray, "P 3"], UInt8[np.ndarra
     return xyz, np.full(xyz.shape, 128, dtype=np.uint8)
 
 
-def write_points(path: Path, xyz: Float64[np.ndarray, "P 3"], rgb: UInt8[np.ndarray, "P 3"]) -> None:
+def write_points(
+    path: Path,
+    xyz: Float64[np.ndarray, "P 3"],
+    rgb: UInt8[np.ndarray, "P 3"],
+    *,
+    normals: Float64[np.ndarray, "P 3"] | None = None,
+) -> None:
     """Write a binary point cloud, to a temporary name first."""
-    rows = np.empty(len(xyz), dtype=[*((axis, "<f8") for axis in "xyz"), *((c, "u1") for c in _CHANNELS)])
+    sides = [] if normals is None else [(f"n{axis}", "<f4") for axis in "xyz"]
+    rows = np.empty(len(xyz), dtype=[*((axis, "<f8") for axis in "xyz"), *sides, *((c, "u1") for c in _CHANNELS)])
     for i, axis in enumerate("xyz"):
         rows[axis] = xyz[:, i]
+        if normals is not None:
+            rows[f"n{axis}"] = normals[:, i]
     for i, channel in enumerate(_CHANNELS):
         rows[channel] = rgb[:, i]
     write(path, rows)
@@ -73,16 +82,31 @@ def write_elements(path: Path, elements: dict[str, np.ndarray], comments: Sequen
             file.write(np.ascontiguousarray(rows).data)
 
 
-def write_mesh(path: Path, vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3"]) -> None:
-    """Write corners (float) and triangles, binary, to a temporary name first."""
+def write_mesh(
+    path: Path,
+    vertices: Float64[np.ndarray, "V 3"],
+    faces: Int64[np.ndarray, "F 3"],
+    rgb: UInt8[np.ndarray, "V 3"] | None = None,
+) -> None:
+    """Write corners (float, or double where float has fewer than five digits of the mesh's size) and triangles."""
+    size = float(np.ptp(vertices, axis=0).max()) if len(vertices) else 1.0
+    coarse = len(vertices) and np.spacing(np.float32(np.abs(vertices).max())) > 1e-5 * size
+    fields = [(axis, "<f8" if coarse else "<f4") for axis in "xyz"]
+    corners = np.empty(len(vertices), dtype=fields + [(c, "u1") for c in _CHANNELS if rgb is not None])
+    for i, axis in enumerate("xyz"):
+        corners[axis] = vertices[:, i]
+    for i, channel in enumerate(_CHANNELS if rgb is not None else ()):
+        assert rgb is not None
+        corners[channel] = rgb[:, i]
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
-    lines += [f"property float {axis}" for axis in "xyz"]
+    for name in corners.dtype.names or ():
+        lines.append(f"property {_NAMES[corners.dtype[name].str.lstrip('<|')]} {name}")
     lines += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header\n"]
     rows = np.empty(len(faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
     rows["count"], rows["corners"] = 3, faces
     with replacing(path) as file:
         file.write("\n".join(lines).encode())
-        file.write(vertices.astype("<f4").tobytes())
+        file.write(corners.tobytes())
         file.write(rows.tobytes())
 
 

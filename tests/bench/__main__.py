@@ -41,6 +41,7 @@ SUITES = {
     "page": "tests.bench.page",
     "reconstruct": "tests.bench.reconstruct",
     "edit": "tests.bench.edit",
+    "formats": "tests.bench.formats",
 }
 RESULTS = Path(__file__).with_name("results")
 

@@ -131,7 +131,6 @@ def _cameras(source: Path, out: Path, settings: CameraSettings | None = None, *,
     """Cameras alone, without a training; gives what their file says of itself."""
     from neural.reconstruction import Say, find_cameras
 
-    (out / "cache").mkdir(parents=True, exist_ok=True)
     return find_cameras(source, out, settings or CameraSettings(), Say(progress))
 
 

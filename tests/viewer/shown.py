@@ -11,8 +11,8 @@ import torch
 from neural.gaussians.model import Gaussians
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.panels.tabs import Tabs
+from neural.viewer.live.pictures.subject import SplatSubject
 from neural.viewer.live.server import open_door
-from neural.viewer.live.subject import SplatSubject
 from neural.viewer.live.viewer import Viewer
 from tests import ball
 

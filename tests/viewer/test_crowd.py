@@ -1,14 +1,17 @@
 """Many browsers at once: no error, and nothing stays behind of those that have left."""
 
 import gc
+import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("viser", reason="needs viser, which make installs")
 
 from neural.viewer.live.client import Client
+from neural.viewer.live.pictures.subject import Cut
 from tests.viewer.crowd import crowd, memory
 from tests.viewer.raw_client import RawClient
 from tests.viewer.shown import served
@@ -66,6 +69,38 @@ def test_nothing_stays_of_a_browser_that_has_left(tmp_path: Path) -> None:
             assert remembered() > before
         until(lambda: viewer.clients == [])
         until(lambda: remembered() == before)
+
+
+def test_a_browser_that_sends_nonsense_harms_nobody(tmp_path: Path) -> None:
+    """Values that no widget of the page would send: what makes the pictures goes on."""
+    values: list[Any] = [
+        "no such mode",
+        "",
+        None,
+        -1,
+        1e308,
+        math.nan,
+        math.inf,
+        [1, 2],
+        [[]],
+        {"a": 1},
+        "x" * 1000,
+        True,
+    ]
+    with served(tmp_path) as viewer, RawClient(viewer.door.port) as client:
+        client.look((0.0, -3.0, 0.0))
+        widgets = [m for m in client.messages(2.0) if m["type"].startswith("Gui") and "props" in m]
+        labels = {str(widget["props"].get("label")) for widget in widgets}
+        assert {"shows", "near", "x", "seconds", "name", "pixels at rest"} <= labels
+        for widget in widgets:
+            if "label" in widget["props"]:
+                for value in values:
+                    client.send("GuiUpdateMessage", uuid=widget["uuid"], updates={"value": value})
+        client.messages(1.0)
+        (here,) = viewer.clients
+        here.want(mode="colour", cut=Cut())
+        client.look((0.1, -3.0, 0.0))
+        assert client.pictures(1)[0].std() > 10
 
 
 @pytest.mark.slow

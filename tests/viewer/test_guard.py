@@ -198,6 +198,23 @@ def test_no_browser_opens_a_tunnel_to_the_internet(monkeypatch: pytest.MonkeyPat
     assert opened_tunnels == []
 
 
+@pytest.mark.parametrize("path", ["//[", "http://[", "/"])
+def test_what_is_no_address_is_refused_and_not_an_error(path: str) -> None:
+    assert status(Guard(8080, False, TOKEN), request(path, Origin="http://[")) == 400
+    assert status(Guard(8080, True), request(path, websocket=True, Origin="http://[")) == 400
+
+
+def test_other_protocols_are_refused_before_they_are_named_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from websockets.sync.client import connect
+
+    with door() as opened:
+        for names in (None, ["viser-v0.0.1"], ["rude-words"]):
+            with pytest.raises(InvalidStatus):
+                connect(f"ws://127.0.0.1:{opened.port}/", subprotocols=names, proxy=None)  # type: ignore[arg-type]
+        assert get(opened, "//[")[0] == 400
+    assert capsys.readouterr() == ("", "")
+
+
 def test_there_are_so_many_browsers_and_no_more() -> None:
     guard = Guard(8080, True)
     guard.clients = MOST_CLIENTS

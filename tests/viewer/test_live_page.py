@@ -19,7 +19,7 @@ from neural import checkpoint, metrics
 from neural.train.loop import Moment, Watcher
 from neural.train.tasks.splats.run import splats
 from neural.viewer.live.client import Order, Wish
-from neural.viewer.live.painter import Painter
+from neural.viewer.live.pictures.painter import Painter
 from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import watching
 from tests import ball, splat_tasks

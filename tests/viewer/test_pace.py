@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural.viewer.live import resolution as sizes
 from neural.viewer.live.budget import CAPACITY, SHARE, WINDOW, Budget, Rate
-from neural.viewer.live.resolution import GROWTH, LEAST, MOST, STEP, TARGET, Resolution, size_of
+from neural.viewer.live.pictures import resolution as sizes
+from neural.viewer.live.pictures.resolution import GROWTH, LEAST, MOST, STEP, TARGET, Resolution, size_of
 
 
 class Clock:

@@ -14,10 +14,10 @@ pytest.importorskip("viser", reason="needs viser, which make installs")
 from neural import paths, video
 from neural.poses import look_at
 from neural.viewer.live.client import Viewpoint, Wish
-from neural.viewer.live.film import Film
 from neural.viewer.live.panels.path import PathPanel, camera_path, file_stem
 from neural.viewer.live.panels.plots import MOST, thinned
 from neural.viewer.live.panels.training import duration
+from neural.viewer.live.pictures.film import Film
 from neural.viewer.live.viewer import snap
 from tests.viewer.raw_client import RawClient
 from tests.viewer.shown import ball_subject, served

@@ -17,14 +17,14 @@ from neural.poses import look_at
 from neural.render.occupancy import OccupancyGrid
 from neural.scenes.files.gaussians import formats
 from neural.train.tasks.radiance.run import RadianceRun
-from neural.viewer.live import painter as painters
 from neural.viewer.live.axes import AXES, axis
 from neural.viewer.live.client import Client, Order, Viewpoint, Wish
 from neural.viewer.live.frame import ViewerFrame
-from neural.viewer.live.modes import MODES, Seen, modes_of
-from neural.viewer.live.painter import FAR_AWAY, Painter
-from neural.viewer.live.photographs import Photographs
-from neural.viewer.live.subject import Cut, FieldSubject, Layers, Subject, subject_of_file, subject_of_run
+from neural.viewer.live.pictures import painter as painters
+from neural.viewer.live.pictures.modes import MODES, Seen, modes_of
+from neural.viewer.live.pictures.painter import FAR_AWAY, Painter
+from neural.viewer.live.pictures.photographs import Photographs
+from neural.viewer.live.pictures.subject import Cut, FieldSubject, Layers, Subject, subject_of_file, subject_of_run
 from tests import ball
 from tests.viewer.shown import ball_subject
 
@@ -156,7 +156,7 @@ def flat(distance: float = 2.0, alpha: float = 1.0) -> Seen:
     """A wall before the camera."""
     camera = facing()
     towards = torch.from_numpy(look_at(EYE, np.zeros(3), UP)[:3, 2]).float()
-    from neural.viewer.live.modes import directions
+    from neural.viewer.live.pictures.modes import directions
 
     along = distance / (directions(camera) @ towards)
     opacity = torch.full((90, 120), alpha)

@@ -63,12 +63,14 @@ class Guard:
         port: That the server listens on; cookies know no ports, so their name has it.
         loopback: Only this machine reaches it.
         token: Must be known; None for none, on loopback only.
+        protocol: That websockets must speak; None for any.
         clients: Connected now.
     """
 
     port: int
     loopback: bool
     token: str | None = None
+    protocol: str | None = None
     clients: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -113,15 +115,21 @@ class Guard:
         hosts = headers.get_all("Host")
         if len(hosts) != 1 or not self._is_here(hosts[0]):
             return _text(http.HTTPStatus.FORBIDDEN, "This viewer does not answer to that name.")
-        target = urlsplit(request.path)
+        try:
+            target = urlsplit(request.path)
+            origins = [urlsplit(origin).netloc.lower() for origin in headers.get_all("Origin")]
+        except ValueError:
+            return _text(http.HTTPStatus.BAD_REQUEST, "That is no address.")
         if is_websocket(request):
-            origins = headers.get_all("Origin")
-            if origins and (len(origins) > 1 or urlsplit(origins[0]).netloc.lower() != hosts[0].lower()):
+            if origins not in ([], [hosts[0].lower()]):
                 return _text(http.HTTPStatus.FORBIDDEN, "Only the viewer's own page may connect.")
             if not self._knows_token(request, target.query):
                 return _text(http.HTTPStatus.UNAUTHORIZED, "A token is needed.")
             if self.clients >= MOST_CLIENTS:
                 return _text(http.HTTPStatus.SERVICE_UNAVAILABLE, f"{MOST_CLIENTS} browsers are connected already.")
+            spoken = ",".join(headers.get_all("Sec-WebSocket-Protocol")).split(",")
+            if self.protocol is not None and self.protocol not in (name.strip() for name in spoken):
+                return _text(http.HTTPStatus.UPGRADE_REQUIRED, "This page is of another version: load it again.")
             return None
         if target.path not in ("/", "/index.html"):
             return _text(http.HTTPStatus.NOT_FOUND, "There is one page here: /")

@@ -13,8 +13,8 @@ from neural.train.load import load_run
 from neural.train.tasks.capture.photographs import BACKGROUNDS
 from neural.viewer.live.axes import axis
 from neural.viewer.live.panels.tabs import Tabs
+from neural.viewer.live.pictures.subject import subject_of_file, subject_of_run
 from neural.viewer.live.server import PORT, open_door
-from neural.viewer.live.subject import subject_of_file, subject_of_run
 from neural.viewer.live.viewer import Viewer
 
 PATHS = "paths"  # folder of a run for camera paths and films

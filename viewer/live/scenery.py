@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neural.viewer.live.photographs import Photographs
-from neural.viewer.live.subject import Subject
+from neural.viewer.live.pictures.photographs import Photographs
+from neural.viewer.live.pictures.subject import Subject
 
 if TYPE_CHECKING:
     import viser

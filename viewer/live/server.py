@@ -103,7 +103,7 @@ def open_door(*, host: str = "127.0.0.1", port: int = PORT, token: str | None = 
     local = is_loopback(host)
     listening = _listen("127.0.0.1" if host == "localhost" else host, port)
     bound = listening.getsockname()
-    guard = Guard(bound[1], local, token if token is not None or local else new_token())
+    guard = Guard(bound[1], local, token if token is not None or local else new_token(), _protocol())
     try:
         server = _guarded(guard, listening, label)
     except BaseException:
@@ -166,6 +166,13 @@ def _guarded(guard: Guard, listening: socket.socket, label: str | None) -> "vise
         server.stop()
         raise BackendUnavailable(f"viser {viser.__version__} cannot be guarded by this version of neural: {PIP}")
     return server
+
+
+def _protocol() -> str:
+    """What pages of this viser speak; to others it would answer with a line in the terminal."""
+    import viser
+
+    return f"viser-v{viser.__version__}"
 
 
 def _share_heaps() -> None:

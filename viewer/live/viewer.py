@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from neural.viewer.live.budget import Rate
 from neural.viewer.live.client import Client, Order
-from neural.viewer.live.film import Film
-from neural.viewer.live.painter import Painter, Picture
-from neural.viewer.live.photographs import Photographs
+from neural.viewer.live.pictures.film import Film
+from neural.viewer.live.pictures.painter import Painter, Picture
+from neural.viewer.live.pictures.photographs import Photographs
+from neural.viewer.live.pictures.subject import Subject
 from neural.viewer.live.scenery import Scenery
 from neural.viewer.live.server import Door
-from neural.viewer.live.subject import Subject
 
 if TYPE_CHECKING:
     import viser

@@ -20,8 +20,8 @@ from neural.viewer.live.budget import Budget
 from neural.viewer.live.open import PATHS
 from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.panels.training import TrainingPanel
+from neural.viewer.live.pictures.subject import subject_of_run
 from neural.viewer.live.server import PORT, open_door
-from neural.viewer.live.subject import subject_of_run
 from neural.viewer.live.viewer import Viewer
 
 WORTH = {"moving": 0.05, "still": 0.25}  # seconds that are saved up for a picture, so that it is not too small

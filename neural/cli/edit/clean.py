@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from neural import runs
 from neural.cli import UsageError
 from neural.cli.edit.result import Out, Source, finish, refusals
 from neural.interrupt import EXIT_DONE
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     if not given.by:
         raise UsageError("--by needs at least one criterion")
     looking = [name for name in given.by if name in _LOOKING]
-    is_run = given.source.is_dir() and (given.source / "config.json").is_file()
+    is_run = (given.source / runs.CONFIG).is_file()
     if looking and given.capture is None and not is_run:
         raise UsageError(f"{looking[0]} needs --capture, the photographs' cameras that the scene was trained on")
 

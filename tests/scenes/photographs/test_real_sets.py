@@ -20,7 +20,6 @@ def _needs_pycolmap() -> None:
 
 
 def found(source: Path, out: Path) -> dict:
-    (out / "cache").mkdir(parents=True)
     return find_cameras(source, out, CameraSettings(), Say(False))
 
 

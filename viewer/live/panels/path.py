@@ -12,11 +12,13 @@ from neural import paths
 from neural.cameras import Cameras
 from neural.errors import NeuralError
 from neural.viewer.live.client import Client, Viewpoint
-from neural.viewer.live.film import Film
+from neural.viewer.live.panels.view import bounded
+from neural.viewer.live.pictures.film import Film
 from neural.viewer.live.viewer import Viewer
 
 FPS = 30.0
 PLAYED = 15.0  # poses a second that a browser is sent when it plays a path
+LONGEST = 60.0  # seconds of a path
 MOST_KEYFRAMES = 200
 MOST_DOWNLOAD = 64 << 20  # bytes of a film that is offered at once
 _SIZES = {"640 x 360": (640, 360), "1280 x 720": (1280, 720), "1920 x 1080": (1920, 1080)}
@@ -41,7 +43,7 @@ class PathPanel:
         gui = client.handle.gui
         edit = gui.add_button_group("keyframe", ("add", "remove last", "clear"), hint="Where the camera stands now")
         edit.on_click(lambda event: self._edit(str(event.target.value)))
-        self._seconds = gui.add_slider("seconds", min=1.0, max=60.0, step=0.5, initial_value=6.0)
+        self._seconds = gui.add_slider("seconds", min=1.0, max=LONGEST, step=0.5, initial_value=6.0)
         self._closed = gui.add_checkbox("back to the first", False)
         self._closed.on_update(lambda _: self._draw())
         self._size = gui.add_dropdown("film", tuple(_SIZES), initial_value="1280 x 720")
@@ -75,8 +77,9 @@ class PathPanel:
     def _cameras(self, rate: float) -> Cameras:
         """The path in the scene's frame, so many cameras a second."""
         size = _SIZES[str(self._size.value)]
+        seconds = bounded(self._seconds.value, 1.0, LONGEST)
         return camera_path(
-            self._keyframes, self._viewer.subject.frame, max(2, round(float(self._seconds.value) * rate)), size,
+            self._keyframes, self._viewer.subject.frame, max(2, round(seconds * rate)), size,
             closed=bool(self._closed.value),
         )  # fmt: skip
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from neural.viewer.live.client import Client, Order
-from neural.viewer.live.painter import Picture
 from neural.viewer.live.panels.path import PathPanel
 from neural.viewer.live.panels.plots import Plots
 from neural.viewer.live.panels.view import ViewPanel, add_scene_widgets
+from neural.viewer.live.pictures.painter import Picture
 from neural.viewer.live.viewer import Viewer
 
 

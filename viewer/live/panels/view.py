@@ -1,14 +1,15 @@
 """The panel of one browser: what it shows of the scene, how much of it, and how its camera is moved."""
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neural.viewer.live.client import Client, Order
-from neural.viewer.live.modes import MODES, modes_of
-from neural.viewer.live.painter import Picture
-from neural.viewer.live.subject import Cut
+from neural.viewer.live.pictures.modes import MODES, modes_of
+from neural.viewer.live.pictures.painter import Picture
+from neural.viewer.live.pictures.subject import Cut
 from neural.viewer.live.viewer import Viewer, snap
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 STATUS_EVERY = 0.5  # seconds
 ARM = 0.05  # units of the browser from the eye to the point it turns around, when walking
-_SCALES = ("25 %", "50 %", "100 %")
+_SCALES = {"25 %": 0.25, "50 %": 0.5, "100 %": 1.0}
+_FARTHEST = 1e9  # scene units
 _BOX_COLOR = (255, 170, 40)
 _BOX = "/crop_box"
 
@@ -57,7 +59,9 @@ class ViewPanel:
         self._status.content = text
 
     def _choose_mode(self) -> None:
-        self._client.want(mode=self._mode.value)
+        mode = str(self._mode.value)
+        if mode in modes_of(self._viewer.subject):  # what comes from a browser need not be one of its options
+            self._client.want(mode=mode)
 
     def _add_photographs(self) -> None:
         scene = self._viewer.subject.scene
@@ -87,8 +91,8 @@ class ViewPanel:
             "camera", ("orbit", "walk"), hint="Drag to turn around the scene, or around yourself; W A S D Q E to move"
         )
         controls.on_click(lambda event: self._turn_about(str(event.target.value)))
-        scale = self._gui.add_dropdown("pixels at rest", _SCALES, initial_value=_SCALES[-1])
-        scale.on_update(lambda _: self._client.want(scale=int(str(scale.value).split()[0]) / 100))
+        scale = self._gui.add_dropdown("pixels at rest", tuple(_SCALES), initial_value="100 %")
+        scale.on_update(lambda _: self._client.want(scale=_SCALES.get(str(scale.value), 1.0)))
         hides = self._gui.add_checkbox("scene hides what is behind", True)
         hides.on_update(lambda _: self._client.want(occlusion=bool(hides.value)))
 
@@ -131,11 +135,13 @@ class ViewPanel:
     def _cut(self) -> None:
         box = None
         if self._crop.value:
-            low, high = zip(*(sorted(map(float, slider.value)) for slider in self._ranges), strict=True)
-            box = (low[0], low[1], low[2]), (high[0], high[1], high[2])
-        far = float(self._far.value) if self._clip_far.value else float("inf")
+            sides = [sorted(bounded(end, -_FARTHEST, _FARTHEST) for end in slider.value) for slider in self._ranges]
+            (x0, x1), (y0, y1), (z0, z1) = ((side[0], side[-1]) for side in sides)
+            box = (x0, y0, z0), (x1, y1, z1)
+        far = bounded(self._far.value, 0.0, _FARTHEST) if self._clip_far.value else float("inf")
+        near = bounded(self._near.value, 0.0, _FARTHEST)
         self._draw_box(box)
-        self._client.want(cut=Cut(box, float(self._near.value), far))
+        self._client.want(cut=Cut(box, near, far))
 
     def _draw_box(self, box: tuple[tuple[float, float, float], tuple[float, float, float]] | None) -> None:
         if self._box is not None:
@@ -148,6 +154,18 @@ class ViewPanel:
             _BOX, color=_BOX_COLOR, dimensions=tuple(high - low), position=tuple((low + high) / 2), wireframe=True,
             cast_shadow=False, receive_shadow=False,
         )  # fmt: skip
+
+
+def bounded(value: Any, low: float, high: float) -> float:
+    """A number that a browser has sent, within bounds: it need not keep to those of its widget.
+
+    Raises:
+        ValueError, TypeError: No number; the server says so and goes on.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("a number must be finite")
+    return min(high, max(low, number))
 
 
 def add_scene_widgets(gui: "viser.GuiApi", viewer: Viewer) -> None:

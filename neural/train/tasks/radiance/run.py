@@ -20,6 +20,7 @@ from neural.train.restore import restore
 from neural.train.tasks.capture import photographs, provenance
 from neural.train.tasks.capture.photographs import BACKGROUNDS
 from neural.train.tasks.capture.run import TrainedCapture
+from neural.train.tasks.capture.surfaces import export_surface
 from neural.train.tasks.field.activation import activate_stored
 from neural.train.tasks.field.encoding_config import describe_encoding
 from neural.train.tasks.radiance.config import RadianceConfig, resolve
@@ -40,6 +41,7 @@ class RadianceRun(TrainedCapture):
 
     task = "radiance"
     kind = "radiance field"
+    exports = (".glb", ".ply", ".obj")
 
     def __init__(
         self,
@@ -62,6 +64,34 @@ class RadianceRun(TrainedCapture):
         posed = cameras.relative_to(self.field.origin).to(device, torch.float32)
         return render_image(
             self.field, posed, index, self.occupancy, self.marching, background=color, path=self.config.sampling.path
+        )
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        form: Literal["mesh", "points", "maps"] = "mesh",
+        frame: str = "input",
+        axes: str | None = None,
+        resolution: int | None = None,
+        faces: int | None = None,
+    ) -> Path:
+        """Writes what the field shows its training cameras; see `export_surface`.
+
+        Args:
+            path: A mesh as .glb, .ply or .obj, points as .ply, maps of depth and normals as a folder.
+            form: Which of them.
+            frame: "input": coordinates of the capture's files; "scene": those of the training; or axes such as RUB.
+            axes: Of the file, in place of the format's own.
+            resolution: Voxels along the longest side of the scene's box; 256 by default.
+            faces: Triangles that a mesh is simplified to.
+
+        Raises:
+            BadOption: Another ending, frame or number, or no surface.
+            BackendUnavailable: Open3D is not there.
+        """
+        return export_surface(
+            Path(path), self.render_camera, self.scene, form, frame=frame, axes=axes, resolution=resolution, faces=faces
         )
 
     def facts(self) -> dict[str, str]:

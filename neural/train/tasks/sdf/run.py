@@ -54,7 +54,7 @@ class SdfRun(FieldRun, FilmedRun):
 
     task = "sdf"
     kind = "signed distance field"
-    exports = (".ply", ".obj")
+    exports = (".ply", ".obj", ".glb")
     film_patience = 10.0
     film_frames = (12, 36)
 

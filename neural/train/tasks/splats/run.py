@@ -24,6 +24,7 @@ from neural.train import session
 from neural.train.tasks.capture import photographs, provenance
 from neural.train.tasks.capture.photographs import BACKGROUNDS
 from neural.train.tasks.capture.run import TrainedCapture
+from neural.train.tasks.capture.surfaces import export_surface
 from neural.train.tasks.splats import start as splats_start
 from neural.train.tasks.splats.build import (
     NEAR,
@@ -59,7 +60,7 @@ class SplatRun(TrainedCapture):
 
     task = "splats"
     kind = "Gaussian splats"
-    exports = (*SUFFIXES, PAGE)
+    exports = (*SUFFIXES, PAGE, ".obj")
 
     def __init__(
         self, folder: Path, scene: Scene, config: SplatsConfig, gaussians: Gaussians, origin: Float[Tensor, "3"]
@@ -85,6 +86,9 @@ class SplatRun(TrainedCapture):
         exposure: str | None = None,
         sh_bits: tuple[int, int] | None = None,
         version: int | None = None,
+        form: Literal["splats", "mesh", "points", "maps"] | None = None,
+        resolution: int | None = None,
+        faces: int | None = None,
     ) -> Path:
         """Writes a file of any ending in `exports`; see `neural.export.export`, and for .html
         `neural.viewer.page.write_page`.
@@ -97,12 +101,27 @@ class SplatRun(TrainedCapture):
             exposure: Name of a training photograph whose learnt colours are baked in.
             sh_bits: Of a `.spz`: bits of harmonics of degree 1, and of those above.
             version: Of a `.spz`.
+            form: "mesh" (.glb, .ply, .obj), "points" (.ply) or "maps" (a folder) in place of the splats: see
+                `export_surface`. An .obj is a mesh without saying so.
+            resolution: Of mesh and points, voxels along the longest side of the scene's box; 256 by default.
+            faces: Triangles that a mesh is simplified to.
 
         Raises:
             BackendUnavailable: A page, whose viewer was not built.
             BadOption: Another ending or frame, an option that the format does not know or what it cannot hold, an
                 unknown photograph, or a run that has learnt no exposure.
         """
+        if form is None:
+            form = "mesh" if Path(path).suffix.lower() == ".obj" else "splats"
+        if form != "splats":
+            if tile is not None or exposure is not None or sh_bits is not None or version is not None:
+                raise BadOption(f"--form {form} takes frame, axes, resolution and faces, and no other option")
+            return export_surface(
+                Path(path), self.render_camera, self.scene, form, frame=frame, axes=axes, resolution=resolution,
+                faces=faces,
+            )  # fmt: skip
+        if resolution is not None or faces is not None:
+            raise BadOption("--resolution and --faces are those of --form mesh or points")
         colors = None if exposure is None else self._exposure_of(exposure)
         options = {name: value for name, value in (("sh_bits", sh_bits), ("version", version)) if value is not None}
         scene = self.scene

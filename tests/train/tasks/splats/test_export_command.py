@@ -70,6 +70,23 @@ def test_named_axes_tiles_and_options(folder: Path, tmp_path: Path, capsys: pyte
     np.testing.assert_allclose(np.sort(folder_means, axis=0), np.sort(plain, axis=0), atol=1e-2)
 
 
+def test_surfaces_and_maps(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a scene that has hardly been trained: what is asked for is there, whatever it looks like."""
+    assert cli.main(["export", str(folder), str(tmp_path / "maps"), "--form", "maps"]) == 0
+    content = json.loads((tmp_path / "maps" / "cameras.json").read_text())
+    assert len(content["frames"]) > 3 and (tmp_path / "maps" / content["frames"][0]["depth"]).is_file()
+    for arguments, message in (
+        (["a.stl", "--form", "mesh"], "FILE must end in"),
+        (["a.splat", "--form", "mesh"], "mesh are written as .glb or .ply or .obj"),
+        (["a.ply", "--form", "mesh", "--tile", "3"], "takes frame, axes, resolution and faces"),
+        (["a.ply", "--resolution", "64"], "those of --form mesh or points"),
+        (["a.ply", "--form", "mesh", "--frame", "RUF"], "is a mirror of the scene"),
+        (["a.ply", "--form", "points", "--resolution", "2"], "must be between 8 and 4096"),
+    ):
+        assert cli.main(["export", str(folder), str(tmp_path / arguments[0]), *arguments[1:]]) != 0
+        assert message in capsys.readouterr().err
+
+
 def test_colours_of_a_photograph(folder: Path, tmp_path: Path) -> None:
     assert cli.main(["export", str(folder), str(tmp_path / "mean.ply")]) == 0
     assert cli.main(["export", str(folder), str(tmp_path / "first.ply"), "--exposure", FIRST]) == 0
@@ -81,7 +98,7 @@ def test_colours_of_a_photograph(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.obj"], "must end in .spz or .sog"),
+        (["a.stl"], "must end in .spz or .sog"),
         (["a.ply", "--frame", "world"], "frame must be input, scene or three letters"),
         (["a.ply", "--sh-bits", "5", "4"], "sh_bits means nothing for this format"),
         (["a.ply", "--exposure", "orbit_000"], "no training photograph 'orbit_000'"),

@@ -13,7 +13,7 @@ from torch.nn import functional
 from neural.cameras import Cameras
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import photograph
-from neural.viewer.live.modes import directions
+from neural.viewer.live.pictures.modes import directions
 
 _SAME_PLACE = 2e-3  # of the scene's unit: farther off, nearby things are not where they were
 _KEPT = 4  # photographs in memory

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural.cameras import Cameras
-from neural.viewer.live.subject import Layers, Subject
+from neural.viewer.live.pictures.subject import Layers, Subject
 
 LEAST_ALPHA = 0.05  # below it nothing is there whose depth could be shown
 _DEPTH_COLORS = ((0.95, 0.93, 0.62), (0.94, 0.55, 0.35), (0.67, 0.24, 0.44), (0.31, 0.13, 0.42), (0.07, 0.06, 0.20))

@@ -12,10 +12,10 @@ from jaxtyping import Float32, UInt8
 from neural.cameras import Cameras
 from neural.train.film import to_bytes
 from neural.viewer.live.client import Order
-from neural.viewer.live.modes import MODES, Seen, directions
-from neural.viewer.live.photographs import Photographs
-from neural.viewer.live.resolution import MOST, Resolution, size_of
-from neural.viewer.live.subject import Layers, Subject
+from neural.viewer.live.pictures.modes import MODES, Seen, directions
+from neural.viewer.live.pictures.photographs import Photographs
+from neural.viewer.live.pictures.resolution import MOST, Resolution, size_of
+from neural.viewer.live.pictures.subject import Layers, Subject
 
 BAND = 0.1  # seconds between two looks at whether the camera has moved on
 MOST_BANDS = 12

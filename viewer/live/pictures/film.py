@@ -11,8 +11,8 @@ from neural import video
 from neural.cameras import Cameras
 from neural.train.film import to_bytes
 from neural.viewer.live.client import Wish
-from neural.viewer.live.modes import MODES, Seen
-from neural.viewer.live.subject import Subject
+from neural.viewer.live.pictures.modes import MODES, Seen
+from neural.viewer.live.pictures.subject import Subject
 
 AHEAD = 2  # frames that wait for the encoder, at most
 

@@ -1,0 +1,110 @@
+"""What is done again, and what is tried next: stages without their process, and the ladder without its stages."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neural.scenes.photographs import survey
+from neural.scenes.photographs.sfm import ladder, process, stages
+from neural.scenes.photographs.sfm.stages import Inputs, Stages
+from tests.scenes.photographs.test_survey import picture
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    (tmp_path / "in").mkdir()
+    for index in range(4):
+        picture(index).save(tmp_path / "in" / f"{index}.png")
+    return Inputs(survey.survey(tmp_path / "in", progress=False).photographs, [0] * 4, [None], 100)
+
+
+def test_only_features_that_are_missing_are_looked_for(
+    inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def worker(job: dict[str, Any], *_: object, **__: object) -> dict[str, Any]:
+        asked.append([one["index"] for one in job["photographs"]])
+        for one in job["photographs"][:2]:  # it is killed after two
+            np.savez(one["features"], places=np.zeros((0, 4)))
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return {"failed": {str(one["index"]): "broken" for one in job["photographs"][2:]}}
+
+    monkeypatch.setattr(process, "run", worker)
+    with pytest.raises(KeyboardInterrupt):
+        Stages(inputs, tmp_path / "cache").extract(stages.SIFT)
+    files = Stages(inputs, tmp_path / "cache").extract(stages.SIFT)
+    assert asked == [[0, 1, 2, 3], [2, 3]] and all(files)
+    os.utime(inputs.photographs[1].path, ns=(1, 1))  # another photograph under the same name
+    Stages(inputs, tmp_path / "cache").extract(stages.SIFT)
+    Stages(inputs, tmp_path / "cache").extract(stages.FINER)
+    assert asked[2:] == [[1], [0, 1, 2, 3]]
+
+
+def test_photographs_are_looked_at_in_a_size_that_keeps_their_shape(inputs: Inputs) -> None:
+    assert inputs.size(0) == (100, 75)
+    assert Inputs(inputs.photographs, [0] * 4, [None], 5000).size(0) == (160, 120)
+
+
+class Pretended:
+    """Stages whose mappings find what they are told to."""
+
+    def __init__(self, n: int, finds: dict[str, int], folder: Path) -> None:
+        self.inputs = SimpleNamespace(photographs=[SimpleNamespace(name=str(i)) for i in range(n)])
+        self.failed = {n - 1: "cannot be decoded"}
+        self.finds, self.folder, self.tried = finds, folder, list[str]()
+
+    def extract(self, sift: dict[str, Any]) -> list[Path | None]:
+        self.finer = sift is stages.FINER
+        path = self.folder / "features.npz"
+        np.savez(path, places=np.zeros((500, 4)))
+        return [None if i in self.failed else path for i in range(len(self.inputs.photographs))]
+
+    def match(self, files: Any, pairs: Any) -> tuple[Path, dict[int, list[int]]]:
+        return self.folder, {0: [1], 8: [7], 7: [8], 6: []}
+
+    def map(self, matches: Path, pairs: Any, kind: str, settings: Any) -> Any:
+        self.tried.append(kind + " finer" * self.finer)
+        n = self.finds[self.tried[-1]]
+        return None if n == 0 else SimpleNamespace(indices=np.arange(n), way=self.tried[-1])
+
+
+@pytest.mark.parametrize(
+    ("finds", "tried", "best"),
+    [
+        ({"global": 10}, ["global"], "global"),
+        ({"global": 6, "incremental": 10}, ["global", "incremental"], "incremental"),
+        ({"global": 0, "incremental": 4, "incremental finer": 3}, ["global", "incremental", "incremental finer"],
+         "incremental"),
+        ({"global": 2, "incremental": 2, "incremental finer": 7}, ["global", "incremental", "incremental finer"],
+         "incremental finer"),
+    ],
+)  # fmt: skip
+def test_the_next_way_is_tried_until_nearly_all_have_a_pose_and_the_best_counts(
+    finds: dict[str, int], tried: list[str], best: str, tmp_path: Path
+) -> None:
+    run: Any = Pretended(10, finds, tmp_path)
+    outcome = ladder.climb(run, "exhaustive", "auto", [(np.nan, np.nan)] * 10)
+    assert run.tried == tried
+    assert outcome.model is not None and outcome.model.way == best  # type: ignore[attr-defined]
+    assert outcome.reasons.keys() == set(range(finds[best], 10))
+
+
+def test_every_photograph_without_a_pose_has_its_own_reason(tmp_path: Path) -> None:
+    run: Any = Pretended(10, {"global": 5}, tmp_path)
+    reasons = ladder.climb(run, "exhaustive", "global", [(np.nan, np.nan)] * 10, patient=False).reasons
+    assert reasons[9] == "cannot be decoded"
+    assert "too little overlap" in reasons[6]
+    assert "no pose either" in reasons[8]
+    assert ladder.climb(run, "exhaustive", "global", [], patient=False).reasons.keys() == {5, 6, 7, 8, 9}
+
+
+def test_nothing_found_is_no_model_and_a_reason_for_each(tmp_path: Path) -> None:
+    run: Any = Pretended(10, {"global": 0, "incremental": 0, "incremental finer": 0}, tmp_path)
+    outcome = ladder.climb(run, "exhaustive", "auto", [(np.nan, np.nan)] * 10)
+    assert outcome.model is None and len(outcome.reasons) == 10
