@@ -114,11 +114,14 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     place, said = placement.understood(path, extras, AXES)
     if extras.get("model", "default") not in _MODELS:
         raise SceneFormatError(path, f"holds a model of kind {str(extras['model'])[:20]!r}")
-    records = []
+    records, size = [], 0
     for mesh, matrix in _meshes(path, content):
         for primitive in _dicts(path, mesh, "primitives"):
             if _EXTENSION in _dict(path, primitive, "extensions"):
-                records.append(_moved(path, _primitive(path, content, data, primitive), matrix))
+                found = _primitive(path, content, data, primitive)
+                size += 4 * (14 + 3 * found.shN.shape[1]) * len(found)
+                packing.refuse_bomb(path, size, len(data))  # many nodes may show one mesh
+                records.append(_moved(path, found, matrix))
     if not records:
         raise SceneFormatError(path, f"has no primitive with {_EXTENSION}; it is no Gaussian scene")
     model = extras.get("model")
@@ -162,6 +165,8 @@ def _meshes(path: Path, content: dict[str, Any]) -> Iterator[tuple[dict[str, Any
         raise SceneFormatError(path, f"has {len(nodes)} nodes, expected at most {_MOST_NODES}")
     if not nodes:
         yield from ((mesh, np.eye(4)) for mesh in meshes)
+    if not all(isinstance(node.get("children", []), list) for node in nodes):
+        raise SceneFormatError(path, "has a node whose children are no list; it is damaged")
     below = {child for node in nodes for child in node.get("children", ()) if isinstance(child, int)}
     waiting = [(i, np.eye(4), 0) for i in range(len(nodes)) if i not in below]
     seen = 0
@@ -177,10 +182,7 @@ def _meshes(path: Path, content: dict[str, Any]) -> Iterator[tuple[dict[str, Any
             if not isinstance(mesh, int) or not 0 <= mesh < len(meshes):
                 raise SceneFormatError(path, f"has a node with the mesh {str(mesh)[:20]} of {len(meshes)}")
             yield meshes[mesh], here
-        children = node.get("children", [])
-        if not isinstance(children, list):
-            raise SceneFormatError(path, "has a node whose children are no list; it is damaged")
-        waiting += [(child, here, depth + 1) for child in children]
+        waiting += [(child, here, depth + 1) for child in node.get("children", [])]
 
 
 def _matrix(path: Path, node: dict[str, Any]) -> Float64[np.ndarray, "4 4"]:
@@ -252,18 +254,24 @@ def _accessor(
 ) -> Float32[np.ndarray, "N W"]:
     """The numbers of an attribute, those in normalised integers as fractions."""
     accessors, views = (_dicts(path, content, part) for part in ("accessors", "bufferViews"))
-    if not isinstance(number, int) or not 0 <= number < len(accessors):
+    if type(number) is not int or not 0 <= number < len(accessors):
         raise SceneFormatError(path, f"has no attribute {name}; write the scene again")
     said = accessors[number]
     kind, count, view = said.get("componentType"), said.get("count"), said.get("bufferView")
-    if said.get("type") != width or kind not in _TYPES or "sparse" in said or not isinstance(view, int):
+    if (
+        said.get("type") != width
+        or type(kind) is not int
+        or kind not in _TYPES
+        or "sparse" in said
+        or type(view) is not int
+    ):
         raise SceneFormatError(path, f"has {name} of type {str(said.get('type'))[:10]} and kind {str(kind)[:10]}")
-    if not 0 <= view < len(views) or not isinstance(count, int) or count < 1 or views[view].get("buffer") != 0:
+    if not 0 <= view < len(views) or type(count) is not int or count < 1 or views[view].get("buffer") != 0:
         raise SceneFormatError(path, f"has {name} of {str(count)[:20]} rows in a buffer outside of the file")
     dtype, columns = np.dtype(_TYPES[kind]), _WIDTHS[width]
     first, length = views[view].get("byteOffset", 0), views[view].get("byteLength")
     offset, stride = said.get("byteOffset", 0), views[view].get("byteStride", columns * dtype.itemsize)
-    if not all(isinstance(x, int) and 0 <= x <= len(data) for x in (first, length, offset, stride)):
+    if not all(type(x) is int and 0 <= x <= len(data) for x in (first, length, offset, stride)):
         raise SceneFormatError(path, f"has {name} at a place that is not in the file; it is damaged")
     row = columns * dtype.itemsize
     if stride < row or offset + (count - 1) * stride + row > length or first + length > len(data):

@@ -100,16 +100,21 @@ def read(path: Path, *, axes: Axes | None = None, level: int = 0) -> SplatRecord
     names = content.get("filenames")
     if not isinstance(names, list) or not 0 < len(names) <= _MOST_FILES or not all(isinstance(n, str) for n in names):
         raise SceneFormatError(path, f"filenames: expected a list of 1 to {_MOST_FILES} names")
+    if len(set(names)) < len(names):
+        raise SceneFormatError(path, "filenames: the same chunk is there twice; it is damaged or hostile")
     asset = content.get("asset")
     place, said = placement.understood(path, asset if isinstance(asset, dict) else {}, AXES)
     spans: dict[int, list[tuple[int, int]]] = {}
     for lods in _leaves(path, content.get("tree"), 0):
         file, offset, count = _span(path, lods, level, len(names))
         spans.setdefault(file, []).append((offset, count))
-    if sum(map(len, spans.values())) == 0:
+    if not any(count for wanted in spans.values() for _, count in wanted):
         raise SceneFormatError(path, "has a tree without Gaussians; write it again")
     records = []
-    for file, wanted in sorted(spans.items()):
+    for file, listed in sorted(spans.items()):
+        wanted = [(offset, count) for offset, count in listed if count]
+        if not wanted:
+            continue
         record = sog.read(_beside(path, names[file]), axes="RDF")
         end = max(offset + count for offset, count in wanted)
         if end > len(record) or sum(count for _, count in wanted) > len(record):
@@ -232,7 +237,7 @@ def _span(path: Path, lods: dict[str, Any], level: int, n_files: int) -> tuple[i
     chosen = next((number for number in numbers if number >= level), numbers[-1])
     span = lods.get(str(chosen))
     values: list[Any] = [span.get(name) for name in ("file", "offset", "count")] if isinstance(span, dict) else []
-    if len(values) != 3 or not all(isinstance(v, int) and 0 <= v < 1 << 40 for v in values) or values[0] >= n_files:
+    if len(values) != 3 or not all(type(v) is int and 0 <= v < 1 << 40 for v in values) or values[0] >= n_files:
         raise SceneFormatError(
             path, f"has a leaf with {str(span)[:60]}, expected file, offset and count; it is damaged"
         )

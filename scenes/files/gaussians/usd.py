@@ -77,16 +77,20 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
         BackendUnavailable: usd-core is not there.
     """
     usd = _usd()
-    packing.read_bytes(path, 1)  # says in our words that it cannot be read
-    try:
-        # LoadNone and no references: a layer alone is looked at, so that no other file is opened
-        layer = usd.Sdf.Layer.OpenAsAnonymous(str(path))
-        if layer is None:
-            raise SceneFormatError(path, "is no USD file, or a damaged one; copy it again")
-        _refuse_references(path, usd, layer)
-        stage = usd.Usd.Stage.Open(layer, load=usd.Usd.Stage.LoadNone)
-    except usd.Tf.ErrorException:  # whose text may be of any bytes
+    size = len(packing.read_bytes(path))  # says in our words that it cannot be read
+    try:  # USD reads values only when they are asked for, so damage shows anywhere
+        return _read(path, usd, axes, size)
+    except (usd.Tf.ErrorException, UnicodeDecodeError):  # whose text may be of any bytes
         raise SceneFormatError(path, "is no USD file, or a damaged one; copy it again") from None
+
+
+def _read(path: Path, usd: Any, axes: Axes | None, size: int) -> SplatRecord:
+    # a layer alone is looked at, so that no other file is opened
+    layer = usd.Sdf.Layer.OpenAsAnonymous(str(path))
+    if layer is None:
+        raise SceneFormatError(path, "is no USD file, or a damaged one; copy it again")
+    _refuse_references(path, usd, layer)
+    stage = usd.Usd.Stage.Open(layer, load=usd.Usd.Stage.LoadNone)
     said = layer.customLayerData.get("neural", {})
     said = dict(said) if isinstance(said, dict) else {}
     if "offset" in said:
@@ -102,12 +106,15 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     prims = [prim for prim in stage.Traverse() if prim.GetTypeName() == _SCHEMA]
     if not prims:
         raise SceneFormatError(path, f"has no {_SCHEMA}; it is no Gaussian scene")
-    records = []
+    records, claimed = [], 0
     for prim in prims:
         matrix = np.array(usd.UsdGeom.XformCache().GetLocalToWorldTransform(prim))
         if not np.allclose(matrix, np.eye(4), atol=1e-9):
             raise SceneFormatError(path, f"moves {prim.GetPath()}; apply its transform to the Gaussians first")
-        records.append(_record(path, usd.UsdVol.ParticleField3DGaussianSplat(prim)))
+        found = _record(path, usd.UsdVol.ParticleField3DGaussianSplat(prim))
+        claimed += 4 * (14 + 3 * found.shN.shape[1]) * len(found)
+        packing.refuse_bomb(path, claimed, size)  # many prims may inherit from one
+        records.append(found)
     whole = replace(joined(records), antialiased=model == "antialiased", surfels=model == "2dgs", placement=place)
     return flipped(whole, (axes or named, "RDF"))
 

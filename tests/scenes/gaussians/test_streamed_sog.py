@@ -1,7 +1,6 @@
 """Streamed SOG: every level where the index says, hostile indices, and what another program makes of it."""
 
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +98,9 @@ FAULTS = {
     "too deep": ({"filenames": ["a/b/meta.json"], "tree": _leaf()}, "names the chunk"),
     "another file": ({"filenames": ["0_0/x.webp"], "tree": _leaf()}, "names the chunk"),
     "gone": ({"filenames": ["9_9/meta.json"], "tree": _leaf()}, "cannot be read"),
+    "a chunk twice": ({"filenames": ["0_0/meta.json"] * 2}, "the same chunk is there twice"),
+    "no rows": ({"tree": _leaf(count=0)}, "a tree without Gaussians"),
+    "true": ({"tree": _leaf(count=True)}, "a leaf with"),
     "no tree": ({"tree": None}, "a tree with a node 'None'"),
     "a strange node": ({"tree": {"bound": {}}}, "neither children nor lods"),
     "an empty tree": ({"tree": {"bound": {}, "children": []}}, "a tree without Gaussians"),
@@ -146,11 +148,16 @@ def test_axes_are_told(tmp_path: Path) -> None:
     assert _nearest(made(30, 0).means @ change(("RDF", "FLU")).T, raw.means) < 2e-3
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    path = tmp_path_factory.mktemp("streamed") / "lod-meta.json"
+    streamed_sog.write(path, _levels(12, 5, degree=0), chunk=8)
+    return path, path.read_bytes()
+
+
+@settings(max_examples=150, deadline=None)
 @given(edits=EDITS)
-def test_damage_is_read_cleanly_or_refused(edits: list) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lod-meta.json"
-        streamed_sog.write(path, _levels(12, 5, degree=0), chunk=8)
-        path.write_bytes(damaged(path.read_bytes(), edits))
-        assert_refused_or_valid(streamed_sog.read, path)
+def test_damage_is_read_cleanly_or_refused(written: tuple[Path, bytes], edits: list) -> None:
+    path, whole = written
+    path.write_bytes(damaged(whole, edits))
+    assert_refused_or_valid(streamed_sog.read, path)

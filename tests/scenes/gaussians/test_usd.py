@@ -108,7 +108,7 @@ def test_damage_is_read_cleanly_or_refused(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a{ending}"
     usd.write(path, made(4, 0))
     whole = path.read_bytes()
-    for seed in range(40):
+    for seed in range(150):
         path.write_bytes(damaged_by_chance(whole, seed))
         assert_refused_or_valid(usd.read, path)
     path.unlink()
