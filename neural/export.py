@@ -42,8 +42,7 @@ def export(
 
     Positions, rotations and harmonics are turned together: the scene in the file looks as the one in memory. Where the
     frame's coordinates are too large for single precision (metres of UTM), a whole number of units is taken off, which
-    the file says as its `offset`. Axes of the input are taken for RDF, as photogrammetry has them; where they are
-    others (z up, say), formats with axes of their own show it lying, and `axes="RDF"` keeps coordinates as they are.
+    the file says as its `offset`.
 
     Args:
         gaussians: What is written.

@@ -88,7 +88,7 @@ def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwri
 
 
 def beside(scene: Scene, gaussians: Gaussians) -> Scene:
-    """A capture in the frame that `read` gives Gaussians in: the capture's files in RDF axes, less the file's offset."""
+    """A capture in the frame that `read` gives Gaussians in: that of its files in RDF axes, less the file's offset."""
     turn = np.eye(4)
     turn[:3, :3] = change((scene.axes, "RDF"))
     back = turn @ np.linalg.inv(scene.world_to_scene)
