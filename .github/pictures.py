@@ -9,7 +9,6 @@ nothing: that the script works is all that its pictures then show.
 import argparse
 import importlib.util
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -116,7 +115,7 @@ def browsers(studio: Studio, run: SplatRun) -> None:
             page.screenshot(path=studio.runs / "viewer.png", timeout=PATIENCE)
             browser.close()
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         server.wait()
     for name in ("page.png", "viewer.png"):
         studio.save(name, [np.asarray(Image.open(studio.runs / name).convert("RGB"))])

@@ -10,6 +10,7 @@ Each stage is kept when it is done; the same call goes on where it was stopped.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -114,6 +115,10 @@ def reconstruct(
         say.stage(FILES)
         files = export(run, folder, say)
     return Reconstruction(folder, found["registered"], found["photographs"], run, files)
+
+
+# what a disk says that is full or may not be written
+_REFUSED = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 class Say:
@@ -224,8 +229,8 @@ def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsC
 @contextlib.contextmanager
 def _opened(folder: Path, source: Path) -> Iterator[None]:
     """The folder, for these photographs and this process alone."""
-    runs.refuse_foreign(folder)
-    try:
+    with _writable(folder):
+        runs.refuse_foreign(folder)
         (folder / STAGES).mkdir(parents=True, exist_ok=True)
         with open(folder / STAGES / "lock", "a+b") as lock:
             if not try_lock(lock.fileno()):
@@ -242,13 +247,19 @@ def _opened(folder: Path, source: Path) -> Iterator[None]:
             if stored is None:
                 atomic.write_json(folder / SOURCE, here)
             yield
+
+
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Errors of a disk that is full or may not be written become `NotSaved` with the place; others stay."""
+    try:
+        yield
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
+        if error.errno not in _REFUSED:
             raise
-        where = error.filename or folder
         raise NotSaved(
-            f"{where}: cannot be written ({error.strerror or error}); free space or choose another --out. What was "
-            "finished is kept"
+            f"{error.filename or folder}: cannot be written ({error.strerror}); free space or choose another --out. "
+            "What was finished is kept"
         ) from error
 
 

@@ -53,8 +53,12 @@ def on_config(config: Any) -> Any:
     pages: list[dict[str, Any]] = [{"Command line": "reference/commands.md"}]
     pages += [{title: f"reference/{file}"} for title, file, _, _ in GROUPS if _members()[file]]
     pages.append({"Ops": "reference/ops.md"})
-    (place,) = [entry for entry in config["nav"] if "Reference" in entry]
-    place["Reference"] = pages
+    parts = {title: part for entry in config["nav"] for title, part in entry.items()}
+    parts["Reference"] += pages
+    named = json.dumps(config["nav"])
+    for path in sorted((ROOT / "docs").glob("*.md")):  # a page that the navigation does not name ends the guide
+        if f'"{path.name}"' not in named:
+            parts["Guide"].append(path.name)
     return config
 
 

@@ -14,7 +14,7 @@ from neural.scenes.photographs import georeference, upright, written
 from neural.scenes.photographs.georeference import Fit, Origin
 from neural.scenes.photographs.plan import planned
 from neural.scenes.photographs.settings import CameraSettings
-from neural.scenes.photographs.sfm import ladder, process, stages
+from neural.scenes.photographs.sfm import ladder, process
 from neural.scenes.photographs.sfm.stages import Inputs, Model, Stages
 from neural.scenes.photographs.survey import Photograph, Survey
 
@@ -106,7 +106,7 @@ def reconstruct(
     c2w = _moved(cameras.c2w.numpy(), similarity)
     solid = _solid(model)
     points = model.points[solid] @ similarity[:3, :3].T + similarity[:3, 3]
-    rgb = written.colours(model, run.extract(stages.FINER if "finer" in outcome.way else stages.SIFT))[solid]
+    rgb = written.colours(model, outcome.features)[solid]
     frames = [_frame(model, row, inputs, survey.root, prefix) for row in range(len(model.indices))]
     frame = _about_frame(fit, origin if fit is not None else None, bool(known.any()) and settings.gps)
     share = len(model.indices) / len(photographs)

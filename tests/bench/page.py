@@ -16,7 +16,7 @@ from tests.bench.harness import Row, Size, Spread
 from tests.viewer import pages
 from tests.viewer.conftest import FLAGS, NAMES
 
-SMALL, LARGE = 16_000, 190_000  # Gaussians: a coarse level, and 5 MB with harmonics of degree 3
+SMALL, LARGE = 16_000, 250_000  # Gaussians: a coarse level, and 5 MB with harmonics of degree 3
 WIDTH, HEIGHT = 320, 180
 
 

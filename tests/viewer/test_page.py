@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neural.scenes.files.gaussians import spz
 from neural.viewer import bundle
 from tests.viewer import pages
 
@@ -38,3 +39,15 @@ def test_colours_change_with_the_direction(tmp_path: Path, browse: Any) -> None:
     assert pages.psnr(seen, pages.rendered(record, cameras, 0)) > LEAST + 5
     assert pages.psnr(pages.rendered(plain, cameras, 0), pages.rendered(record, cameras, 0)) < LEAST
     assert np.isfinite(seen).all()
+
+
+@pytest.mark.slow
+def test_a_trained_scene_of_another_program(tmp_path: Path, browse: Any, neural_data: Path) -> None:
+    """31,000 Gaussians with harmonics of degree 2, as their SPZ says them."""
+    record = spz.read(neural_data / "splats" / "playbot_lod3_spzv3.spz")
+    cameras = pages.ring(about=tuple(np.median(record.means, axis=0)))
+    page, console = browse(f"{pages.written(tmp_path, record, cameras, background=(1.0, 1.0, 1.0))}#bare")
+    page.evaluate("neural.complete")
+    assert page.evaluate("neural.count") == len(record)
+    assert pages.psnr(pages.shown(page), pages.rendered(record, cameras, 0, 1.0)) > LEAST + 10
+    assert console == []

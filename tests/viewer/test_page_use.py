@@ -189,3 +189,22 @@ def test_a_browser_without_webgl_is_told(tmp_path: Path, browse: Any) -> None:
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     page.goto(address)
     assert "WebGL 2" in page.inner_text("#message")
+
+
+def test_resolution_drops_while_moving_and_comes_back(tmp_path: Path, browse: Any) -> None:
+    """Software rendering of 960x540 pixels takes longer than a moving picture may."""
+    address = pages.written(tmp_path, pages.generated(1500, degree=1), pages.ring())
+    page, console = browse(address, width=960, height=540)
+    page.evaluate("neural.complete")
+    width = "document.querySelector('#canvas').width"
+    assert page.evaluate(width) == 960
+    page.keyboard.down("ArrowLeft")
+    for _ in range(300):  # the page's policy forbids Playwright's own way to wait
+        if page.evaluate(width) < 900:
+            break
+        page.wait_for_timeout(100)
+    assert page.evaluate(width) < 900
+    page.keyboard.up("ArrowLeft")
+    page.evaluate("neural.settled()")
+    assert page.evaluate(width) == 960
+    assert console == []

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,11 +22,13 @@ class Outcome:
     Attributes:
         model: The largest that was found; None if there is none.
         way: By which it was found.
+        features: The files that its observations count in, one per photograph.
         reasons: Index of a photograph that has no pose, and why, as far as can be told.
     """
 
     model: Model | None
     way: str
+    features: list[Path | None]
     reasons: dict[int, str]
 
 
@@ -62,26 +65,27 @@ def climb(
     rungs = [*(_Rung(kind, pairing, False) for kind in kinds), _Rung("incremental", wider, True)]
     if not patient:
         rungs = rungs[:1]
-    best: tuple[Model | None, _Rung] = (None, rungs[0])
+    best, way, used = None, rungs[0], list[Path | None]()
     partners: dict[int, list[int]] = {}
-    features: list[int] = []
+    files: list[Path | None] = []
     for rung in rungs:
         files = run.extract(stages.FINER if rung.patient else stages.SIFT)
         chosen = pairs.made(rung.pairing, n, places)
         matches, partners = run.match(files, chosen)
-        features = [0 if file is None else _count(file) for file in files]
         settings: dict[str, Any] = stages.LENIENT if rung.patient else stages.CAREFUL
         model = run.map(matches, chosen, rung.kind, settings)
-        if model is not None and (best[0] is None or len(model.indices) > len(best[0].indices)):
-            best = model, rung
-        if best[0] is not None and len(best[0].indices) >= ENOUGH * n:
+        if model is not None and (best is None or len(model.indices) > len(best.indices)):
+            best, way, used = model, rung, files
+        if best is not None and len(best.indices) >= ENOUGH * n:
             break
-    posed = set() if best[0] is None else set(best[0].indices.tolist())
-    reasons = {i: _reason(run, i, features[i], partners.get(i, []), posed) for i in range(n) if i not in posed}
-    return Outcome(best[0], str(best[1]), reasons)
+    posed = set() if best is None else set(best.indices.tolist())
+    reasons = {i: _reason(run, i, _count(files[i]), partners.get(i, []), posed) for i in range(n) if i not in posed}
+    return Outcome(best, str(way), used, reasons)
 
 
-def _count(file: Any) -> int:
+def _count(file: Path | None) -> int:
+    if file is None:
+        return 0
     with np.load(file) as arrays:
         return len(arrays["places"])
 
