@@ -34,6 +34,7 @@ def export(
     world_to_scene: Float64[np.ndarray, "4 4"] | None = None,
     metres_per_unit: float | None = None,
     crs: str | None = None,
+    input_axes: str = "RDF",
     colors: Float[Tensor, "3 4"] | None = None,
     **options: Any,
 ) -> Path:
@@ -41,22 +42,22 @@ def export(
 
     Positions, rotations and harmonics are turned together: the scene in the file looks as the one in memory. Where the
     frame's coordinates are too large for single precision (metres of UTM), a whole number of units is taken off, which
-    the file says as its `offset`. Axes of the input are taken for RDF, as photogrammetry has them; where they are
-    others (z up, say), formats with axes of their own show it lying, and `axes="RDF"` keeps coordinates as they are.
+    the file says as its `offset`.
 
     Args:
         gaussians: What is written.
         path: Its ending decides the format; see `neural.scenes.files.gaussians.formats` for what each can hold.
         frame: "input": coordinates of the files that the scene came from. "scene": those of the training. Three letters
-            (directions of x, y and z: right or left, up or down, forward or back): those of the input, which are taken
-            for RDF, in these axes.
-        axes: Of the file, by the same letters, in place of those that the format has by convention.
+            (directions of x, y and z: right or left, up or down, forward or back): those of the input in these axes.
+        axes: Of the file, by the same letters, in place of those that the format has by convention. Those that
+            are RDF by habit alone (.ply, .sog) keep the axes of the frame, and the file says them.
         tile: Side of cubes, units of the file: writes a file for each that is not empty, about an origin of its own,
             and gives the index of them, a `.json`. For scenes larger than a file can be.
         origin: Added to the means first: Gaussians are trained relative to a point of the scene.
         world_to_scene: Of the scene: what takes the input's frame to it.
         metres_per_unit: Length of the scene's unit, where known.
         crs: Coordinate reference system of the input, where known.
+        input_axes: Of the input, by the same letters.
         colors: Affine map of colours to bake in: the learnt exposure of a photograph.
         options: What the format takes beside: of a `.spz` `version` and `sh_bits`.
 
@@ -77,13 +78,15 @@ def export(
             )
             raise ValueError(f"export: frame must be {FRAMES}; {other}")
         axes = frame
-    if axes is not None:
-        frames.change(("RDF", axes))  # refuses a name that is none before anything is done
+    for name in (axes or "RDF", input_axes):
+        frames.change(("RDF", name))  # refuses a name that is none before anything is done
     record = recorded(
         gaussians, frame=frame, origin=origin, world_to_scene=world_to_scene, metres_per_unit=metres_per_unit, crs=crs,
         colors=colors,
     )  # fmt: skip
-    return write_record(path, record, axes=axes, tile=tile, **options)
+    if axes is None and formats.axes(path) == "RDF":
+        axes = input_axes
+    return write_record(path, frames.flipped(record, (input_axes, "RDF")), axes=axes, tile=tile, **options)
 
 
 def recorded(
@@ -96,7 +99,7 @@ def recorded(
     crs: str | None = None,
     colors: Float[Tensor, "3 4"] | None = None,
 ) -> SplatRecord:
-    """What `export` writes, in RDF axes; arguments as there.
+    """What `export` writes, in the axes of the input; arguments as there.
 
     Raises:
         ValueError: A Gaussian that is not finite.

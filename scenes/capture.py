@@ -69,6 +69,7 @@ class Capture:
         world_to_scene: From the world before any transform that the files say was applied already.
         metres_per_unit: Where the files say so.
         crs: Where the files say so.
+        axes: Of the world, where the files say so.
         unbounded: Whether something beyond the box is seen; None when only the images can tell (alpha).
         image_scale: How many times smaller than the calibrated size the image files already are.
         warnings: What the user should know, a sentence each.
@@ -86,6 +87,7 @@ class Capture:
     world_to_scene: Float64[np.ndarray, "4 4"] = field(default_factory=lambda: np.eye(4))
     metres_per_unit: float | None = None
     crs: str | None = None
+    axes: str = "RDF"
     unbounded: bool | None = None
     image_scale: int = 1
     warnings: tuple[str, ...] = ()

@@ -78,6 +78,7 @@ def load(
         world_to_scene=capture.world_to_scene,
         metres_per_unit=capture.metres_per_unit,
         crs=capture.crs,
+        axes=capture.axes,
         background="white" if alpha else None,
         unbounded=unbounded,
         warnings=(*capture.warnings, *warnings, *point_warnings, *split_warnings),

@@ -34,6 +34,8 @@ class Scene:
         world_to_scene: A similarity from the file's world to this scene's frame.
         metres_per_unit: Length of one scene unit, where known.
         crs: Coordinate reference system of the file's world, where known.
+        axes: Where x, y and z of the file's world point, as `neural.scenes.files.gaussians.axes` names them; RDF
+            unless the files say others.
         background: What transparent pixels are to be composited on; None for opaque images.
         unbounded: Whether the images see things beyond the box.
         warnings: What the reader noticed, a sentence each.
@@ -53,6 +55,7 @@ class Scene:
     world_to_scene: Float64[np.ndarray, "4 4"]
     metres_per_unit: float | None = None
     crs: str | None = None
+    axes: str = "RDF"
     background: Literal["white", "black"] | None = None
     unbounded: bool = True
     warnings: tuple[str, ...] = ()

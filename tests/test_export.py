@@ -96,3 +96,21 @@ def test_what_it_refuses(gaussians: Gaussians, tmp_path: Path, options: dict, me
 
 def test_levels_halve(gaussians: Gaussians) -> None:
     assert [len(level) for level in levels(gaussians.to_record(), 9)] == [60, 30, 15, 8]
+
+
+@pytest.mark.parametrize(("name", "up"), [("a.spz", 1), ("a.glb", 1), ("a.usda", 1), ("a.ply", 2), ("a.sog", 2)])
+def test_a_capture_with_z_up_stands_upright(gaussians: Gaussians, tmp_path: Path, name: str, up: int) -> None:
+    """Formats that have an up get it; the others keep the capture's coordinates and say its axes."""
+    if name.endswith("usda"):
+        pytest.importorskip("pxr")
+    means = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]).repeat(gaussians.n // 2 + 1, 1)[: gaussians.n]
+    gaussians.means.data = means
+    path = export(gaussians, tmp_path / name, input_axes="RFU")
+    raw = formats.read(path, axes="RDF").means
+    if name != "a.ply":  # order of its own
+        assert np.allclose(np.delete(raw, up, axis=1), 0, atol=1e-2)
+        assert np.allclose(np.abs(raw[:, up]), 1, atol=1e-2)
+    else:
+        assert np.array_equal(raw, means.numpy())
+    back = formats.read(path).means  # RDF: up is -y
+    assert np.allclose(np.abs(back[:, 1]), 1, atol=1e-2) and np.allclose(back[:, [0, 2]], 0, atol=1e-2)

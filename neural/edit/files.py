@@ -10,6 +10,7 @@ from neural.errors import BadOption, SceneFormatError
 from neural.export import SUFFIXES, recorded, write_record
 from neural.gaussians.model import Gaussians
 from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.axes import change, flipped
 from neural.scenes.files.gaussians.sog_files import META
 from neural.scenes.scene import Scene
 
@@ -19,6 +20,9 @@ def read(path: str | Path) -> Gaussians:
 
     Args:
         path: A run gives its latest checkpoint in the frame of its capture's files, as `neural export` writes it.
+
+    Returns:
+        The Gaussians in RDF axes, whatever those of the file or the capture are.
 
     Raises:
         SceneFormatError: Nothing there, or nothing of Gaussians.
@@ -84,8 +88,10 @@ def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwri
 
 
 def beside(scene: Scene, gaussians: Gaussians) -> Scene:
-    """A capture in the frame that `read` gives Gaussians in: that of the capture's files, less the file's offset."""
-    back = np.linalg.inv(scene.world_to_scene)
+    """A capture in the frame that `read` gives Gaussians in: that of its files in RDF axes, less the file's offset."""
+    turn = np.eye(4)
+    turn[:3, :3] = change((scene.axes, "RDF"))
+    back = turn @ np.linalg.inv(scene.world_to_scene)
     back[:3, 3] -= gaussians.placement.offset
     return scene if np.array_equal(back, np.eye(4)) else scene.transformed(back)
 
@@ -98,9 +104,8 @@ def _of_run(folder: Path) -> Gaussians:
         raise SceneFormatError(folder, f"a run of the task {task!r}, which has no Gaussians; give one of splats")
     run = load_run(folder, device="cpu")
     scene = run.scene
-    return Gaussians.from_record(
-        recorded(
-            run.gaussians, origin=run.origin, world_to_scene=scene.world_to_scene,
-            metres_per_unit=scene.metres_per_unit, crs=scene.crs,
-        )
+    record = recorded(
+        run.gaussians, origin=run.origin, world_to_scene=scene.world_to_scene, metres_per_unit=scene.metres_per_unit,
+        crs=scene.crs,
     )  # fmt: skip
+    return Gaussians.from_record(flipped(record, (scene.axes, "RDF")))

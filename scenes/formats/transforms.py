@@ -19,6 +19,7 @@ from neural.lenses import FISHEYE, OPENCV, PINHOLE
 from neural.scenes import photos
 from neural.scenes.capture import IMAGE_SUFFIXES, PHOTO_SUFFIXES, Capture, Points, keep_existing, resolve
 from neural.scenes.files import ply
+from neural.scenes.files.gaussians.axes import NAMES, is_mirror
 from neural.scenes.formats import matrixcity, scannetpp
 from neural.scenes.formats.fields import read_json
 from neural.scenes.formats.views import OPENCV_FROM_OPENGL
@@ -103,6 +104,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         world_to_scene=main.world_to_scene(),
         metres_per_unit=main.metres(),
         crs=main.crs(),
+        axes=main.axes(),
         unbounded=None if aabb is None else False,  # a box in the file holds all there is
         warnings=(*main.notes(), *warnings, *point_warnings),
         format="Blender" if "" not in files else main.format,
@@ -308,6 +310,13 @@ class _Document:
         if value is not None and not (isinstance(value, str) and value.isprintable() and len(value) < 4096):
             raise SceneFormatError(self.path, "crs is not a line of text; remove it")
         return value
+
+    def axes(self) -> str:
+        """Our own key `axes`: where those of the world point."""
+        value = self.content.get("axes", "RDF")
+        if value not in NAMES or is_mirror(("RDF", value)):
+            raise SceneFormatError(self.path, f"axes is {str(value)[:40]!r}, expected three letters such as RFU or RDF")
+        return str(value)
 
     def aabb(self, cameras: Cameras) -> np.ndarray | None:
         """The box in the file: our own key `aabb`, two corners in file units, or instant-ngp's box: `aabb_scale` unit

@@ -23,6 +23,7 @@ FEW = 0.7  # share of photographs with a pose below which a warning is due
 RADIUS = (
     5.0  # units that cameras lie from their middle where the scale is arbitrary: steps of .spz are then a 20th pixel
 )
+AXES = "RFU"  # of the frame that is written: z up, and with a georeference x east and y north
 _REMEDIES = (
     "photographs must overlap by two thirds and show texture; take more, walking around the thing in small steps, "
     "without zooming; keep everything still; --share each if several cameras were used; --max-side for finer features"
@@ -112,7 +113,7 @@ def reconstruct(
     about = {
         "made_from": made_from, "photographs": len(photographs), "registered": len(model.indices), "way": outcome.way,
         "reprojection_error": round(float(model.errors.mean()), 3) if len(model.errors) else None,
-        "unregistered": reasons, "left_out": survey.left_out, **frame,
+        "unregistered": reasons, "left_out": survey.left_out, "axes": AXES, **frame,
     }  # fmt: skip
     sentences = (
         f"{len(model.indices)} of {len(photographs)} photographs have a pose, {len(points):,} points, "

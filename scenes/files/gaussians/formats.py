@@ -108,6 +108,15 @@ def module(path: Path) -> ModuleType:
     return _BY_ENDING[ending]
 
 
+def axes(path: Path) -> Axes:
+    """Those that the format has by convention.
+
+    Raises:
+        SceneFormatError: Another ending.
+    """
+    return streamed_sog.AXES if path.name.lower() == LEVELS else module(path).AXES
+
+
 def is_writable(path: Path) -> bool:
     """Whether the name ends in one of `ENDINGS`, or is that of the index of a SOG folder or of a streamed SOG."""
     return path.name.lower() in (META, LEVELS) or _ending(path) is not None

@@ -39,7 +39,7 @@ def export_surface(
         render: `render_camera` of a run.
         scene: Its capture, whose box bounds mesh and points.
         form: What is written.
-        frame: "input", "scene", or axes to turn those of the input to, which are taken for RDF.
+        frame: "input", "scene", or axes to turn those of the input to.
         axes: Of a mesh or points; without them those of the format: LUF of a .glb, else as the frame has them.
         resolution: Voxels along the longest side of the box.
         faces: Triangles that are left.
@@ -94,11 +94,11 @@ def _fused(
 def _to_file(scene: Scene, frame: str, axes: str | None, ending: str) -> Float64[np.ndarray, "4 4"]:
     """Similarity from the scene's frame to that of the file."""
     back = np.eye(4) if frame == "scene" else np.linalg.inv(scene.world_to_scene)
-    named = axes or (frame if frame not in ("input", "scene") else "LUF" if ending == ".glb" else "RDF")
+    named = axes or (frame if frame not in ("input", "scene") else "LUF" if ending == ".glb" else scene.axes)
     try:
         turn = np.eye(4)
-        turn[:3, :3] = change(("RDF", named))
-        if is_mirror(("RDF", named)):
+        turn[:3, :3] = change((scene.axes, named))
+        if is_mirror((scene.axes, named)):
             raise ValueError(f"{named} is a mirror of the scene; meshes are written in right-handed axes such as RUB")
     except ValueError as error:
         raise BadOption(f"frame must be input, scene or axes: {error}") from error

@@ -137,7 +137,7 @@ class SplatRun(TrainedCapture):
             return export(
                 self.gaussians, path, frame=frame, axes=axes, tile=tile, origin=self.origin,
                 world_to_scene=scene.world_to_scene, metres_per_unit=scene.metres_per_unit, crs=scene.crs,
-                colors=colors, **options,
+                input_axes=scene.axes, colors=colors, **options,
             )  # fmt: skip
         except ValueError as error:
             raise BadOption(str(error)) from error

@@ -15,6 +15,7 @@ from neural.gaussians.surface import sample
 from neural.scenes.capture import Points
 from neural.scenes.files import mesh, ply
 from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.axes import flipped
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
 from neural.scenes.files.mesh import Mesh
 from neural.scenes.scene import Scene
@@ -100,7 +101,7 @@ def gaussians(
     assert most is not None and opacity is not None and scale is not None, "the configuration is not resolved"
     content = start.content
     if isinstance(content, SplatRecord):
-        made = _fine_tuned(start.path, content, to_scene, most, model.sh_degree)
+        made = _fine_tuned(start.path, flipped(content, ("RDF", scene.axes)), to_scene, most, model.sh_degree)
     else:
         normals = None
         if isinstance(content, Mesh):
