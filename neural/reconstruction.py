@@ -95,6 +95,7 @@ def reconstruct(
         NotSaved: The disk is full, or the folder may not be written.
     """
     process.require_pycolmap()
+    session.with_length(config or SplatsConfig(), None, minutes)  # refuses before anything takes long
     source, settings = Path(source), settings or CameraSettings()
     if not source.exists():
         raise SceneFormatError(source, "no such folder of photographs, and no such video")
@@ -231,6 +232,7 @@ def _opened(folder: Path, source: Path) -> Iterator[None]:
     """The folder, for these photographs and this process alone."""
     with _writable(folder):
         runs.refuse_foreign(folder)
+        _refuse_namesakes(folder)
         (folder / STAGES).mkdir(parents=True, exist_ok=True)
         with open(folder / STAGES / "lock", "a+b") as lock:
             if not try_lock(lock.fileno()):
@@ -239,14 +241,23 @@ def _opened(folder: Path, source: Path) -> Iterator[None]:
                 )
             stored = _read(folder / SOURCE)
             here = {"source": str(source.resolve())}
-            if stored is not None and stored != here:
+            if stored is not None and stored != here and os.path.exists(str(stored.get("source"))):
                 raise CheckpointError(
                     f"{folder}: holds what was reconstructed from {stored.get('source')}, not from {here['source']}; "
                     "choose another --out"
                 )
-            if stored is None:
+            if stored != here:  # new, or the photographs were moved: what they are, the cameras' digest says
                 atomic.write_json(folder / SOURCE, here)
             yield
+
+
+def _refuse_namesakes(folder: Path) -> None:
+    """Files that are named as those of a reconstruction, where none was begun, are somebody's own."""
+    if any((folder / begun).exists() for begun in (SOURCE, f"{STAGES}/lock", runs.CONFIG)):
+        return
+    own = [name for name in runs.RECONSTRUCTED if os.path.lexists(folder / name)]
+    if own:
+        raise CheckpointError(f"{folder}: holds other files ({', '.join(own[:3])}) and no run; choose another --out")
 
 
 @contextlib.contextmanager

@@ -56,6 +56,8 @@ def picked(video: Path, folder: Path, wanted: int | None = None, *, progress: bo
     made = folder / ".made.json"
     if made.is_file() and json.loads(made.read_text("utf-8")) == recipe:
         return folder
+    if folder.exists() and not made.is_file():  # somebody's own
+        raise SceneFormatError(folder, "is there and holds no frames picked by neural; choose another --out")
     looks = _looked(video, progress)
     if len(looks) < FEWEST:
         raise SceneFormatError(

@@ -79,13 +79,19 @@ def survey(root: Path, *, weed: bool = True, without: Path | None = None, progre
     """
     left_out: dict[str, str] = {}
     pictures = []
-    for path in files(root, without=without):
-        if not masks.is_mask(path, root):
-            name = path.relative_to(root).as_posix()
-            if "\\" in name or not name.isprintable():  # lone surrogates, which stand for what is no UTF-8, are neither
-                left_out[name.encode("utf-8", "replace").decode()] = "its name has a backslash or is no text; rename it"
-            else:
-                pictures.append(path)
+    there = files(root, without=without)
+    chosen = [path for path in there if not masks.is_mask(path, root)]
+    for path in chosen or there:  # where all are named so, somebody has photographed a mask
+        name = path.relative_to(root).as_posix()
+        if "\\" in name or not name.isprintable():  # lone surrogates, which stand for what is no UTF-8, are neither
+            left_out[name.encode("utf-8", "replace").decode()] = "its name has a backslash or is no text; rename it"
+        else:
+            pictures.append(path)
+    of = {masks.mask_of(path, root) for path in chosen}
+    for path in there:
+        if chosen and path not in of and masks.is_mask(path, root):
+            name = path.relative_to(root).as_posix().encode("utf-8", "replace").decode()
+            left_out[name] = "named like a mask, and no photograph is there that it could be the mask of"
     warnings: list[str] = []
     found: list[tuple[Photograph, bytes, np.ndarray]] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:

@@ -109,6 +109,9 @@ def link(folder: Path, place: Path, names: Sequence[str]) -> None:
         if place.is_symlink():
             if Path(os.path.realpath(place)) == Path(os.path.realpath(folder)):
                 return
+            if not place.exists():  # they were moved
+                place.unlink()
+        if place.is_symlink():
             raise SceneFormatError(
                 place, f"shows the photographs of {os.readlink(place)}, not of {folder}; choose another --out"
             )

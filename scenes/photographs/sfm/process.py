@@ -121,7 +121,7 @@ def _why(label: str, code: int, log: Path, folder: Path) -> str:
         hint = (
             "memory ran out, most likely: use fewer photographs or --max-side 1000"
             if -code == signal.SIGKILL
-            else ("pycolmap failed; try --cameras one, or leave out the photographs that it names")
+            else ("pycolmap failed; try --share one, or leave out the photographs that it names")
         )
         return f"{label}: the process was ended by {name} ({hint}). Its last words, in {log}: {last[:300]}. {kept}"
     return f"{label}: failed with exit code {code}. Its last words, in {log}: {last[:300]}. {kept}"

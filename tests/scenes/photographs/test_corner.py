@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,26 @@ def test_the_same_call_does_nothing_again(
     (reconstructed.folder / "cameras.json").unlink()  # but its stages are there
     shorter = SplatsConfig(run=RunConfig(device="cpu", downscale=4))  # as long as before
     reconstruct(photographs.folder, out=reconstructed.folder, config=shorter, progress=False)
+
+
+def test_a_run_can_be_moved_and_stands_upright(reconstructed: Reconstruction, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(reconstructed.folder, moved, symlinks=True)
+    run = neural.load_run(moved, device="cpu")
+    assert run.scene.path == moved / "cameras.json" and run.scene.axes == "RFU"
+    up = formats.read(run.export(tmp_path / "a.ply"), axes="RDF").means[:, 2]  # numbers of the capture
+    high = formats.read(run.export(tmp_path / "a.glb"), axes="RDF").means[:, 1]  # glTF: y is up
+    assert np.array_equal(up, high)
+
+
+def test_files_that_are_named_as_ours_stay(photographs: Corner, tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"holds other files \(frames\)"):
+        reconstruct(photographs.folder, out=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="minutes"):  # before anything takes long
+        reconstruct(photographs.folder, out=tmp_path / "new", minutes=-1, progress=False)
 
 
 def test_a_folder_is_of_one_set_of_photographs(reconstructed: Reconstruction, tmp_path: Path) -> None:

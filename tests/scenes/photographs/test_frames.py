@@ -31,6 +31,14 @@ def test_a_sharp_frame_of_each_stretch_is_written_once(tmp_path: Path, monkeypat
     frames.picked(source, tmp_path / "frames", 10, progress=False)
 
 
+def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "mine.jpg").write_text("mine")
+    with pytest.raises(SceneFormatError, match="holds no frames picked"):
+        frames.picked(film(tmp_path / "film.mp4", 12), tmp_path / "frames", 4, progress=False)
+    assert (tmp_path / "frames" / "mine.jpg").is_file()
+
+
 def test_the_sharpest_is_taken_and_a_camera_that_rests_gives_few() -> None:
     moving = [_Look(0.1 * k, 2.0 if k % 5 == 2 else 1.0, 4.0) for k in range(50)]
     resting = [_Look(5 + 0.1 * k, 1.0, 0.0) for k in range(50)]

@@ -160,3 +160,18 @@ def test_heic_photographs_are_read_where_the_extra_is_installed(tmp_path: Path) 
     decoded = photos.decode(tmp_path / "a.heic", "rgb")
     assert np.abs(decoded.astype(float) - np.asarray(image)).mean() < 6
     assert survey.survey(tmp_path, progress=False).photographs[0].width == 320
+
+
+def test_photographs_of_a_mask_are_photographs(tmp_path: Path) -> None:
+    """A name alone makes no mask where every picture has it; beside others the unclaimed one is named."""
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 255, (160, 240, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"mask_{i}.png")
+    assert [one.name for one in survey.survey(tmp_path, weed=False, progress=False).photographs] == [
+        "mask_0.png", "mask_1.png", "mask_2.png",
+    ]  # fmt: skip
+    Image.fromarray(rng.integers(0, 255, (160, 240, 3), dtype=np.uint8)).save(tmp_path / "other.png")
+    beside = survey.survey(tmp_path, weed=False, progress=False)
+    assert [one.name for one in beside.photographs] == ["other.png"]
+    assert "named like a mask" in beside.left_out["mask_0.png"]

@@ -11,6 +11,14 @@ from neural.scenes.scene import Scene
 from neural.train import session
 
 
+def source_of(scene: Scene, folder: Path) -> str:
+    """How a run names its capture: its path; where it lies inside, "." and the rest, so that both can be moved."""
+    if scene.path is None:
+        return scene.name
+    path, run = scene.path.resolve(), folder.resolve()
+    return f"./{path.relative_to(run).as_posix()}" if path.is_relative_to(run) else str(path)
+
+
 def identity(task: str, scene: Scene, source: str) -> dict[str, Any]:
     """What a resume compares beside the configuration."""
     return {"task": task, "scene": source, "box": scene.aabb.tolist()}
@@ -23,6 +31,8 @@ def read_scene(folder: Path, identity: Mapping[str, Any], config: Any) -> Scene:
         CheckpointError: It is gone.
     """
     source = identity["scene"]
+    if source.startswith("./"):
+        source = str(folder / source)
     if not Path(source).exists():
         raise session.gone(folder, "scene", source)
     return load(source, downscale=config.run.downscale, cache=folder / runs.CACHE, test_every=config.run.split_every)

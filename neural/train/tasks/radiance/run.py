@@ -158,8 +158,7 @@ def radiance(
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
     resolved = resolve(asked, session.choose_device(asked.run.device), background=scene.background)
-    source = str(scene.path.resolve()) if scene.path is not None else scene.name
-    return _train(field, scene, resolved, folder, overwrite, progress, source, watch)
+    return _train(field, scene, resolved, folder, overwrite, progress, provenance.source_of(scene, folder), watch)
 
 
 def load_radiance(

@@ -261,7 +261,6 @@ def splats(
     most, state = resolved.model.max_gaussians or 0, STATE_BYTES[resolved.model.sh_degree]
     each = state + STEP_BYTES + (state if resolved.run.steps is None else 0)  # a rehearsal takes steps on copies
     memory.require(device, most, each, "Gaussians", "choose at most --model.max-gaussians")
-    source = str(scene.path.resolve()) if scene.path is not None else scene.name
     origin = scene.aabb.mean(0)
     made = cache(lambda: build_gaussians(resolved, scene, origin, start))
 
@@ -270,7 +269,7 @@ def splats(
         refuse_unseen(made(), scene, origin)
 
     return session.train(
-        resolved, folder, provenance.identity(SplatRun.task, scene, source), check=check,
+        resolved, folder, provenance.identity(SplatRun.task, scene, provenance.source_of(scene, folder)), check=check,
         build=lambda: SplatsTask(made(), origin, scene, resolved, device),
         finish=lambda task: SplatRun(folder, scene, resolved, task.gaussians, origin),
         announce=lambda: f"{provenance.headline(scene, resolved, folder)}\n{_chosen(resolved, start, scene)}",
