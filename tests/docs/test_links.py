@@ -1,5 +1,7 @@
 """Links lead somewhere; figures of the README are those of the documentation."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,12 @@ def test_figures_of_the_readme_are_those_of_the_documentation() -> None:
     measured = {row for row in rows(Path("README.md")) if "`make " in row or "`neural train" in row}
     assert measured
     assert measured <= rows(Path("docs/measured.md"))
+
+
+def test_every_extra_is_in_the_table_of_the_guide() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "guide" / "install.md").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(extras)
 
 
 def test_every_picture_is_small_and_shown() -> None:
