@@ -26,7 +26,7 @@ class SplatModelConfig:
     """Spherical harmonics of the colours, 0 (the same from everywhere) to 3."""
     init: str = "auto"
     """Start from the capture's points ("points"), from chance ("random") or from a file in the frame of the capture's
-    files: Gaussians to go on with (.ply, .splat, .spz, .sog), points (.ply) or a mesh (.ply, .obj); "auto": points
+    files: Gaussians to go on with (.ply, .spz, .sog, .glb ...), points (.ply) or a mesh (.ply, .obj); "auto": points
     where there are at least 100."""
     init_gaussians: int | None = None
     """Gaussians at the start: a random choice of the points, the most visible of a file's, or so many by chance or on
@@ -144,7 +144,7 @@ DEFAULT_STEPS = {"cpu": 7000, "cuda": 30_000}
 DEFAULT_GAUSSIANS = {"cpu": 100_000, "cuda": 1_000_000}
 LAZY_FROM = 300_000  # Gaussians
 STARTS = ("auto", "points", "random")
-START_SUFFIXES = (".ply", ".splat", ".spz", ".sog", "meta.json", ".obj")
+START_SUFFIXES = (".ply", ".splat", ".spz", ".sog", "meta.json", "lod-meta.json", ".glb", ".usdc", ".usda", ".obj")
 StartKind = Literal["splats", "cloud", "mesh"]
 COARSEST_PIXELS = 96  # the shorter side of the smallest photographs
 

@@ -291,6 +291,7 @@ def test_what_is_no_file_or_of_another_kind_is_named(tmp_path: Path, write_captu
             "poins",
             2,
             "--model.init must be auto, points, random or a file that ends in .ply, .splat, .spz, .sog, meta.json, "
+            "lod-meta.json, .glb, .usdc, .usda, "
             ".obj, got 'poins'",
         ),
         (tmp_path / "gone.ply", 3, "gone.ply: cannot be read: No such file"),
