@@ -1,7 +1,9 @@
 """Scores against formulations that share no code with ours."""
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from neural import lpips, metrics
+from neural import atomic, lpips, metrics
 from neural.errors import BackendUnavailable
 from neural.evaluate import Evaluation, evaluate
 
@@ -286,3 +288,24 @@ def test_a_mask_takes_pixels_out_of_the_scores() -> None:
     assert metrics.ssim(image, target, everything) == pytest.approx(metrics.ssim(image, target))
     assert metrics.psnr(spoilt, target, ~everything) == float("inf")
     assert metrics.ssim(spoilt, target, ~everything) == 1.0
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.EROFS, True), (errno.ENOSPC, False)])
+def test_scores_of_a_run_that_may_only_be_read_are_told(monkeypatch, tmp_path: Path, capsys, number, told) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(atomic, "write_json", refuses)
+    image, target = images()
+
+    def scored() -> Evaluation:
+        return evaluate(
+            lambda i: image, lambda i: target, [0], names=["a"], background="none", split="test", out=tmp_path,
+            progress=False,
+        )  # fmt: skip
+
+    if told:
+        assert scored().psnr > 0 and "eval.json is not written: Read-only" in capsys.readouterr().err
+    else:
+        with pytest.raises(OSError, match="No space"):
+            scored()

@@ -77,9 +77,10 @@ class Film:
             self._tell("Film stopped.", None)
         except OSError as error:
             self._tell(f"The film cannot be written: {error}", None)
-            self._stopped.set()
         else:
             self._tell(f"Film: {sentence}", written)
+        finally:
+            self._stopped.set()  # whatever the encoder died of, no frame is waited for any more
 
     def _all(self) -> Iterator[np.ndarray]:
         given = 0
