@@ -70,7 +70,7 @@ def fused(
 
     Source: Curless and Levoy 1996, "A volumetric method for building complex models from range images".
     """
-    o3d = _open3d()
+    o3d = open3d()
     low, high = box.double().numpy()
     middle, voxel = (low + high) / 2, float((high - low).max()) / resolution
     core = o3d.core
@@ -88,7 +88,7 @@ def fused(
             continue
         seen = True
         w2c = core.Tensor(np.linalg.inv(flat.relative_to(torch.from_numpy(middle)).c2w[index].numpy()))
-        lens, color = core.Tensor(_lens(flat, index)), o3d.t.geometry.Image(core.Tensor(rgb.astype(np.float32) / 255))
+        lens, color = core.Tensor(pinhole(flat, index)), o3d.t.geometry.Image(core.Tensor(rgb.astype(np.float32) / 255))
         depth = o3d.t.geometry.Image(core.Tensor(z))
         farthest = float(np.linalg.norm(flat.c2w[index, :3, 3].numpy() - middle)) + reach
         blocks = volume.compute_unique_block_coordinates(depth, lens, w2c, 1.0, farthest, _TRUNCATION)
@@ -172,18 +172,23 @@ def _within(
     return np.where(((places >= low) & (places <= high)).all(-1), z, np.float32(0))
 
 
-def _lens(cameras: Cameras, index: int) -> Float64[np.ndarray, "3 3"]:
+def pinhole(cameras: Cameras, index: int) -> Float64[np.ndarray, "3 3"]:
     """Projection with the centre of the first pixel at 0, as Open3D has it."""
     fx, fy, cx, cy = cameras.intrinsics[index].tolist()
     return np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
 
 
-def _open3d() -> Any:
+def open3d() -> Any:
+    """The package.
+
+    Raises:
+        BackendUnavailable: It is not there.
+    """
     try:
-        import open3d
+        import open3d as package
     except ImportError as error:
         raise BackendUnavailable(
             f"surfaces of rendered depths need Open3D ({error}): pip install 'neural[mesh]'; on Debian apt install "
             "libusb-1.0-0 too"
         ) from error
-    return open3d
+    return package

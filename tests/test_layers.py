@@ -23,6 +23,7 @@ RANKS = {
     6.8: "viewer.bundle viewer.levels",  # files of a folder of another rank
     6.9: "viewer.page",
     6.5: "surfaces",
+    6.6: "texture",
     7: "maps checkpoint runs log evaluate evaluate_sdf meshing report video png compress export",
     7.5: "overview",
     8: "train config info doctor",

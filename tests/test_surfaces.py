@@ -15,6 +15,7 @@ from neural.rays import image_rays
 from neural.render.rendering import Rendering
 from neural.scenes.files import mesh, ply
 from neural.surfaces import fused, normals_of, z_depth
+from neural.texture import textured
 
 BALL, FAR = 0.8, np.array([500_000.0, -2_000.0, 40.0])  # the radius, and where its middle is
 
@@ -145,3 +146,34 @@ def test_points_with_normals(tmp_path: Path, triangle: tuple) -> None:
     np.testing.assert_array_equal(xyz, corners)
     np.testing.assert_array_equal(colors, rgb)
     np.testing.assert_array_equal(ply.read(tmp_path / "a.ply", "vertex")["nz"], [1, 0, 0])
+
+
+def test_a_texture_shows_what_the_cameras_saw_and_corners_what_none_saw() -> None:
+    pytest.importorskip("open3d", reason="surfaces need Open3D: pip install 'neural[mesh]'")
+    found = fused(_render, _cameras(), BOX, resolution=48)
+    left, square = textured(_render, _cameras(), found, size=256)
+    assert square.rgb.shape == (256, 256, 3) and square.uv.min() >= 0 and square.uv.max() <= 1
+    middles = left.vertices[left.faces].mean(1) - FAR
+    column, row = (square.uv.mean(1) * 256).astype(int).clip(0, 255).T
+    colors = (middles / np.linalg.norm(middles, axis=1)[:, None] + 1) / 2 * 255
+    assert np.median(np.abs(square.rgb[row, column] - colors)) < 4
+    assert np.quantile(np.abs(square.rgb[row, column] - colors).max(1), 0.99) < 40  # black would be far off
+    unseen = textured(_render, _cameras(1), found, size=256)[1]
+    column, row = (unseen.uv.mean(1) * 256).astype(int).clip(0, 255).T
+    assert np.median(np.abs(unseen.rgb[row, column] - colors)) < 12  # of the corners, behind the only camera
+
+
+def test_a_textured_glb_is_what_other_programs_read(tmp_path: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    vertices = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]) + 100
+    faces = np.array([[0, 1, 2], [0, 2, 3]])
+    uv = np.array([[[0, 1], [1, 1], [1, 0]], [[0, 1], [1, 0], [0, 0.5]]], dtype=np.float32)
+    texture = np.zeros((64, 64, 3), np.uint8)
+    texture[:32], texture[32:] = (250, 10, 10), (10, 10, 250)  # red above, blue below
+    path = mesh.write(tmp_path / "a.glb", vertices, faces, uv=uv, texture=texture)
+    read = trimesh.load(path, force="mesh")
+    assert len(read.faces) == 2 and np.allclose(read.bounds, [[100, 100, 100], [101, 101, 100]])
+    picture = np.asarray(read.visual.material.baseColorTexture.convert("RGB")).astype(int)
+    assert np.abs(picture - texture).max() < 30
+    corner = int(np.argmin(np.linalg.norm(read.vertices - [101, 101, 100], axis=1)))
+    assert np.allclose(read.visual.uv[corner], [1, 1])  # trimesh has 0 at the bottom

@@ -40,7 +40,9 @@ class Export:
     resolution: int | None = None
     """Meshes and points: cells along the longest side of the box; 256 by default."""
     faces: int | None = None
-    """Meshes of splats and radiance: triangles to simplify to; all by default."""
+    """Meshes of splats and radiance: triangles to simplify to; 50,000 of a .glb with a texture, else all by default."""
+    texture: int | None = None
+    """Meshes of splats and radiance as .glb: pixels along a side of the texture; 2048 by default, 0 for none."""
     exposure: str | None = None
     """Splats: name of a training photograph whose learnt colours are baked in; else the scene's mean colours."""
 
@@ -59,7 +61,18 @@ def main(arguments: Sequence[str]) -> int:
     run = neural.load_run(given.run, device="cpu")
     options = {
         name: getattr(given, name)
-        for name in ("frame", "axes", "tile", "sh_bits", "version", "exposure", "form", "resolution", "faces")
+        for name in (
+            "frame",
+            "axes",
+            "tile",
+            "sh_bits",
+            "version",
+            "exposure",
+            "form",
+            "resolution",
+            "faces",
+            "texture",
+        )
     }
     written = call(run.export, {"path": given.file, **options}, run.kind)
     plain = given.form not in (None, "splats") or written.suffix.lower() == ".obj"

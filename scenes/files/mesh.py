@@ -53,6 +53,7 @@ def write(
     vertices: Float64[np.ndarray, "V 3"],
     faces: Int64[np.ndarray, "F 3"],
     rgb: UInt8[np.ndarray, "V 3"] | None = None,
+    **texture: np.ndarray,
 ) -> Path:
     """Writes a mesh as a binary .ply, an .obj or a .glb, to a temporary name first; gives the path.
 
@@ -64,6 +65,7 @@ def write(
         vertices: Corners.
         faces: Triangles, counterclockwise seen from outside.
         rgb: sRGB of the corners, if there are colours.
+        texture: Of a .glb, `uv` and `texture` in their place: see `mesh_glb.write_mesh`.
 
     Raises:
         ValueError: Another ending.
@@ -76,7 +78,7 @@ def write(
         raise ValueError(f"a mesh is written as .ply, .obj or .glb, got {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writers[path.suffix.lower()](path, vertices, faces, rgb)
+        writers[path.suffix.lower()](path, vertices, faces, rgb, **texture)
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
     return path

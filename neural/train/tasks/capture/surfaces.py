@@ -15,10 +15,12 @@ from neural.render.rendering import Rendering
 from neural.scenes.files import mesh, ply
 from neural.scenes.files.gaussians.axes import change, is_mirror
 from neural.scenes.scene import Scene
+from neural.texture import textured
 
 Form = Literal["mesh", "points", "maps"]
 ENDINGS = {"mesh": (".glb", ".ply", ".obj"), "points": (".ply",)}
 RESOLUTION = 256
+TEXTURE, TEXTURED_FACES = 2048, 50_000  # pixels along a side; triangles, which take seconds to lay out
 
 
 def export_surface(
@@ -31,6 +33,7 @@ def export_surface(
     axes: str | None = None,
     resolution: int | None = None,
     faces: int | None = None,
+    texture: int | None = None,
 ) -> Path:
     """Writes what the training cameras see; gives the file, of maps their `cameras.json`.
 
@@ -42,7 +45,8 @@ def export_surface(
         frame: "input", "scene", or axes to turn those of the input to.
         axes: Of a mesh or points; without them those of the format: LUF of a .glb, else as the frame has them.
         resolution: Voxels along the longest side of the box.
-        faces: Triangles that are left.
+        faces: Triangles that are left; of a mesh with a texture 50,000 by default.
+        texture: Pixels along a side of the texture of a .glb, 2048 by default; 0 for colours of the corners instead.
 
     Raises:
         BadOption: Another ending, frame or number, or nothing to see in the box.
@@ -55,8 +59,12 @@ def export_surface(
         raise BadOption(f"--resolution must be between 8 and 4096, got {resolution}")
     if faces is not None and faces < 4:
         raise BadOption(f"--faces must be 4 or more, got {faces}")
+    glb = form == "mesh" and path.suffix.lower() == ".glb"
+    if texture is not None and not (glb and (texture == 0 or 64 <= texture <= 16384)):
+        raise BadOption(f"--texture is that of a mesh as .glb, from 64 to 16384 or 0 for none, got {texture} of {path}")
+    side = (TEXTURE if texture is None else texture) if glb else 0
     cameras = scene.cameras[list(scene.splits["train"])]
-    back = _to_file(scene, frame, axes, ".glb" if form == "mesh" and path.suffix.lower() == ".glb" else "")
+    back = _to_file(scene, frame, axes, ".glb" if glb else "")
     bar: Any = partial(tqdm, desc="surfaces", unit="view", leave=False)
     try:
         if form == "maps":
@@ -67,14 +75,20 @@ def export_surface(
             names = [scene.image_names[i] for i in scene.splits["train"]]
             crs = scene.crs if frame == "input" else None
             return maps.write(path, render, cameras, names, to_file=back, metres_per_unit=length, crs=crs, each=bar)
-        found = _fused(render, cameras, scene, resolution, faces, form == "points", bar)
+        found = _fused(
+            render, cameras, scene, resolution, faces or (TEXTURED_FACES if side else None), form == "points", bar
+        )
+        painted: dict[str, np.ndarray] = {}
+        if side:
+            found, square = textured(render, cameras, found, size=side, each=partial(tqdm, desc="texture", leave=False))
+            painted = {"uv": square.uv, "texture": square.rgb}
         vertices = found.vertices @ back[:3, :3].T + back[:3, 3]
         if form == "points":
             path.parent.mkdir(parents=True, exist_ok=True)
             turn = back[:3, :3] / np.cbrt(np.linalg.det(back[:3, :3]))
             ply.write_points(path, vertices, found.rgb, normals=found.normals @ turn.T)
             return path
-        return mesh.write(path, vertices, found.faces, found.rgb)
+        return mesh.write(path, vertices, found.faces, found.rgb, **painted)
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error
 

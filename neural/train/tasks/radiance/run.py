@@ -75,6 +75,7 @@ class RadianceRun(TrainedCapture):
         axes: str | None = None,
         resolution: int | None = None,
         faces: int | None = None,
+        texture: int | None = None,
     ) -> Path:
         """Writes what the field shows its training cameras; see `export_surface`.
 
@@ -84,15 +85,17 @@ class RadianceRun(TrainedCapture):
             frame: "input": coordinates of the capture's files; "scene": those of the training; or axes such as RUB.
             axes: Of the file, in place of the format's own.
             resolution: Voxels along the longest side of the scene's box; 256 by default.
-            faces: Triangles that a mesh is simplified to.
+            faces: Triangles that a mesh is simplified to; 50,000 of one with a texture by default.
+            texture: Pixels along a side of the texture of a .glb, 2048 by default; 0 for colours of the corners.
 
         Raises:
             BadOption: Another ending, frame or number, or no surface.
             BackendUnavailable: Open3D is not there.
         """
         return export_surface(
-            Path(path), self.render_camera, self.scene, form, frame=frame, axes=axes, resolution=resolution, faces=faces
-        )
+            Path(path), self.render_camera, self.scene, form, frame=frame, axes=axes, resolution=resolution,
+            faces=faces, texture=texture,
+        )  # fmt: skip
 
     def facts(self) -> dict[str, str]:
         """See `TrainedCapture`."""

@@ -89,6 +89,7 @@ class SplatRun(TrainedCapture):
         form: Literal["splats", "mesh", "points", "maps"] | None = None,
         resolution: int | None = None,
         faces: int | None = None,
+        texture: int | None = None,
     ) -> Path:
         """Writes a file of any ending in `exports`; see `neural.export.export`, and for .html
         `neural.viewer.page.write_page`.
@@ -104,7 +105,8 @@ class SplatRun(TrainedCapture):
             form: "mesh" (.glb, .ply, .obj), "points" (.ply) or "maps" (a folder) in place of the splats: see
                 `export_surface`. An .obj is a mesh without saying so.
             resolution: Of mesh and points, voxels along the longest side of the scene's box; 256 by default.
-            faces: Triangles that a mesh is simplified to.
+            faces: Triangles that a mesh is simplified to; 50,000 of one with a texture by default.
+            texture: Pixels along a side of the texture of a .glb, 2048 by default; 0 for colours of the corners.
 
         Raises:
             BackendUnavailable: A page, whose viewer was not built.
@@ -118,10 +120,10 @@ class SplatRun(TrainedCapture):
                 raise BadOption(f"--form {form} takes frame, axes, resolution and faces, and no other option")
             return export_surface(
                 Path(path), self.render_camera, self.scene, form, frame=frame, axes=axes, resolution=resolution,
-                faces=faces,
+                faces=faces, texture=texture,
             )  # fmt: skip
-        if resolution is not None or faces is not None:
-            raise BadOption("--resolution and --faces are those of --form mesh or points")
+        if any(option is not None for option in (resolution, faces, texture)):
+            raise BadOption("--resolution, --faces and --texture are those of --form mesh or points")
         colors = None if exposure is None else self._exposure_of(exposure)
         options = {name: value for name, value in (("sh_bits", sh_bits), ("version", version)) if value is not None}
         scene = self.scene
