@@ -70,6 +70,7 @@ def reconstruct(
     minutes: float | None = None,
     settings: CameraSettings | None = None,
     config: SplatsConfig | None = None,
+    exposure: bool = True,
     preview: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -84,6 +85,7 @@ def reconstruct(
         preview: Write a first picture and page from few, small photographs at once, and better ones as the training
             goes on.
         config: Of the training; what is not said is chosen for the device and the photographs.
+        exposure: Learn how each photograph was exposed: cameras that adapt leave veils of haze otherwise.
         overwrite: Train anew if the run there was trained on other cameras or told other things.
         progress: Whether to say what is done, with progress bars.
 
@@ -106,7 +108,9 @@ def reconstruct(
     with _opened(folder, source):
         length = 60 * (minutes or (config.run.minutes if config is not None else None) or MINUTES)
         found = find_cameras(source, folder, settings, say, preview=preview, training=length)
-        asked = _asked(config or SplatsConfig(), folder, minutes)
+        config = config or SplatsConfig()
+        config = replace(config, optim=replace(config.optim, exposure=exposure or config.optim.exposure))
+        asked = _asked(config, folder, minutes)
         say.left = {TRAINING: 60 * (asked.run.minutes or 0) + _AROUND, FILES: _FILES} if asked.run.minutes else {}
         say.stage(TRAINING)
         run = splats_run.train(
