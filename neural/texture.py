@@ -17,6 +17,7 @@ from neural.cameras import Cameras
 from neural.surfaces import Render, Surface, open3d, pinhole, z_depth
 
 GUTTER = 3.0  # pixels between charts
+_REPAIRS = 20  # rounds; each may open what was closed
 MOST_BYTES = 1 << 30  # of pictures that are held at once; of more cameras every n-th is taken
 
 
@@ -54,6 +55,7 @@ def textured(
 
     Raises:
         BackendUnavailable: Open3D is not there.
+        ValueError: The surface cannot be laid out.
     """
     o3d = open3d()
     middle = (found.vertices.min(0) + found.vertices.max(0)) / 2
@@ -62,12 +64,13 @@ def textured(
     )
     legacy.vertex_colors = o3d.utility.Vector3dVector(found.rgb / 255)
     legacy.vertex_normals = o3d.utility.Vector3dVector(found.normals)
-    for repair in ("duplicated_vertices", "degenerate_triangles", "duplicated_triangles", "non_manifold_edges"):
-        getattr(legacy, f"remove_{repair}")()
-    legacy.remove_unreferenced_vertices()
+    _repair(legacy)
     mesh = o3d.t.geometry.TriangleMesh.from_legacy(legacy)
     with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
-        mesh.compute_uvatlas(size=size, gutter=GUTTER)
+        try:
+            mesh.compute_uvatlas(size=size, gutter=GUTTER)
+        except RuntimeError as error:
+            raise ValueError("the surface cannot be laid out on a square") from error
         painted = _projected(o3d, mesh, render, cameras, middle, size, each)
         corners = mesh.bake_vertex_attr_textures(
             size, {"colors"}, margin=GUTTER, fill=0.5, update_material=False
@@ -80,6 +83,19 @@ def textured(
         (np.asarray(legacy.vertex_colors) * 255 + 0.5).astype(np.uint8), np.asarray(legacy.vertex_normals),
     )  # fmt: skip
     return left, Texture(uv.astype(np.float32), np.ascontiguousarray(rgb))
+
+
+def _repair(mesh: Any) -> None:
+    """Leaves out what has no chart: edges of three triangles, corners where sheets only touch, until there is none."""
+    for repair in ("duplicated_vertices", "degenerate_triangles", "duplicated_triangles"):
+        getattr(mesh, f"remove_{repair}")()
+    for _ in range(_REPAIRS):
+        mesh.remove_non_manifold_edges()
+        touching = mesh.get_non_manifold_vertices()
+        if not len(touching) and mesh.is_edge_manifold():
+            break
+        mesh.remove_vertices_by_index(touching)
+    mesh.remove_unreferenced_vertices()
 
 
 def _projected(

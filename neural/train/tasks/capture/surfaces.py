@@ -1,5 +1,6 @@
 """What a scene trained on photographs shows, in the frame of its capture: a mesh, points, maps of depth and normals."""
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -80,8 +81,14 @@ def export_surface(
         )
         painted: dict[str, np.ndarray] = {}
         if side:
-            found, square = textured(render, cameras, found, size=side, each=partial(tqdm, desc="texture", leave=False))
-            painted = {"uv": square.uv, "texture": square.rgb}
+            each = partial(tqdm, desc="texture", leave=False)
+            try:
+                found, square = textured(render, cameras, found, size=side, each=each)
+                painted = {"uv": square.uv, "texture": square.rgb}
+            except ValueError as error:
+                if texture is not None:
+                    raise BadOption(f"{error}: --texture 0") from error
+                print(f"{path}: {error}, so its corners have the colours", file=sys.stderr)
         vertices = found.vertices @ back[:3, :3].T + back[:3, 3]
         if form == "points":
             path.parent.mkdir(parents=True, exist_ok=True)
