@@ -126,7 +126,8 @@ def reconstruct(
         apart = f" (further groups of {', '.join(map(str, others))} do not connect with these)" if others else ""
         warning = f"only {len(model.indices)} of {len(photographs)} photographs have a pose{apart}: {_REMEDIES}"
     notes = [*([warning] if warning else []), *([] if fit is not None else [sentences[-1]])]
-    path = written.write(out, frames, c2w, points, rgb, {**about, "notes": notes})
+    seen = written.tracks(model, outcome.features, inputs, solid)
+    path = written.write(out, frames, c2w, points, rgb, seen, {**about, "notes": notes})
     return Found(path, len(model.indices), len(photographs), reasons, sentences, warning)
 
 

@@ -24,7 +24,7 @@ from neural.scenes.files.gaussians.record import SH_C0
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import BACKGROUNDS
 from neural.train.tasks.radiance.run import RadianceRun
-from neural.train.tasks.splats.build import NEAR, reach
+from neural.train.tasks.splats.near import NEAR
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.frame import ViewerFrame
 
@@ -247,7 +247,7 @@ def subject_of_run(run: object, frame: ViewerFrame | None = None) -> Subject:
         return FieldSubject(run, frame)
     return SplatSubject(
         run.gaussians, run.origin, name=scene.name, frame=frame, scene=scene, box=scene.aabb.numpy(),
-        background=BACKGROUNDS[run.config.run.background], near=NEAR * reach(scene),
+        background=BACKGROUNDS[run.config.run.background], near=run.near,
     )  # fmt: skip
 
 
