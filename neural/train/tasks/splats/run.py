@@ -266,7 +266,7 @@ def splats(
     )  # fmt: skip
     if resolved.model.init == "points":  # all of this before a run begins
         points_of(scene)
-    if resolved.optim.depth > 0:
+    if resolved.optim.depth:
         require_observations(scene)
     device = torch.device(resolved.run.device)
     most, state = resolved.model.max_gaussians or 0, STATE_BYTES[resolved.model.sh_degree]

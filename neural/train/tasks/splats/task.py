@@ -80,7 +80,7 @@ class SplatsTask:
         n = len(train.cameras)
         self._poses = PoseRefinement(n).to(device) if optim.refine_poses else None
         self._depths: dict[int, SparseDepth] = {}
-        if optim.depth > 0:
+        if optim.depth:
             self._depths = {factor: SparseDepth(scaled) for factor, scaled in self._views.scenes.items()}
         self._exposure = Exposure(n).to(device) if optim.exposure else None
         self.optimiser = build_optimiser(optim, self.gaussians, self.extent, self._poses, self._exposure)
@@ -168,7 +168,7 @@ class SplatsTask:
             loss = loss + THIN / optim.views * steady_mean(shown.alpha * (mask == 0))
         if shown.depth is not None:
             guide = self._depths[taken.factor].loss(taken.index, shown.depth, shown.alpha, self.extent)
-            loss = loss if guide is None else loss + optim.depth / optim.views * guide
+            loss = loss if guide is None else loss + (optim.depth or 0.0) / optim.views * guide
         if self.strategy.needs_observations:
             shown.projected.means2d.retain_grad()
         value = float(loss.detach()) * optim.views
