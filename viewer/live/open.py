@@ -18,6 +18,7 @@ from neural.viewer.live.server import PORT, open_door
 from neural.viewer.live.viewer import Viewer
 
 PATHS = "paths"  # folder of a run for camera paths and films
+FILE_UP = "-y"  # of files of Gaussians, whose axes most often are a first camera's
 
 
 def view(
@@ -38,7 +39,7 @@ def view(
         host: To listen on; see `open_door`.
         port: First to try.
         token: That browsers must know.
-        up: x, -x, y, -y, z or -z; without it from the photographs, of a file from its axes.
+        up: x, -x, y, -y, z or -z; from the photographs without it.
         background: Behind the Gaussians of a file.
         device: Where to render.
         stop: Asked at least twice a second.
@@ -57,7 +58,7 @@ def view(
         behind, folder, lines = run.config.run.background, path / PATHS, log.read(path)
     else:
         behind, folder, lines = background, path.parent / f"{path.stem}-{PATHS}", None
-        subject = subject_of_file(path, None, background=BACKGROUNDS[behind], device=torch.device(place))
+        subject = subject_of_file(path, axis(up or FILE_UP), background=BACKGROUNDS[behind], device=torch.device(place))
     if up is not None:
         subject.frame = replace(subject.frame, up=axis(up))
     door = open_door(host=host, port=port, token=token, label=f"neural: {subject.name}")

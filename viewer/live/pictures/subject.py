@@ -19,7 +19,7 @@ from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Marching, Rendering
 from neural.render.splats import render_bands
 from neural.render.volume import render_image
-from neural.scenes.files.gaussians import axes, formats
+from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.record import SH_C0
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import BACKGROUNDS
@@ -251,17 +251,15 @@ def subject_of_run(run: object, frame: ViewerFrame | None = None) -> Subject:
     )  # fmt: skip
 
 
-def subject_of_file(
-    path: Path, up: Float64[np.ndarray, "3"] | None, *, background: float, device: torch.device
-) -> Subject:
-    """The Gaussians of a file of any format that is read, in the axes that it says; without `up` theirs is up.
+def subject_of_file(path: Path, up: Float64[np.ndarray, "3"], *, background: float, device: torch.device) -> Subject:
+    """The Gaussians of a file of any format that is read.
 
     Raises:
         SceneFormatError: Not such a file, or damaged.
     """
-    record = axes.own(formats.read(path))
+    record = formats.read(path)
     means = record.means.astype(np.float64)
-    frame = ViewerFrame.of_points(means, axes.up(record.placement.axes) if up is None else up)
+    frame = ViewerFrame.of_points(means, up)
     origin = torch.from_numpy(frame.centre)
     gaussians = Gaussians.from_record(record)
     gaussians.means.data.copy_(torch.from_numpy(means - frame.centre))
