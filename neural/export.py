@@ -15,8 +15,9 @@ from neural.gaussians.decimate import decimated
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
 from neural.scenes.files.gaussians import axes as frames
-from neural.scenes.files.gaussians import formats, streamed_sog, tiles
+from neural.scenes.files.gaussians import formats, tiles
 from neural.scenes.files.gaussians.record import SH_C0, Placement, SplatRecord
+from neural.scenes.files.gaussians.sog import streamed_sog
 
 SUFFIXES = (*formats.ENDINGS, formats.META, formats.LEVELS)
 COARSEST = 20_000  # Gaussians of the last level of detail: what a viewer shows first
@@ -84,8 +85,7 @@ def export(
         gaussians, frame=frame, origin=origin, world_to_scene=world_to_scene, metres_per_unit=metres_per_unit, crs=crs,
         colors=colors,
     )  # fmt: skip
-    if axes is None and formats.axes(path) == "RDF":
-        axes = input_axes
+    axes = axes or formats.axes_for(path, input_axes)
     return write_record(path, frames.flipped(record, (input_axes, "RDF")), axes=axes, tile=tile, **options)
 
 

@@ -23,10 +23,13 @@ from typing import Any
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import compressed_ply, gltf, plain_ply, sog, splat, spz, streamed_sog, usd
+from neural.scenes.files.gaussians import gltf, splat, usd
 from neural.scenes.files.gaussians.axes import Axes
+from neural.scenes.files.gaussians.ply import compressed_ply, plain_ply
 from neural.scenes.files.gaussians.record import SplatRecord
-from neural.scenes.files.gaussians.sog_files import META
+from neural.scenes.files.gaussians.sog import sog, streamed_sog
+from neural.scenes.files.gaussians.sog.files import META
+from neural.scenes.files.gaussians.spz import spz
 
 _BY_ENDING: dict[str, ModuleType] = {
     ".spz": spz,
@@ -125,6 +128,17 @@ def is_writable(path: Path) -> bool:
 def holds_placement(path: Path) -> bool:
     """Whether such a file can say its `Placement`."""
     return _ending(path) not in _PLACELESS
+
+
+def axes_for(path: Path, own: Axes) -> Axes:
+    """Those that a scene is written in whose coordinates are known in its `own`: these, where RDF is a habit of the
+    format and the file can say others, and the format's else.
+
+    Raises:
+        SceneFormatError: Another ending.
+    """
+    usual = axes(path)
+    return own if usual == "RDF" and holds_placement(path) else usual
 
 
 def holds_gaussians(path: Path) -> bool:

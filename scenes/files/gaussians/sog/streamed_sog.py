@@ -33,10 +33,11 @@ from neural.atomic import replacing
 from neural.errors import SceneFormatError
 from neural.morton import morton_order
 from neural.poses import rotation_from_quat
-from neural.scenes.files.gaussians import packing, placement, sog
+from neural.scenes.files.gaussians import guarded, placement
 from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SplatRecord, joined
-from neural.scenes.files.gaussians.sog_files import META
+from neural.scenes.files.gaussians.sog import leftovers, sog
+from neural.scenes.files.gaussians.sog.files import META
 
 NAME = "lod-meta.json"
 AXES: Axes = "RDF"
@@ -48,7 +49,7 @@ _MOST_FILES, _MOST_DEPTH, _MOST_LEVELS = 1 << 16, 64, 32
 def write(
     path: Path, levels: Sequence[SplatRecord], *, axes: Axes = AXES, chunk: int = CHUNK, extent: float | None = None
 ) -> None:
-    """Write chunks, and the index when all of them are there.
+    """Write chunks, and the index when all of them are there; then chunks go that only an index before it named.
 
     Args:
         path: The `lod-meta.json` of a folder that exists.
@@ -68,18 +69,19 @@ def write(
     plan = _Plan(whole, level, chunk, extent or _usual_extent(whole, axes))
     tree = plan.node(np.arange(len(whole)))
     filenames = [f"{part.level}_{part.number}/{META}" for part in plan.files]
-    for name, part in zip(filenames, plan.files, strict=True):
-        rows = np.concatenate(part.rows)
-        folder = path.parent / Path(name).parent
-        folder.mkdir(exist_ok=True)
-        for file, data in sog.packed(whole.taken(rows), axes, order=np.arange(len(rows))).items():
-            with replacing(folder / file) as out:
-                out.write(data)
     counts = [len(record) for record in levels]
     asset = {"generator": "neural", **placement.described(whole.placement, axes, AXES)}
     head: dict[str, Any] = {"version": 1, "asset": asset, "count": sum(counts), "counts": counts}
     head |= {"lodLevels": len(levels), "filenames": filenames, "tree": tree}
-    atomic.write_text(path, json.dumps(head, separators=(",", ":"), allow_nan=False))
+    with leftovers.replaced(path):
+        for name, part in zip(filenames, plan.files, strict=True):
+            rows = np.concatenate(part.rows)
+            folder = path.parent / Path(name).parent
+            folder.mkdir(exist_ok=True)
+            for file, data in sog.packed(whole.taken(rows), axes, order=np.arange(len(rows))).items():
+                with replacing(folder / file) as out:
+                    out.write(data)
+        atomic.write_text(path, json.dumps(head, separators=(",", ":"), allow_nan=False))
 
 
 def read(path: Path, *, axes: Axes | None = None, level: int = 0) -> SplatRecord:
@@ -198,14 +200,8 @@ def _rounded(corner: Float32[np.ndarray, "3"]) -> list[float]:
 
 
 def _index(path: Path) -> dict[str, Any]:
-    data = packing.read_bytes(path, _MOST_META + 1)
-    if len(data) > _MOST_META:
-        raise SceneFormatError(path, f"is larger than {_MOST_META >> 20} MiB, no index of a streamed SOG")
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SceneFormatError(path, f"is no JSON ({error}); copy it again") from None
-    if not isinstance(content, dict) or content.get("version", 1) != 1:
+    content = guarded.read_index(path, _MOST_META)
+    if content.get("version", 1) != 1:
         raise SceneFormatError(path, "is no streamed SOG of version 1; write it again")
     return content
 
@@ -247,6 +243,6 @@ def _span(path: Path, lods: dict[str, Any], level: int, n_files: int) -> tuple[i
 def _beside(path: Path, name: str) -> Path:
     """A chunk's `meta.json`, one folder down or beside the index."""
     parts = name.split("/")
-    if len(parts) > 2 or parts[-1] != META or not all(packing.PLAIN_NAME.fullmatch(part) for part in parts):
+    if len(parts) > 2 or parts[-1] != META or not all(guarded.PLAIN_NAME.fullmatch(part) for part in parts):
         raise SceneFormatError(path, f"names the chunk {name[:60]!r}, expected FOLDER/{META}; it is damaged or hostile")
     return path.parent.joinpath(*parts)
