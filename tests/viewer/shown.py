@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from neural.gaussians.model import Gaussians
+from neural.train.tasks.splats.near import Near
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.pictures.subject import SplatSubject
@@ -30,7 +31,7 @@ def ball_subject(n: int = 3000) -> SplatSubject:
     box = scene.aabb.numpy()
     return SplatSubject(
         gaussians, torch.zeros(3, dtype=torch.float64), name="ball", frame=ViewerFrame.of_cameras(scene.cameras, box),
-        scene=scene, box=box, background=1.0, near=0.01,
+        scene=scene, box=box, background=1.0, near=Near.everywhere(0.01),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from neural.scenes.files.gaussians.record import SH_C0
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import BACKGROUNDS
 from neural.train.tasks.radiance.run import RadianceRun
-from neural.train.tasks.splats.near import NEAR
+from neural.train.tasks.splats.near import NEAR, Near
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.frame import ViewerFrame
 
@@ -112,7 +112,7 @@ class SplatSubject:
         gaussians: Relative to `origin`.
         origin: float64, of the scene.
         background: Grey level behind everything.
-        near: Smallest depth that is drawn.
+        near: Smallest depths that are drawn.
     """
 
     clustered = True
@@ -127,7 +127,7 @@ class SplatSubject:
         scene: Scene | None,
         box: Float64[np.ndarray, "2 3"],
         background: float,
-        near: float,
+        near: Near,
     ) -> None:
         self.name, self.frame, self.scene, self.box = name, frame, scene, box
         self._gaussians, self._origin, self._background, self._near = gaussians, origin, background, near
@@ -148,7 +148,7 @@ class SplatSubject:
         if clusters:
             shown = _in_cluster_colors(shown)
         background = torch.full((3,), self._background)
-        near = max(self._near, cut.near)
+        near = max(self._near.at(camera.origins[0]), cut.near)
         parts = render_bands(shown, posed, 0, background=background, near=near, bands=bands)
         return _whole(parts, camera, stale)
 
@@ -267,7 +267,7 @@ def subject_of_file(path: Path, up: Float64[np.ndarray, "3"], *, background: flo
     reached = np.quantile(means, [0.01, 0.99], axis=0)
     return SplatSubject(
         gaussians.to(device), origin, name=path.name, frame=frame, scene=None, box=reached, background=background,
-        near=NEAR * frame.unit,
+        near=Near.everywhere(NEAR * frame.unit),
     )  # fmt: skip
 
 

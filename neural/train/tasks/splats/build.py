@@ -21,7 +21,7 @@ from neural.scenes.scene import Scene
 from neural.train.draws import step_generator
 from neural.train.tasks.splats import start as splats_start
 from neural.train.tasks.splats.config import SplatsConfig
-from neural.train.tasks.splats.near import near, reach
+from neural.train.tasks.splats.near import Near, reach
 from neural.train.tasks.splats.start import Start
 
 INIT_STREAM = 10
@@ -66,7 +66,7 @@ def refuse_unseen(gaussians: Gaussians, scene: Scene, origin: Float[Tensor, "3"]
         SceneFormatError: None does.
     """
     cameras = scene.cameras.relative_to(origin)
-    closest = near(scene)
+    closest = Near.of(scene).closest
     for index in scene.splits["train"]:
         if bool((project_to(gaussians, View.of(cameras, index, closest)).opacities > 0).any()):
             return

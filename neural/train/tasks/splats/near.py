@@ -1,13 +1,17 @@
-"""The smallest depth that is drawn: nothing of a capture is much closer than what its photographs see closest.
+"""The smallest depth that is drawn: around a camera it is clear, up to half of what the photographs see closest.
 
 Gaussians of a wall that a photographer leans against reach past the camera, and would veil the whole picture. They are
 seen from elsewhere, where they are right, so that no training takes them away.
 """
 
 import math
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from neural.lenses import FISHEYE
 from neural.scenes.scene import Scene
@@ -25,18 +29,43 @@ def reach(scene: Scene) -> float:
     return scene.extent if scene.extent > 1e-3 * box else box
 
 
-def near(scene: Scene) -> float:
-    """The smallest depth that is drawn, in the scene's unit: half of that of the closest points, 0.01 extents at least.
+@dataclass(frozen=True)
+class Near:
+    """Smallest depths that are drawn, in the scene's unit.
 
-    The depth of a photograph's closest points is the first hundredth of those that it sees; of all photographs the
-    smallest counts. Behind a fisheye depths are distances.
+    Attributes:
+        least: Anywhere.
+        closest: From where a photograph was taken.
+        centres: Where that was; float64, on the CPU.
     """
-    closest = math.inf
-    for index in range(len(scene.cameras)):
-        depths = _depths(scene, index)
-        if len(depths) >= _FEWEST:
-            closest = min(closest, float(np.quantile(depths, _CLOSEST)))
-    return max(NEAR * reach(scene), SHARE * closest if math.isfinite(closest) else 0.0)
+
+    least: float
+    closest: float
+    centres: Float[Tensor, "C 3"]
+
+    @classmethod
+    def of(cls, scene: Scene) -> Self:
+        """Half the depth of the closest points, 0.01 extents at least.
+
+        The depth of a photograph's closest points is the first hundredth of those that it sees; of all photographs the
+        smallest counts. Behind a fisheye depths are distances.
+        """
+        closest, least = math.inf, NEAR * reach(scene)
+        for index in range(len(scene.cameras)):
+            depths = _depths(scene, index)
+            if len(depths) >= _FEWEST:
+                closest = min(closest, float(np.quantile(depths, _CLOSEST)))
+        return cls(least, max(least, SHARE * closest) if math.isfinite(closest) else least, scene.cameras.origins)
+
+    @classmethod
+    def everywhere(cls, depth: float) -> Self:
+        """The same from any place."""
+        return cls(depth, depth, torch.full((1, 3), math.inf, dtype=torch.float64))
+
+    def at(self, eye: Float[Tensor, "3"]) -> float:
+        """Seen from a place of the scene: the clear space of a camera shrinks with the distance to it."""
+        away = float((self.centres - eye.to(self.centres)).norm(dim=1).min())
+        return max(self.least, self.closest - away)
 
 
 def _depths(scene: Scene, index: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from neural.train.tasks.splats.build import (
 )
 from neural.train.tasks.splats.config import STARTS, SplatsConfig, resolve
 from neural.train.tasks.splats.exposure import Exposure
-from neural.train.tasks.splats.near import near
+from neural.train.tasks.splats.near import Near
 from neural.train.tasks.splats.page import PAGE, export_page
 from neural.train.tasks.splats.sizes import STATE_BYTES, STEP_BYTES
 from neural.train.tasks.splats.sparse_depth import require_observations
@@ -68,9 +68,9 @@ class SplatRun(TrainedCapture):
         self.gaussians, self.origin = gaussians, origin
 
     @cached_property
-    def near(self) -> float:
-        """Smallest depth that is drawn, in the scene's unit."""
-        return near(self.scene)
+    def near(self) -> Near:
+        """Smallest depths that are drawn."""
+        return Near.of(self.scene)
 
     @property
     def several_exposures(self) -> bool:
@@ -83,7 +83,7 @@ class SplatRun(TrainedCapture):
         """See `TrainedCapture`."""
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background])
         posed = cameras.relative_to(self.origin).to(self.gaussians.means.device)
-        return render_camera(self.gaussians, posed, index, background=color, near=self.near)
+        return render_camera(self.gaussians, posed, index, background=color, near=self.near.at(cameras.origins[index]))
 
     def export(
         self,

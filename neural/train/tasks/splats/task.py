@@ -31,7 +31,7 @@ from neural.train.tasks.splats import rehearsal
 from neural.train.tasks.splats.build import build_strategy
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.exposure import Exposure
-from neural.train.tasks.splats.near import near, reach
+from neural.train.tasks.splats.near import Near, reach
 from neural.train.tasks.splats.optimiser import betas, build_optimiser, lr_scales
 from neural.train.tasks.splats.sparse_depth import SparseDepth
 from neural.train.tasks.splats.views import Photograph, Views
@@ -68,7 +68,7 @@ class SplatsTask:
         self.config, self.scene, self.device, self.origin = config, scene, device, origin
         self.gaussians = gaussians.to(device)
         self.extent = reach(scene)
-        self.near = near(scene)
+        self.near = Near.of(scene).closest
         train, optim = scene.subset("train"), config.optim
         self._views = Views(
             train, config.run.seed, optim.coarse or 1, optim.coarse_share, masks_are_alpha=optim.masks == "empty"

@@ -11,7 +11,7 @@ from neural.gaussians.model import Gaussians
 from neural.render.splats import render_camera
 from neural.scenes.capture import Observations, Points
 from neural.scenes.scene import Scene
-from neural.train.tasks.splats.near import NEAR, SHARE, near, reach
+from neural.train.tasks.splats.near import NEAR, SHARE, Near, reach
 
 SIZE = 64
 
@@ -38,13 +38,14 @@ def wall(depth: float, n: int = 400) -> np.ndarray:
 
 def test_it_is_half_the_depth_of_the_closest_points() -> None:
     scene = scene_of(wall(8.0))
-    assert near(scene) == pytest.approx(SHARE * 8.0)
+    assert Near.of(scene).closest == pytest.approx(SHARE * 8.0)
 
 
 def test_points_behind_a_camera_and_beside_its_picture_do_not_count() -> None:
     behind = wall(8.0) * [1, 1, -0.02]  # 0.16 behind the first, in front of none
     beside = np.add(wall(1.0), [30.0, 0, 0])
-    assert near(scene_of(np.concatenate([wall(8.0), behind - [0, 0, 1], beside]))) == pytest.approx(SHARE * 8.0)
+    scene = scene_of(np.concatenate([wall(8.0), behind - [0, 0, 1], beside]))
+    assert Near.of(scene).closest == pytest.approx(SHARE * 8.0)
 
 
 def test_observations_decide_where_there_are_any() -> None:
@@ -52,16 +53,16 @@ def test_observations_decide_where_there_are_any() -> None:
     xyz = np.concatenate([wall(2.0, 200), wall(8.0, 200)])
     numbers = np.arange(200, 400)
     seen = Observations(np.concatenate([numbers, numbers]), np.repeat([0, 1], 200), np.zeros((400, 2)))
-    assert near(scene_of(xyz)) == pytest.approx(SHARE * 2.0)
-    assert near(scene_of(xyz, seen)) == pytest.approx(SHARE * 8.0)
+    assert Near.of(scene_of(xyz)).closest == pytest.approx(SHARE * 2.0)
+    assert Near.of(scene_of(xyz, seen)).closest == pytest.approx(SHARE * 8.0)
 
 
 def test_a_few_wrong_points_do_not_matter_and_few_points_say_nothing() -> None:
     stray = np.array([[0, 0, 0.05]] * 3)
-    assert near(scene_of(np.concatenate([wall(8.0), stray]))) == pytest.approx(SHARE * 8.0)
+    assert Near.of(scene_of(np.concatenate([wall(8.0), stray]))).closest == pytest.approx(SHARE * 8.0)
     few = scene_of(wall(8.0, 20))
-    assert near(few) == NEAR * reach(few)
-    assert near(replace(few, points=None)) == NEAR * reach(few)
+    assert Near.of(few).closest == NEAR * reach(few)
+    assert Near.of(replace(few, points=None)).closest == NEAR * reach(few)
 
 
 def test_gaussians_of_a_wall_at_the_back_do_not_veil_the_picture() -> None:
@@ -73,7 +74,18 @@ def test_gaussians_of_a_wall_at_the_back_do_not_veil_the_picture() -> None:
     )  # fmt: skip
     black = torch.zeros(3)
     veiled = render_camera(gaussians, scene.cameras, 0, background=black, near=NEAR * reach(scene)).rgb
-    clear = render_camera(gaussians, scene.cameras, 0, background=black, near=near(scene)).rgb
+    clear = render_camera(
+        gaussians, scene.cameras, 0, background=black, near=Near.of(scene).at(scene.cameras.origins[0])
+    ).rgb
     middle = SIZE * SIZE // 2 + SIZE // 2
     assert float(veiled.reshape(-1, 3)[middle].mean()) > 0.6
     assert float(clear.reshape(-1, 3)[middle].mean()) < 0.3
+
+
+def test_the_clear_space_of_a_camera_shrinks_with_the_distance_to_it() -> None:
+    scene = scene_of(wall(8.0))
+    found = Near.of(scene)
+    assert found.at(torch.zeros(3)) == pytest.approx(4.0)
+    assert found.at(torch.tensor([0.0, 3.0, 0.0])) == pytest.approx(1.0)
+    assert found.at(torch.tensor([0.0, 0.0, -2.5])) == pytest.approx(4.0 - 1.5)  # from the second camera
+    assert found.at(torch.tensor([0.0, 0.0, 7.0])) == found.least == NEAR * reach(scene)
