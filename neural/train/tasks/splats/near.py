@@ -73,7 +73,7 @@ def _depths(scene: Scene, index: int) -> np.ndarray:
     if scene.points is None:
         return np.empty(0)
     xyz, seen = scene.points.xyz, scene.points.observations
-    xyz = xyz[:: -(-len(xyz) // _MOST)] if seen is None else xyz[seen.points[seen.cameras == index]]
+    xyz = xyz[:: max(1, -(-len(xyz) // _MOST))] if seen is None else xyz[seen.points[seen.cameras == index]]
     if len(xyz) == 0:
         return np.empty(0)
     if seen is None:

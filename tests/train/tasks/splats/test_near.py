@@ -89,3 +89,8 @@ def test_the_clear_space_of_a_camera_shrinks_with_the_distance_to_it() -> None:
     assert found.at(torch.tensor([0.0, 3.0, 0.0])) == pytest.approx(1.0)
     assert found.at(torch.tensor([0.0, 0.0, -2.5])) == pytest.approx(4.0 - 1.5)  # from the second camera
     assert found.at(torch.tensor([0.0, 0.0, 7.0])) == found.least == NEAR * reach(scene)
+
+
+def test_no_point_at_all_says_nothing() -> None:
+    scene = scene_of(np.empty((0, 3)))
+    assert Near.of(scene).closest == NEAR * reach(scene)
