@@ -43,8 +43,12 @@ class Traced:
     n_looked_up: int
 
 
+Span = tuple[Float[Tensor, "R"], Float[Tensor, "R"]]
+"""Distances along rays from and to which they are followed; a ray with less behind than before is not."""
+
+
 @torch.no_grad()
-def sphere_trace(distance: Distance, rays: Rays, tracing: Tracing | None = None) -> Traced:
+def sphere_trace(distance: Distance, rays: Rays, tracing: Tracing | None = None, *, span: Span | None = None) -> Traced:
     """Follows rays through the unit cube until they meet the surface; rays that have ended cost nothing more.
 
     A step that went through the surface, where the field promised more room than there was, is taken back by the
@@ -54,12 +58,12 @@ def sphere_trace(distance: Distance, rays: Rays, tracing: Tracing | None = None)
         distance: Signed distance at points of the unit cube, negative inside.
         rays: Unit directions; in the unit cube's frame and unit.
         tracing: How.
+        span: Within the unit cube; what of the rays lies in it without.
 
     Source: Hart 1996, "Sphere Tracing", section 2.
     """
     how = tracing or Tracing()
-    box = torch.tensor([[0.0] * 3, [1.0] * 3], device=rays.origins.device)
-    t_min, t_max = intersect_aabb(rays, box)
+    t_min, t_max = within_unit_cube(rays) if span is None else span
     found = torch.full_like(t_min, torch.inf)
     active = torch.nonzero(t_max > t_min)[:, 0]
     t, end = t_min[active], t_max[active]
@@ -80,6 +84,11 @@ def sphere_trace(distance: Distance, rays: Rays, tracing: Tracing | None = None)
             active, t, end = active[going], t[going], end[going]
             origins, directions = origins[going], directions[going]
     return Traced(found, looked_up)
+
+
+def within_unit_cube(rays: Rays) -> Span:
+    """What of rays lies in the unit cube."""
+    return intersect_aabb(rays, torch.tensor([[0.0] * 3, [1.0] * 3], device=rays.origins.device))
 
 
 @torch.no_grad()

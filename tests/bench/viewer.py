@@ -21,7 +21,7 @@ from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.axes import axis
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.panels.tabs import Tabs
-from neural.viewer.live.pictures.subject import SplatSubject
+from neural.viewer.live.subjects.splats import SplatSubject
 from neural.viewer.live.server import open_door
 from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import watching
