@@ -102,27 +102,36 @@ def test_a_browser_that_leaves_while_its_panel_is_built_leaves_nothing(tmp_path:
 
 
 def test_a_browser_that_leaves_in_the_middle_of_its_picture_harms_nobody(tmp_path: Path) -> None:
-    drawing, left = threading.Event(), threading.Event()
+    slowly, drawing, left = threading.Event(), threading.Event(), threading.Event()
     subject = ball_subject(500)
     layers = subject.layers
 
     def slow(*arguments: Any, **options: Any) -> Any:
-        if not left.is_set():
+        if slowly.is_set():
             drawing.set()
             left.wait(20)
         return layers(*arguments, **options)
 
     subject.layers = slow  # type: ignore[method-assign]
     with served(tmp_path, subject) as viewer, RawClient(viewer.door.port) as other:
+        other.look((0.0, -3.0, 0.0))
+        assert other.pictures(1)[0].std() > 10
+        (staying,) = viewer.clients
+        until(lambda: staying.order(0) is None)
+        sent: list[Client] = []
+        viewer.on_picture.append(lambda order, picture: sent.append(order.client))
+        slowly.set()
         with RawClient(viewer.door.port) as browser:
             browser.look((0.0, -3.0, 0.0))
             assert drawing.wait(20)
-        until(lambda: len(viewer.clients) == 1)
+            (leaving,) = (client for client in viewer.clients if client is not staying)
+        until(lambda: viewer.clients == [staying])
+        assert leaving.gone
         left.set()
-        other.look((0.0, -3.0, 0.0))
-        assert other.pictures(1)[0].std() > 10
-        (client,) = viewer.clients
-        assert client.given is not None
+        other.look((0.0, -2.5, 0.0))
+        until(lambda: sent != [])
+        assert staying.given is not None and leaving.given is None
+        assert set(sent) == {staying}
 
 
 def test_the_one_who_waits_longest_is_served_first(tmp_path: Path) -> None:

@@ -112,6 +112,10 @@ def test_depths_of_the_browser_are_those_of_the_field(subject: Subject) -> None:
         assert picture.depth[45, 80] == pytest.approx(nearest, rel=0.01)
     assert 0 < picture.depth[45, 80] < away + 0.01
     assert picture.depth[0, 0] == FAR_AWAY
+    if subject.flat:  # a plane across the axis has one depth, also where the way to it is longer
+        there = picture.depth[picture.depth < FAR_AWAY]
+        np.testing.assert_allclose(there, away, rtol=1e-4)
+        assert len(there) > 5000
 
 
 # --- a surface
@@ -213,9 +217,7 @@ def flat() -> Subject:
     return subject_of_run(fields.picture_run())
 
 
-def square_on(
-    subject: Subject, size: tuple[int, int], pixels: float = 1.0, at: tuple[float, float] = (0, 0)
-) -> Cameras:
+def square_on(size: tuple[int, int], pixels: float = 1.0, at: tuple[float, float] = (0, 0)) -> Cameras:
     """Each pixel shows so many of the picture's, from a place in it on."""
     away = 100.0
     c2w = np.eye(4)

@@ -16,11 +16,14 @@ from neural import paths, video
 from neural.errors import BadOption
 from neural.poses import look_at
 from neural.viewer.live.client import Viewpoint, Wish
+from neural.viewer.live.panels import path as path_panel
 from neural.viewer.live.panels.path import PathPanel, camera_path, file_stem
 from neural.viewer.live.panels.plots import MOST, thinned
 from neural.viewer.live.panels.training import duration
+from neural.viewer.live.panels.view import bounded
 from neural.viewer.live.pictures.film import Film
 from neural.viewer.live.server import open_door
+from neural.viewer.live.subjects.subject import Cut
 from neural.viewer.live.viewer import MOST_FILMS, Viewer, snap
 from tests.viewer.raw_client import RawClient
 from tests.viewer.shown import ball_subject, served
@@ -110,6 +113,31 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     assert not film.running
 
 
+def test_a_film_shows_the_scene_where_no_photograph_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way of looking that compares is of no use along a path; what is cut off stays cut off."""
+    made: list[list[np.ndarray]] = []
+    monkeypatch.setattr(video, "write", lambda path, frames, fps: (made.append(list(frames)), (path, "written"))[1])
+    subject = ball_subject(500)
+    cameras = camera_path(keyframes(), subject.frame, 3, (64, 48))
+    cut = Cut(box=((-9.0, -9.0, -9.0), (9.0, 9.0, 0.0)))
+    for wish in (Wish("error", cut), Wish("colour", cut), Wish("colour")):
+        finished(Film(cameras, wish, tmp_path / "film.mp4", 30.0, lambda *said: None), subject)
+    compared, colored, whole = map(np.stack, made)
+    assert colored.shape == (3, 48, 64, 3)
+    assert np.array_equal(compared, colored)
+    assert not np.array_equal(colored, whole)
+
+
+def test_numbers_from_browsers_are_bounded() -> None:
+    assert [bounded(value, -1.0, 2.0) for value in (0, "1.5", -7, 1e308, True)] == [0.0, 1.5, -1.0, 2.0, 1.0]
+    for nonsense in (float("nan"), float("inf"), -float("inf"), "nan", "wide"):
+        with pytest.raises(ValueError, match=r"finite|convert"):
+            bounded(nonsense, -1.0, 2.0)
+    for nonsense in (None, [1], {}):
+        with pytest.raises(TypeError):
+            bounded(nonsense, -1.0, 2.0)
+
+
 class Died(Exception):
     """What no film expects."""
 
@@ -192,6 +220,7 @@ def test_a_film_that_is_begun_while_others_are_looked_after_is_made(tmp_path: Pa
             film = viewer.start_film(target, lambda t=target: Film(cameras, Wish(), t, 30.0, lambda *said: None))
             film.join(20.0)
             assert not film.busy
+        until(lambda: viewer.films == [])
     finally:
         stop.set()
         thread.join()
@@ -199,7 +228,7 @@ def test_a_film_that_is_begun_while_others_are_looked_after_is_made(tmp_path: Pa
     assert len(list(tmp_path.iterdir())) == 12
 
 
-def test_the_panel_saves_plays_and_films(tmp_path: Path) -> None:
+def test_the_panel_saves_plays_and_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As its buttons do, for a browser that is there."""
     with served(tmp_path) as viewer, RawClient(viewer.door.port) as browser:
         browser.look(EYES[0])
@@ -215,6 +244,12 @@ def test_the_panel_saves_plays_and_films(tmp_path: Path) -> None:
             panel._edit("add")
         panel._edit("remove last")
         assert "2 keyframes" in panel._said.content
+        with monkeypatch.context() as few:
+            few.setattr(path_panel, "MOST_KEYFRAMES", 3)
+            for _ in range(5):
+                panel._edit("add")
+            assert "3 keyframes" in panel._said.content
+            panel._edit("remove last")
         panel._name.value = "../first path"
         panel._seconds.value = 1.0
         panel._act("save")

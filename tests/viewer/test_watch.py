@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -216,6 +217,9 @@ def test_pause_step_and_save(tmp_path: Path) -> None:
         train("splats", tmp_path, watch)
         thread.join()
     assert failed == []
+    assert watch.viewer is not None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", watch.viewer.viewer.door.port), timeout=10)
     assert checkpoint.latest_step(tmp_path) == STEPS
 
 

@@ -34,7 +34,7 @@ class FlatSubject:
         truth: The picture that it was trained on.
     """
 
-    modes = ("colour", "picture", "error")
+    modes: tuple[str, ...] = ("colour", "picture", "error")
     flat = True
     scene: Scene | None = None
 

@@ -15,6 +15,7 @@ from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.subjects.radiance import Cropped
 from neural.viewer.live.subjects.subject import Cut, Drawn, Layers, Subject, Truth, aside, banded, never, whole
 
+_NEARER = 0.8  # than usual: clouds are flat
 QUICK_SHADOWS = 64  # cells along the longest edge of what holds the sun's light: made anew for each state of a training
 
 
@@ -28,14 +29,14 @@ class MediumSubject:
         truth: The grid, with shadows as coarse.
     """
 
-    modes = ("colour", "depth", "alpha", "grid", "error")
+    modes: tuple[str, ...] = ("colour", "depth", "alpha", "grid", "error")
     flat = False
     scene: Scene | None = None
 
     def __init__(self, run: VolumeRun, frame: ViewerFrame, *, quick: bool, truth: Truth | None = None) -> None:
         self.name, self.frame, self.quick, self._run = run.voxels.name, frame, quick, run
         self.box = run.survey.box.numpy()
-        self.start = aside(frame.up)
+        self.start = _NEARER * aside(frame.up)
         self.truth: Truth | None = Drawn(self._grid_layers) if truth is None else truth
         self._cropped = Cropped(run.occupancy, torch.zeros(3, dtype=torch.float64))
 

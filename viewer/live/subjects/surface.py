@@ -12,8 +12,9 @@ from neural.scenes.scene import Scene
 from neural.train.tasks.sdf.pictures import UP, Met, field_met, mesh_met, shaded
 from neural.train.tasks.sdf.run import SdfRun
 from neural.viewer.live.frame import ViewerFrame
-from neural.viewer.live.subjects.subject import Cut, Drawn, Layers, Subject, Truth, aside, banded, never
+from neural.viewer.live.subjects.subject import Cut, Drawn, Layers, Subject, Truth, banded, never
 
+EYE = np.array([0.9, 0.7, 2.1])  # units of the browser; models mostly look along z
 Meets = Callable[[Rays, Span | None], Met]
 
 
@@ -26,14 +27,14 @@ class SurfaceSubject:
         truth: The mesh.
     """
 
-    modes = ("colour", "depth", "normal", "mesh", "error")
+    modes: tuple[str, ...] = ("colour", "depth", "normal", "mesh", "error")
     flat = False
     scene: Scene | None = None
 
     def __init__(self, run: SdfRun, frame: ViewerFrame, truth: Truth | None = None) -> None:
         self.name, self.frame, self._run = run.solid.name, frame, run
         self.box = np.stack([run.solid.vertices.min(0), run.solid.vertices.max(0)])
-        self.start = aside(frame.up)
+        self.start = EYE
         self.truth: Truth | None = Drawn(self._mesh_layers) if truth is None else truth
 
     def layers(
