@@ -124,6 +124,31 @@ def test_a_missing_viewer_is_said_with_its_remedy(tmp_path: Path, monkeypatch: p
     assert finding.state == "optional" and "npm" in finding.remedy
 
 
+@pytest.mark.parametrize("text", ["let a = 1 // </SCRIPT >", "// </script", "<!-- x"])
+def test_a_script_that_cannot_stand_in_a_page_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "SCRIPT", tmp_path / "page.js")
+    bundle.SCRIPT.write_text(text)
+    with pytest.raises(BackendUnavailable, match="cannot stand inside a page"):
+        pages.written(tmp_path, pages.generated(20), None)
+
+
+def test_a_scene_far_from_the_origin_begins_before_it(tmp_path: Path) -> None:
+    """Where float32 knows no centimetres; the nearest depth is the one that was asked for."""
+    origin = np.array([4e5, 5e6, 100.0])
+    record = pages.generated(50, degree=0)
+    pages.write_page(tmp_path / "page.html", record)
+    here = _described(tmp_path / "page.html")
+    pages.write_page(tmp_path / "page.html", record, origin=origin, near=0.125)
+    there = _described(tmp_path / "page.html")
+    assert there["near"] == 0.125 != here["near"]
+    np.testing.assert_allclose(np.array(there["centre"]) - here["centre"], origin, atol=1e-6)
+    start, moved = (np.array(about["start"]["c2w"]).reshape(3, 4) for about in (here, there))
+    np.testing.assert_allclose(moved[:, 3] - start[:, 3], origin, atol=1e-6)
+    np.testing.assert_allclose(moved[:, :3], start[:, :3])
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [({"names": ["one"]}, "1 names for 4 cameras"), ({"start": 4}, "one of 4 cameras"), ({"start": -1}, "got -1")],
