@@ -20,7 +20,7 @@ from neural.train.tasks.splats.near import Near
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.axes import axis
 from neural.viewer.live.frame import ViewerFrame
-from neural.viewer.live.pictures.subject import SplatSubject
+from neural.viewer.live.subjects.splats import SplatSubject
 from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import watching
 from tests.bench import splats_runs

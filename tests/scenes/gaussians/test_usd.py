@@ -90,6 +90,22 @@ FAULTS = {
         )),
         "of different lengths",
     ),
+    "too many colours": (
+        _text(_SPLAT.format(
+            "point3f[] positions = [(0,0,0)]\nfloat3[] scales = [(1,1,1)]\nfloat[] opacities = [1]\n"
+            "quatf[] orientations = [(1,0,0,0)]\nint radiance:sphericalHarmonicsDegree = 0\n"
+            "float3[] radiance:sphericalHarmonicsCoefficients = [(0,0,0),(0,0,0)]"
+        )),
+        "of different lengths",
+    ),
+    "degree 4": (
+        _text(_SPLAT.format(
+            "point3f[] positions = [(0,0,0)]\nfloat3[] scales = [(1,1,1)]\nfloat[] opacities = [1]\n"
+            "quatf[] orientations = [(1,0,0,0)]\nint radiance:sphericalHarmonicsDegree = 4\n"
+            f"float3[] radiance:sphericalHarmonicsCoefficients = [{', '.join(['(0,0,0)'] * 25)}]"
+        )),
+        "colours of degree 4",
+    ),
     "other kind": (_text(_SPLAT.format(""), _LAYER.format('string model = "x"')), "kind 'x'"),
     "other axes": (_text(_SPLAT.format(""), _LAYER.format('string axes = "x"')), "has axes"),
 }  # fmt: skip
@@ -100,6 +116,20 @@ def test_faults_are_named(tmp_path: Path, fault: str) -> None:
     text, message = FAULTS[fault]
     (tmp_path / "a.usda").write_text(text)
     with pytest.raises(SceneFormatError, match=message):
+        formats.read(tmp_path / "a.usda")
+
+
+def test_many_prims_of_one_are_a_bomb(tmp_path: Path) -> None:
+    n = 400
+    several = {
+        "point3f[] positions": "(0,0,0)", "float3[] scales": "(1,1,1)", "float[] opacities": "1",
+        "quatf[] orientations": "(1,0,0,0)", "float3[] radiance:sphericalHarmonicsCoefficients": "(0,0,0)",
+    }  # fmt: skip
+    body = "\n".join(f"{name} = [{', '.join([value] * n)}]" for name, value in several.items())
+    one = f'class ParticleField3DGaussianSplat "C" {{\n{body}\nint radiance:sphericalHarmonicsDegree = 0\n}}\n'
+    many = "\n".join(f'def "P{i}" (inherits = </C>) {{}}' for i in range(1500))
+    (tmp_path / "a.usda").write_text(_text(one + many.replace("def ", "def ParticleField3DGaussianSplat ")))
+    with pytest.raises(SceneFormatError, match=r"claims to unpack to .* damaged or hostile"):
         formats.read(tmp_path / "a.usda")
 
 
