@@ -2,7 +2,7 @@
 
 images/<name>.png     sRGB with straight alpha; alpha 0 is sky
 transforms.json       nerfstudio's form: OpenGL c2w (x right, y up, z back), one pinhole, named splits,
-                      `aabb` [[x, y, z], [x, y, z]] in the file's world (metres), `synthetic`: the recipe
+                      `aabb` [[x, y, z], [x, y, z]] in the file's world (metres), `axes`, `synthetic`: the recipe
 maps/<name>.npz       depth, distance, normal, class_id, instance_id; see `render.Maps`
 layout.json, .npz     see `layout.Layout`
 """
@@ -158,6 +158,7 @@ def transforms(recipe: Recipe, city: City, rig: Rig, names: list[str]) -> dict[s
         "w": rig.width,
         "h": rig.height,
         "aabb": city.aabb.tolist(),
+        "axes": "RFU",  # east, north, up
         "train_filenames": [path for path in paths if path not in held_out],
         "test_filenames": [path for path in paths if path in held_out],
         "synthetic": asdict(recipe),
