@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from neural.gaussians.model import Gaussians
+from neural.train.tasks.splats.near import Near
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.server import open_door
@@ -32,7 +33,7 @@ def ball_subject(n: int = 3000) -> SplatSubject:
     frame = ViewerFrame.of_cameras(scene.cameras, box)
     return SplatSubject(
         gaussians, torch.zeros(3, dtype=torch.float64), name="ball", frame=frame, scene=scene, box=box, background=1.0,
-        near=0.01, truth=truth_of(scene, frame, "white"),
+        near=Near.everywhere(0.01), truth=truth_of(scene, frame, "white"),
     )  # fmt: skip
 
 

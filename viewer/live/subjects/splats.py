@@ -17,7 +17,7 @@ from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.record import SH_C0
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import BACKGROUNDS
-from neural.train.tasks.splats.build import NEAR, reach
+from neural.train.tasks.splats.near import NEAR, Near
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.subjects.capture import modes_of, truth_of
@@ -34,7 +34,7 @@ class SplatSubject:
         gaussians: Relative to `origin`.
         origin: float64, of the scene.
         background: Grey level behind everything.
-        near: Smallest depth that is drawn.
+        near: Smallest depths that are drawn.
         truth: The photographs that they were trained on.
     """
 
@@ -50,12 +50,12 @@ class SplatSubject:
         scene: Scene | None,
         box: Float64[np.ndarray, "2 3"],
         background: float,
-        near: float,
+        near: Near,
         truth: Truth | None = None,
     ) -> None:
         self.name, self.frame, self.scene, self.box, self.truth = name, frame, scene, box, truth
         self.modes, self.start = modes_of(truth, clusters=True), aside(frame.up)
-        self._gaussians, self._origin, self._background, self._near = gaussians, origin, background, near
+        self._gaussians, self._origin, self._background, self.near = gaussians, origin, background, near
 
     @torch.no_grad()
     def layers(
@@ -73,7 +73,7 @@ class SplatSubject:
         if clusters:
             shown = _in_cluster_colors(shown)
         background = torch.full((3,), self._background)
-        near = max(self._near, cut.near)
+        near = max(self.near.at(camera.origins[0]), cut.near)
         parts = render_bands(shown, posed, 0, background=background, near=near, bands=bands)
         return whole(parts, camera, stale)
 
@@ -107,7 +107,8 @@ def of_run(run: SplatRun, earlier: Subject | None) -> SplatSubject:
     background = run.config.run.background
     return SplatSubject(
         run.gaussians, run.origin, name=scene.name, frame=frame, scene=scene, box=box,
-        background=BACKGROUNDS[background], near=NEAR * reach(scene),
+        background=BACKGROUNDS[background],
+        near=earlier.near if isinstance(earlier, SplatSubject) else run.near,
         truth=truth_of(scene, frame, background) if earlier is None else earlier.truth,
     )  # fmt: skip
 
@@ -128,7 +129,7 @@ def of_file(path: Path, up: Float64[np.ndarray, "3"], *, background: float, devi
     reached = np.quantile(means, [0.01, 0.99], axis=0)
     return SplatSubject(
         gaussians.to(device), origin, name=path.name, frame=frame, scene=None, box=reached, background=background,
-        near=NEAR * frame.unit,
+        near=Near.everywhere(NEAR * frame.unit),
     )  # fmt: skip
 
 
