@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from neural import cli, edit
 from neural.edit import Contradicted, Faint, Islands, Large, Needle, Sparse, Unseen, clean, merge
 from neural.edit.cells import keys, require_countable
+from neural.edit.criterion import Found
 from neural.edit.islands import components
 from neural.edit.near import near_distances
 from neural.edit.photographs import wrongs
@@ -101,6 +102,30 @@ def test_groups_of_just_as_many_are_no_islands() -> None:
     group.means.data[105:] += torch.tensor([0.0, 50.0, 0.0])
     gone = Islands(fewer=5, cell=1.0).find(group).rows
     assert gone.nonzero()[:, 0].tolist() == [105, 106, 107, 108]
+
+
+class These:
+    """A criterion about given rows."""
+
+    name = "these"
+
+    def __init__(self, *rows: int) -> None:
+        self.rows = rows
+
+    def find(self, gaussians: Gaussians) -> Found:
+        return Found(torch.isin(torch.arange(gaussians.n), torch.tensor(self.rows)), "so it is said")
+
+
+def test_a_criterion_says_what_it_alone_is_about() -> None:
+    cleaned = clean(scene(9), [These(0, 1, 2), These(2, 3), These(3)])
+    assert [(removal.found, removal.alone) for removal in cleaned.removals] == [(3, 2), (2, 0), (1, 0)]
+    assert cleaned.gaussians.n == 5
+
+
+def test_what_shows_too_little_in_all_views_is_unseen() -> None:
+    some = scene(50)
+    assert not bool(Unseen(VIEWS, views=0).find(some).rows.any())
+    assert bool(Unseen(VIEWS, views=0, weight=math.inf).find(some).rows.all())
 
 
 def test_cells_are_counted_up_to_the_border() -> None:
