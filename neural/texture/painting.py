@@ -14,17 +14,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int64, UInt8
+from jaxtyping import Float, Float32, Float64, Int64, UInt8
+from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from neural.cameras import Cameras
 from neural.surfaces import Render, open3d, z_depth
 
 SHARPNESS = 2.0  # power of a camera's weight: sharp by those that see most pixels, no step where one takes over
-_CORNERS = 1e-6  # weight of the colours of corners: they show where no camera sees
+_CORNERS = 1e-12  # weight of the colours of corners: they show where no camera sees
 _STEEPEST = 0.1  # cosine between a normal and where it is seen from, above which it is
 _RIM = 0.04  # part of a picture's shorter side over which it fades
-_EDGES = 2.0  # mean edges of the surface by which a picture's depth may differ
+_EDGES = 2.0  # mean edges of the surface by which a picture's depth may differ; at three times that nothing counts
 _PART = 1 << 18  # points at once: what the processor's caches hold
 
 
@@ -75,7 +76,8 @@ def painted(
     total[:, :3] *= points.rgb
     for index in each(range(len(cameras))):
         picture, depth = z_depth(render, cameras, index)
-        view = _View(cameras, index, picture, depth, _first(scene, o3d, cameras, index), edge)
+        image = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        view = _View(cameras, index, image, depth, _first(scene, o3d, cameras, index), edge)
         eye = cameras.c2w[index, :3, 3].numpy()
         near = np.flatnonzero((((eye - a) * outward).sum(1) > 0)[points.face])
         for start in range(0, len(near), _PART):
@@ -91,7 +93,7 @@ class _View(NamedTuple):
 
     cameras: Cameras
     index: int
-    picture: UInt8[np.ndarray, "H W 3"]
+    picture: Float[Tensor, "1 3 H W"]
     depth: Float32[np.ndarray, "H W"]
     first: Float32[np.ndarray, "H W"]
     edge: float
@@ -123,12 +125,13 @@ class _View(NamedTuple):
         open_ = np.flatnonzero((z < before + slack) & (cosine > _STEEPEST))
         kept, z, cosine, rim = kept[open_], z[open_], cosine[open_], rim[open_]
         off = np.maximum(beside[open_] - slack[open_], 0)
-        agreement = np.exp(-((off / np.float32(_EDGES * self.edge)) ** 2))
+        off /= np.float32(_EDGES * self.edge)
+        agreement = np.where(off < 3, np.exp(-(off**2)), 0)
         fade = np.minimum(rim / np.float32(_RIM * min(width, height)), 1)
         many = cosine * np.float32(fx * fy * self.edge**2) / z**2  # pixels that see a patch of the surface
         grid = np.stack([column[open_] * 2 / width - 1, row[open_] * 2 / height - 1], axis=-1)
-        image = torch.from_numpy(self.picture).permute(2, 0, 1)[None].float() / 255
-        rgb = grid_sample(image, torch.from_numpy(grid)[None, None], padding_mode="border", align_corners=False)
+        at = torch.from_numpy(grid)[None, None]
+        rgb = grid_sample(self.picture, at, padding_mode="border", align_corners=False)
         return (many**SHARPNESS * fade * agreement, rgb[0, :, 0].T.numpy(), kept)
 
 

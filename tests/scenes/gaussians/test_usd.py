@@ -145,11 +145,11 @@ def test_an_archive_is_read(tmp_path: Path) -> None:
     usd.write(tmp_path / "a.usdc", record)
     with Sdf.ZipFileWriter.CreateNew(str(tmp_path / "a.usdz")) as archive:
         archive.AddFile(str(tmp_path / "a.usdc"), "a.usdc")
-    found = errors(formats.read(tmp_path / "a.usdz"), record)
+    found = errors(usd.read(tmp_path / "a.usdz"), record)
     assert found["means"].max() == 0
     (tmp_path / "a.usdz").write_bytes((tmp_path / "a.usdz").read_bytes()[:200])
     with pytest.raises(SceneFormatError):
-        formats.read(tmp_path / "a.usdz")
+        usd.read(tmp_path / "a.usdz")
 
 
 @pytest.mark.parametrize("ending", [".usda", ".usdc"])
