@@ -53,7 +53,8 @@ def laid_out(vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3
         if widest > side:
             scale *= 0.99 * side / widest
             continue
-        lying = shapes(label[texels.face], texels.column, texels.row, sizes[:, 0], MARGIN)
+        texels = _with_small(texels, corners)
+        lying = shapes(label[texels.face], texels.column, texels.row, sizes, MARGIN)
         places, height = packed(lying, side)
         if height <= side:
             shift = (places + MARGIN)[label]
@@ -146,6 +147,14 @@ def _unfolded(
             label[top] += label.max() + 1
             label = pieces(label, beside)
     return np.unique(label, return_inverse=True)[1]
+
+
+def _with_small(texels: Texels, corners: Float64[np.ndarray, "F 3 2"]) -> Texels:
+    """Triangles that hold no pixel's centre have the pixel of their middle, after all others."""
+    face = np.flatnonzero(np.bincount(texels.face, minlength=len(corners)) == 0)
+    column, row = corners[face].mean(1).astype(np.int64).T
+    more = Texels(column, row, face, np.full((len(face), 3), 1 / 3, np.float32))
+    return Texels(*(np.concatenate(pair) for pair in zip(texels, more, strict=True)))
 
 
 def _once(texels: Texels, shift: Int64[np.ndarray, "F 2"], side: int) -> Texels:

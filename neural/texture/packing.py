@@ -26,7 +26,7 @@ class Shape(NamedTuple):
 
 def shapes(
     chart: Int64[np.ndarray, "T"], column: Int64[np.ndarray, "T"], row: Int64[np.ndarray, "T"],
-    widths: Int64[np.ndarray, "C"], margin: int,
+    sizes: Int64[np.ndarray, "C 2"], margin: int,
 ) -> list[Shape]:  # fmt: skip
     """Of the pixels of each chart, with a margin around them.
 
@@ -34,18 +34,18 @@ def shapes(
         chart: Of each pixel.
         column: From 0 to the chart's width.
         row: From 0.
-        widths: Of the charts, without the margin.
-        margin: Pixels on each side, so that shapes become wider by two margins.
+        sizes: Widths and heights of the charts, without the margin.
+        margin: Pixels on each side, so that shapes become larger by two margins.
     """
-    wide = widths + 2 * margin
+    wide = sizes[:, 0] + 2 * margin
     start = np.cumsum(wide) - wide
     low, high = np.full(wide.sum(), np.iinfo(np.int64).max), np.full(wide.sum(), -1)
     for shift in range(2 * margin + 1):
         at = start[chart] + column + shift
         np.minimum.at(low, at, row)
         np.maximum.at(high, at, row + 2 * margin + 1)
-    empty = high < 0  # between the pixels of a triangle too thin to hold the centre of any: as of one pixel
-    low[empty], high[empty] = 0, 2 * margin + 1
+    empty = high < 0  # where a triangle is too thin to hold the centre of a pixel: anywhere between top and bottom
+    low[empty], high[empty] = 0, np.repeat(sizes[:, 1] + 2 * margin, wide)[empty]
     return [Shape(low[a:b], high[a:b]) for a, b in zip(start, start + wide, strict=True)]
 
 

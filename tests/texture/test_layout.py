@@ -69,8 +69,13 @@ def test_every_triangle_has_a_place_of_its_own(name: str) -> None:
     many = np.bincount(pixel, minlength=side**2)
     assert (many > 1).sum() <= 0.002 * (many > 0).sum()
     texels = layout.texels
-    place = np.einsum("tk,tkc->tc", texels.weights, corners[texels.face])
-    np.testing.assert_allclose(place, np.stack([texels.column, texels.row], 1) + 0.5, atol=2e-2)
+    assert len(np.unique(texels.row * side + texels.column)) == len(texels.face)
+    off = np.abs(
+        np.einsum("tk,tkc->tc", texels.weights, corners[texels.face]) - np.stack([texels.column, texels.row], 1) - 0.5
+    ).max(1)
+    small = (texels.weights == np.float32(1 / 3)).all(1)  # triangles that hold no pixel's centre
+    assert off[~small].max() < 2e-2 and off.max() <= 0.5 and small.mean() < 0.01
+    assert len(np.unique(texels.face)) > 0.99 * len(faces)
     if name != "needle":
         assert len(texels.face) > 0.3 * side**2
 
@@ -136,7 +141,7 @@ def test_shapes_are_let_down_onto_each_other() -> None:
     """An L and a block that fits into its corner take no more rows than the L."""
     cells = [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 2, 0), (1, 0, 0), (1, 1, 0), (1, 0, 1), (1, 1, 1)]
     chart, column, row = np.array(cells).T
-    given = shapes(chart, column, row, np.array([3, 2]), 0)
+    given = shapes(chart, column, row, np.array([[3, 3], [2, 2]]), 0)
     places, height = packed(given, 3)
     assert height == 3
     drawn = np.zeros((3, 3), int)
