@@ -15,8 +15,9 @@ from neural.gaussians.decimate import decimated
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
 from neural.scenes.files.gaussians import axes as frames
-from neural.scenes.files.gaussians import formats, streamed_sog, tiles
+from neural.scenes.files.gaussians import formats, tiles
 from neural.scenes.files.gaussians.record import SH_C0, Placement, SplatRecord
+from neural.scenes.files.gaussians.sog import streamed_sog
 
 SUFFIXES = (*formats.ENDINGS, formats.META, formats.LEVELS)
 COARSEST = 20_000  # Gaussians of the last level of detail: what a viewer shows first

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from neural.gaussians.decimate import decimated
-from neural.scenes.files.gaussians import spz, streamed_sog
 from neural.scenes.files.gaussians.placement import Placement
 from neural.scenes.files.gaussians.record import SplatRecord
+from neural.scenes.files.gaussians.sog import streamed_sog
+from neural.scenes.files.gaussians.spz import spz
 from neural.viewer.outlook import Outlook
 
 COARSE = 16_000  # Gaussians of the level that is drawn first

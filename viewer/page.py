@@ -25,7 +25,7 @@ import neural
 from neural.atomic import replacing
 from neural.cameras import Cameras
 from neural.scenes.files.gaussians.record import SplatRecord
-from neural.scenes.files.gaussians.streamed_sog import NAME as LOD_META
+from neural.scenes.files.gaussians.sog.streamed_sog import NAME as LOD_META
 from neural.viewer import bundle, levels
 from neural.viewer.outlook import Outlook, first_view, outlook
 

@@ -11,7 +11,7 @@ from neural.export import SUFFIXES, recorded, write_record
 from neural.gaussians.model import Gaussians
 from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.axes import change, flipped
-from neural.scenes.files.gaussians.sog_files import META
+from neural.scenes.files.gaussians.sog.files import META
 from neural.scenes.scene import Scene
 
 

@@ -16,7 +16,7 @@ from neural.scenes import photos
 from neural.scenes.capture import Points
 from neural.scenes.files.gaussians import packing
 from neural.scenes.files.gaussians.record import SplatRecord
-from neural.scenes.files.gaussians.sog_files import META
+from neural.scenes.files.gaussians.sog.files import META
 from neural.scenes.scene import Scene
 
 Row = tuple[str, str]

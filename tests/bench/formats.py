@@ -17,8 +17,9 @@ import numpy as np
 
 from neural.export import levels
 from neural.gaussians.decimate import decimated
-from neural.scenes.files.gaussians import formats, streamed_sog
+from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
+from neural.scenes.files.gaussians.sog import streamed_sog
 from tests.bench.harness import Row, Size, Spread
 
 # ending, SH degree, seconds to write and to read at most; None where the issue names no bar

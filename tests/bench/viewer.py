@@ -4,7 +4,6 @@ Browsers are processes beside this that move their cameras 30 times a second and
 """
 
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +19,13 @@ from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, Sp
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.axes import axis
 from neural.viewer.live.frame import ViewerFrame
-from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.pictures.subject import SplatSubject
-from neural.viewer.live.server import open_door
 from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import watching
 from tests.bench import splats_runs
 from tests.bench.harness import Row, Size, Spread
 from tests.viewer.crowd import crowd, memory
+from tests.viewer.shown import served
 
 GAUSSIANS = 100_000
 
@@ -61,26 +59,15 @@ def cloud(n: int) -> SplatSubject:
 
 
 @contextmanager
-def _served(subject: SplatSubject) -> Iterator[Viewer]:
-    """A viewer whose pictures a thread makes."""
-    with tempfile.TemporaryDirectory() as folder:
-        viewer = Viewer(subject, open_door(port=0))
-        Tabs(viewer, Path(folder), None)
-        stop = threading.Event()
-        thread = threading.Thread(target=viewer.serve, args=(stop.is_set,))
-        thread.start()
-        try:
-            yield viewer
-        finally:
-            stop.set()
-            viewer.wake()
-            thread.join()
-            viewer.close()
+def _served(n: int) -> Iterator[Viewer]:
+    """A viewer of `cloud(n)` without curves."""
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder), cloud(n), lines=None) as viewer:
+        yield viewer
 
 
 def _moving(n: int, seconds: float) -> Row:
     """Pictures that arrive in each second, after the first few."""
-    with _served(cloud(n)) as viewer, crowd(viewer.door.port, 1, seconds, (seconds, seconds)) as counted:
+    with _served(n) as viewer, crowd(viewer.door.port, 1, seconds, (seconds, seconds)) as counted:
         pictures = counted()["pictures"]
         shown = viewer.last
     begin = min(3, int(seconds) - 1)  # by then it has found its size
@@ -150,7 +137,7 @@ def _wait_for_one(viewer: Viewer, seconds: float = 30.0) -> None:
 
 def _crowd(n: int, seconds: float) -> list[Row]:
     """Memory of the server with a crowd that comes and goes, at the end over that after a fifth of the time."""
-    with _served(cloud(5000)) as viewer:
+    with _served(5000) as viewer:
         with crowd(viewer.door.port, n, seconds / 5, (1.0, 5.0)) as counted:
             counted()
         before = memory()

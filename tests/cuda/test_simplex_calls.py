@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from neural.cuda import levels, simplex_levels
-from neural.cuda.gradients import GradientBuffer
 from neural.cuda.lattice_checks import OUTSIDES
 from neural.cuda.reference import simplex as reference
 from neural.cuda.simplex import LATTICES, Lattice, simplex
@@ -33,19 +32,6 @@ def test_positions_outside_the_box(outside: str, lattice: Lattice, isa: str) -> 
     gx, gt = reference.backward(torch.ones_like(out).double(), x.double(), table.double(), rows, *codes)
     torch.testing.assert_close(leaf.grad.double(), gx, atol=TOLERANCE["positions"], rtol=1e-4)
     torch.testing.assert_close(weights.grad.double(), gt, atol=1e-4, rtol=1e-5)
-
-
-def test_segments_choose_the_sub_table(isa: str) -> None:
-    rows, table = small_levels(3, 2, n_tables=3)
-    x = clear_positions(60, 3, rows, "skewed")
-    weights = table.clone().requires_grad_()
-    out = simplex(x, weights, rows, segments=torch.tensor([0, 17, 17, 60]))
-    expected = torch.cat([simplex(x[:17], table, rows[:1]), simplex(x[17:], table, rows[2:])])
-    assert torch.equal(out, expected)
-    out.sum().backward()
-    per_table = weights.grad.reshape(3, -1).abs().sum(1)
-    assert per_table[1] == 0
-    assert (per_table[[0, 2]] > 0).all()
 
 
 def test_sub_tables_share_a_level_under_keys_of_their_own(isa: str) -> None:
@@ -96,39 +82,6 @@ def test_reads_a_half_precision_working_copy(dtype: torch.dtype, tolerance: floa
     torch.testing.assert_close(leaf.grad.double(), gx, atol=TOLERANCE["positions"], rtol=1e-4)
 
 
-def test_either_memory_order_gives_equal_bits(isa: str) -> None:
-    rows, table = small_levels(3, 2)
-    x, upstream = torch.rand(100, 3, generator=torch.Generator().manual_seed(4)), normal(100, 8)
-    results = []
-    for order in (lambda t: t.contiguous(), lambda t: t.T.contiguous().T):
-        leaf, weights = order(x).detach().requires_grad_(), table.clone().requires_grad_()
-        out = simplex(leaf, weights, rows)
-        out.backward(order(upstream))
-        results.append((out, leaf.grad, weights.grad))
-    for a, b in zip(*results, strict=True):
-        assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("lattice", LATTICES)
-def test_any_number_of_threads_gives_equal_bits(lattice: Lattice) -> None:
-    rows, table = small_levels(3, 2, lattice, n_levels=6, log2=12)
-    x = torch.rand(9001, 3, generator=torch.Generator().manual_seed(4))
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for n in (1, 2, 5):
-            torch.set_num_threads(n)
-            leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
-            out = simplex(leaf, weights, rows, lattice=lattice)
-            (out * out).sum().backward()
-            results.append((out.detach(), leaf.grad, weights.grad))
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            assert torch.equal(a, b)
-
-
 @pytest.mark.parametrize("n", [1, 16, 37])
 def test_levels_that_outgrow_the_cache(n: int, isa: str) -> None:
     """2 MB each: lines of the next vector of points are asked for ahead, and there is none after the last."""
@@ -136,21 +89,6 @@ def test_levels_that_outgrow_the_cache(n: int, isa: str) -> None:
     x = clear_positions(n, 3, rows, "skewed")
     expected = reference.forward(x.double(), table.double(), rows, None, None, 0, 1)
     torch.testing.assert_close(simplex(x, table, rows).double(), expected, atol=1e-4, rtol=0)
-
-
-def test_accumulates_into_a_buffer_and_marks_it(isa: str) -> None:
-    rows, table = small_levels(3, 2, n_levels=6, log2=12)
-    x = clear_positions(7, 3, rows, "skewed")
-    weights = table.clone().requires_grad_()
-    buffer = GradientBuffer.like(table)
-    expected = torch.autograd.grad(simplex(x, weights, rows).sum(), weights)[0]
-    for times in (1, 2):
-        simplex(x, weights, rows, accumulate=buffer).sum().backward()
-        torch.testing.assert_close(buffer.grad, times * expected)
-    assert weights.grad is None
-    marked = GradientBuffer.like(table)
-    marked.add(expected)
-    assert torch.equal(buffer.touched, marked.touched)
 
 
 @pytest.mark.parametrize("outside", OUTSIDES)
@@ -175,29 +113,6 @@ def test_wild_positions_are_defined(outside: str, lattice: Lattice, isa: str) ->
     gx, gt = torch.autograd.grad(out, (leaf, weights), normal(len(x), 8))
     assert torch.equal(gx.isnan().any(1), lost.any(1))
     assert bool(gt.isnan().any()) == bool(lost.any())
-
-
-@pytest.mark.parametrize("mode", ["eager", "aot_eager"])
-def test_compiles_without_graph_breaks(mode: str) -> None:
-    rows, table = small_levels(3, 2, "kuhn")
-    x = clear_positions(20, 3, rows, "kuhn")
-    results = []
-    for function in (simplex, torch.compile(simplex, fullgraph=True, backend=mode)):
-        leaf, weights = x.clone().requires_grad_(), table.clone().requires_grad_()
-        out = function(leaf, weights, rows, lattice="kuhn", outside="zero")
-        out.square().sum().backward()
-        results.append((out.detach(), leaf.grad, weights.grad))
-    for eager, compiled in zip(*results, strict=True):
-        assert torch.equal(eager, compiled)
-
-
-def test_empty_batch() -> None:
-    rows, table = small_levels(3, 2)
-    leaf, weights = torch.zeros(0, 3, requires_grad=True), table.clone().requires_grad_()
-    out = simplex(leaf, weights, rows)
-    assert out.shape == (0, 8)
-    out.sum().backward()
-    assert torch.equal(weights.grad, torch.zeros_like(table))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from neural.gaussians.model import Gaussians
 from neural.metrics import psnr
 from neural.poses import look_at
 from neural.render.splats import render_camera
-from neural.scenes.files.gaussians import plain_ply
+from neural.scenes.files.gaussians.ply import plain_ply
 from tests.splat_files import ARRAYS, made
 
 

@@ -11,7 +11,7 @@ from neural.gaussians import order
 from neural.gaussians.model import Gaussians
 from neural.morton import morton_order
 from neural.optim import Adam, Group
-from neural.scenes.files.gaussians import plain_ply
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.scenes.files.gaussians.record import SH_C0
 
 NAMES = ["means", "quats", "log_scales", "opacity_logits", "sh0", "shN"]

@@ -12,7 +12,8 @@ from neural.gaussians.model import Gaussians
 from neural.metrics import psnr
 from neural.poses import look_at
 from neural.render.splats import render_camera
-from neural.scenes.files.gaussians import formats, plain_ply
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.scenes.files.gaussians.record import SplatRecord
 from tests.splat_files import made
 

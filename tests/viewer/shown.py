@@ -35,10 +35,10 @@ def ball_subject(n: int = 3000) -> SplatSubject:
 
 
 @contextlib.contextmanager
-def served(folder: Path, subject: Any = None, **options: Any) -> Iterator[Viewer]:
-    """A viewer whose pictures are made by a thread, until the end of the block."""
+def served(folder: Path, subject: Any = None, *, lines: Any = LINES, **options: Any) -> Iterator[Viewer]:
+    """A viewer whose pictures are made by a thread, until the end of the block; `lines` are those of its curves."""
     viewer = Viewer(subject or ball_subject(), open_door(port=0, **options))
-    Tabs(viewer, folder, LINES)
+    Tabs(viewer, folder, lines)
     stop = threading.Event()
     thread = threading.Thread(target=viewer.serve, args=(stop.is_set,))
     thread.start()

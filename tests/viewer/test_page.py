@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural.scenes.files.gaussians import spz
+from neural.scenes.files.gaussians.spz import spz
 from neural.viewer import bundle
 from tests.viewer import pages
 

@@ -14,7 +14,7 @@ import torch
 from neural import doctor
 from neural.errors import BackendUnavailable, BadOption, NotSaved
 from neural.gaussians.model import Gaussians
-from neural.scenes.files.gaussians import spz
+from neural.scenes.files.gaussians.spz import spz
 from neural.scenes.load import load
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.run import SplatRun

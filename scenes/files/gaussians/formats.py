@@ -23,10 +23,13 @@ from typing import Any
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import compressed_ply, gltf, plain_ply, sog, splat, spz, streamed_sog, usd
+from neural.scenes.files.gaussians import gltf, splat, usd
 from neural.scenes.files.gaussians.axes import Axes
+from neural.scenes.files.gaussians.ply import compressed_ply, plain_ply
 from neural.scenes.files.gaussians.record import SplatRecord
-from neural.scenes.files.gaussians.sog_files import META
+from neural.scenes.files.gaussians.sog import sog, streamed_sog
+from neural.scenes.files.gaussians.sog.files import META
+from neural.scenes.files.gaussians.spz import spz
 
 _BY_ENDING: dict[str, ModuleType] = {
     ".spz": spz,

@@ -23,7 +23,7 @@ from jaxtyping import Float, Float32, Float64
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
 from neural.poses import rotation_from_quat
-from neural.scenes.files.gaussians import packing, placement
+from neural.scenes.files.gaussians import guarded, packing, placement
 from neural.scenes.files.gaussians.axes import Axes, flipped, rotated
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord, joined
 
@@ -120,7 +120,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
             if _EXTENSION in _dict(path, primitive, "extensions"):
                 found = _primitive(path, content, data, primitive)
                 size += 4 * (14 + 3 * found.shN.shape[1]) * len(found)
-                packing.refuse_bomb(path, size, len(data))  # many nodes may show one mesh
+                guarded.refuse_bomb(path, size, len(data))  # many nodes may show one mesh
                 records.append(_moved(path, found, matrix))
     if not records:
         raise SceneFormatError(path, f"has no primitive with {_EXTENSION}; it is no Gaussian scene")
@@ -132,7 +132,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
 
 def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
     """The description, and the bytes that it describes."""
-    data = packing.read_bytes(path)
+    data = guarded.read_bytes(path)
     if data[:4] != b"glTF" or len(data) < _HEAD.size + _CHUNK.size:
         raise SceneFormatError(path, "not a .glb file (it does not start with 'glTF'), or cut off")
     _, version, length = _HEAD.unpack_from(data)
@@ -142,12 +142,7 @@ def _chunks(path: Path) -> tuple[dict[str, Any], bytes]:
         raise SceneFormatError(
             path, f"is of version {version}, {length} bytes long of which {len(data)} are there; it is damaged"
         )
-    try:
-        content = json.loads(data[start : start + size])
-    except (ValueError, RecursionError) as error:
-        raise SceneFormatError(path, f"has a description that is no JSON ({error}); copy it again") from None
-    if not isinstance(content, dict):
-        raise SceneFormatError(path, "has a description that is no object; it is damaged")
+    content = guarded.json_object(path, data[start : start + size], "description")
     start += size
     if start + _CHUNK.size > len(data):
         return content, b""

@@ -1,40 +1,9 @@
 """What formats of few bits share: opacities and colours in bytes, rotations by their three smallest components."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
 
-from neural.errors import SceneFormatError
-
-PLAIN_NAME = re.compile(r"\w[\w .-]{0,99}", re.ASCII)  # of a file beside another: no folder, no parent
 _OTHERS = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])  # than the largest component
-_MOST_RATIO = 100  # no scene is smaller than that when compressed
-_ALWAYS_FINE = 1 << 24  # bytes
-
-
-def read_bytes(path: Path, most: int = -1) -> bytes:
-    """A file, or its first bytes.
-
-    Raises:
-        SceneFormatError: It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(most)
-    except OSError as error:
-        raise SceneFormatError(path, f"cannot be read: {error.strerror}") from error
-
-
-def refuse_bomb(path: Path, claimed: int, held: int) -> None:
-    """Raises SceneFormatError where `claimed` bytes are to come out of `held`: more than any scene is compressed by."""
-    if claimed > _MOST_RATIO * held + _ALWAYS_FINE:
-        raise SceneFormatError(
-            path,
-            f"claims to unpack to {claimed / 1e6:,.0f} MB from {held / 1e6:.2g} MB, over {_MOST_RATIO} times as much; "
-            "it is damaged or hostile",
-        )
 
 
 def rounded(values: Float[np.ndarray, "*shape"], most: int = 255) -> Int64[np.ndarray, "*shape"]:

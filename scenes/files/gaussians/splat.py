@@ -10,7 +10,7 @@ import numpy as np
 
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
-from neural.scenes.files.gaussians import packing
+from neural.scenes.files.gaussians import guarded, packing
 from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord, refuse_rows
 
@@ -31,7 +31,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
         SceneFormatError: A size that is no multiple of 32 bytes, a position or scale that is not finite, a scale
             that is not positive, a rotation without direction.
     """
-    data = packing.read_bytes(path)
+    data = guarded.read_bytes(path)
     if len(data) % _SPLAT.itemsize:
         raise SceneFormatError(
             path, f"has {len(data)} bytes, expected a multiple of {_SPLAT.itemsize}; it is truncated or no .splat file"

@@ -5,7 +5,6 @@ and `tiles`: for each its `file` beside the index, `count`, `offset` (added to t
 the whole) and `box` [2, 3] of the positions in the file. Everything is in the axes of the files.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 
 from neural import atomic
 from neural.errors import SceneFormatError
-from neural.scenes.files.gaussians import formats, packing, placement
+from neural.scenes.files.gaussians import formats, guarded, placement
 from neural.scenes.files.gaussians.axes import Axes, change, flipped
 from neural.scenes.files.gaussians.record import Placement, SplatRecord, joined
 
@@ -89,7 +88,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     records = []
     for tile, offset in zip(listed, offsets, strict=True):
         name = tile.get("file")
-        if not isinstance(name, str) or not packing.PLAIN_NAME.fullmatch(name) or name.endswith(formats.TILES):
+        if not isinstance(name, str) or not guarded.PLAIN_NAME.fullmatch(name) or name.endswith(formats.TILES):
             raise SceneFormatError(path, f"names the file {str(name)[:60]!r}, expected a plain name beside the index")
         found = flipped(formats.read(path.with_name(name), axes=named), ("RDF", named))
         means = (found.means + (np.array(offset) - first)).astype(np.float32)
@@ -102,14 +101,8 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
 
 
 def _index(path: Path) -> dict[str, Any]:
-    data = packing.read_bytes(path, _MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise SceneFormatError(path, f"is larger than {_MOST_BYTES >> 20} MiB, no index of tiles")
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SceneFormatError(path, f"is no JSON ({error}); copy it again") from None
-    if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("version") != _VERSION:
+    content = guarded.read_index(path, _MOST_BYTES)
+    if content.get("format") != _FORMAT or content.get("version") != _VERSION:
         raise SceneFormatError(path, f'expected "format": "{_FORMAT}", "version": {_VERSION}; write the tiles again')
     return content
 

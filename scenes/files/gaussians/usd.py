@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from neural.errors import BackendUnavailable, SceneFormatError
-from neural.scenes.files.gaussians import packing, placement
+from neural.scenes.files.gaussians import guarded, packing, placement
 from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord, joined
 
@@ -80,7 +80,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
         BackendUnavailable: usd-core is not there.
     """
     usd = _usd()
-    data = packing.read_bytes(path)  # says in our words that it cannot be read
+    data = guarded.read_bytes(path)  # says in our words that it cannot be read
     try:  # USD reads values only when they are asked for, so damage shows anywhere
         _refuse_nesting(path, usd, data)
         return _read(path, usd, axes, len(data))
@@ -117,7 +117,7 @@ def _read(path: Path, usd: Any, axes: Axes | None, size: int) -> SplatRecord:
             raise SceneFormatError(path, f"moves {prim.GetPath()}; apply its transform to the Gaussians first")
         found = _record(path, usd.UsdVol.ParticleField3DGaussianSplat(prim))
         claimed += 4 * (14 + 3 * found.shN.shape[1]) * len(found)
-        packing.refuse_bomb(path, claimed, size)  # many prims may have one array, which a .usdc holds once
+        guarded.refuse_bomb(path, claimed, size)  # many prims may have one array, which a .usdc holds once
         records.append(found)
     whole = replace(joined(records), antialiased=model == "antialiased", surfels=model == "2dgs", placement=place)
     return flipped(whole, (axes or named, "RDF"))

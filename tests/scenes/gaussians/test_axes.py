@@ -12,8 +12,9 @@ from neural.cuda.reference import spherical_harmonics
 from neural.errors import SceneFormatError
 from neural.poses import rotation_from_quat
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import formats, plain_ply, tiles
+from neural.scenes.files.gaussians import formats, tiles
 from neural.scenes.files.gaussians.axes import NAMES, change, flipped, is_mirror
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.scenes.files.gaussians.record import Placement, SplatRecord
 from tests.splat_files import errors, made
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from neural.errors import SceneFormatError
 from neural.morton import morton_order
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import compressed_ply, formats, plain_ply
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.ply import compressed_ply, plain_ply
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord
 from tests.damage import EDITS, damaged
 from tests.splat_files import assert_refused_or_valid, errors, in_order, made

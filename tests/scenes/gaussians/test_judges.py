@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from neural.poses import rotation_from_quat
-from neural.scenes.files.gaussians import formats, plain_ply, spz, streamed_sog
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.scenes.files.gaussians.record import SplatRecord
+from neural.scenes.files.gaussians.sog import streamed_sog
+from neural.scenes.files.gaussians.spz import spz
 from tests.splat_files import errors, made
 
 pytestmark = pytest.mark.slow

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from neural.scenes.files.gaussians.codebook import codebook, nearest
-from neural.scenes.files.gaussians.palette import palette
+from neural.scenes.files.gaussians.sog.codebook import codebook, nearest
+from neural.scenes.files.gaussians.sog.palette import palette
 
 
 @pytest.mark.parametrize("kind", ["normal", "laplace", "uniform"])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import plain_ply, splat
+from neural.scenes.files.gaussians import splat
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord
 from tests.damage import EDITS, damaged
 from tests.splat_files import assert_refused_or_valid, assert_same, made

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from neural.errors import SceneFormatError
-from neural.scenes.files.gaussians import formats, plain_ply, sog
-from neural.scenes.files.gaussians.sog_files import encoded
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.ply import plain_ply
+from neural.scenes.files.gaussians.sog import sog
+from neural.scenes.files.gaussians.sog.files import encoded
 from tests.damage import EDITS, damaged
 from tests.splat_files import assert_refused_or_valid, assert_same, errors, in_order, made
 
@@ -241,7 +243,7 @@ def test_hostile_archives_are_named(whole: Path, tmp_path: Path) -> None:
             sog.read(whole)
     for content, message in (
         (b"[" * 100_000, "no JSON"),
-        (b"[]", "no object"),
+        (b"[]", "JSON but no object"),
         (b"\xff{}", "no JSON"),
         (b" " * (1 << 20) + b"{}", "meta.json of 1048578 bytes"),
     ):

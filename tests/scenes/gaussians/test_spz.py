@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from neural.cuda.reference import spherical_harmonics
 from neural.errors import SceneFormatError
 from neural.poses import rotation_from_quat
-from neural.scenes.files.gaussians import plain_ply, spz, spz_streams
 from neural.scenes.files.gaussians.axes import flipped
 from neural.scenes.files.gaussians.packing import logits
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.scenes.files.gaussians.record import SplatRecord
+from neural.scenes.files.gaussians.spz import spz
+from neural.scenes.files.gaussians.spz import streams as spz_streams
 from tests.damage import EDITS, damaged
 from tests.splat_files import assert_refused_or_valid, assert_same, errors, made
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 
 from neural.errors import SceneFormatError
-from neural.scenes.files.gaussians import formats, sog, streamed_sog
+from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.axes import change
 from neural.scenes.files.gaussians.record import Placement, SplatRecord
+from neural.scenes.files.gaussians.sog import sog, streamed_sog
 from tests.damage import EDITS, damaged
 from tests.splat_files import assert_refused_or_valid, made
 

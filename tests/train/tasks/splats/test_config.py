@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from neural import settings
 from neural.errors import TooLarge
 from neural.gaussians.model import Gaussians
-from neural.scenes.files.gaussians import plain_ply
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats import config as splats_config
 from neural.train.tasks.splats.config import (

@@ -16,7 +16,8 @@ from neural.gaussians.model import Gaussians
 from neural.gaussians.order import rotations
 from neural.scenes.capture import Points
 from neural.scenes.files import mesh, ply
-from neural.scenes.files.gaussians import formats, plain_ply
+from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.ply import plain_ply
 from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import photograph

@@ -33,10 +33,11 @@ from neural.atomic import replacing
 from neural.errors import SceneFormatError
 from neural.morton import morton_order
 from neural.poses import rotation_from_quat
-from neural.scenes.files.gaussians import packing, placement, sog
+from neural.scenes.files.gaussians import guarded, placement
 from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SplatRecord, joined
-from neural.scenes.files.gaussians.sog_files import META
+from neural.scenes.files.gaussians.sog import sog
+from neural.scenes.files.gaussians.sog.files import META
 
 NAME = "lod-meta.json"
 AXES: Axes = "RDF"
@@ -198,14 +199,8 @@ def _rounded(corner: Float32[np.ndarray, "3"]) -> list[float]:
 
 
 def _index(path: Path) -> dict[str, Any]:
-    data = packing.read_bytes(path, _MOST_META + 1)
-    if len(data) > _MOST_META:
-        raise SceneFormatError(path, f"is larger than {_MOST_META >> 20} MiB, no index of a streamed SOG")
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise SceneFormatError(path, f"is no JSON ({error}); copy it again") from None
-    if not isinstance(content, dict) or content.get("version", 1) != 1:
+    content = guarded.read_index(path, _MOST_META)
+    if content.get("version", 1) != 1:
         raise SceneFormatError(path, "is no streamed SOG of version 1; write it again")
     return content
 
@@ -247,6 +242,6 @@ def _span(path: Path, lods: dict[str, Any], level: int, n_files: int) -> tuple[i
 def _beside(path: Path, name: str) -> Path:
     """A chunk's `meta.json`, one folder down or beside the index."""
     parts = name.split("/")
-    if len(parts) > 2 or parts[-1] != META or not all(packing.PLAIN_NAME.fullmatch(part) for part in parts):
+    if len(parts) > 2 or parts[-1] != META or not all(guarded.PLAIN_NAME.fullmatch(part) for part in parts):
         raise SceneFormatError(path, f"names the chunk {name[:60]!r}, expected FOLDER/{META}; it is damaged or hostile")
     return path.parent.joinpath(*parts)

@@ -2,8 +2,8 @@
 
 x y z nx ny nz f_dc_0..2 f_rest_0.. opacity scale_0..2 rot_0..3, where f_rest is channel by channel (all red
 coefficients, then green, then blue), opacity a logit, scale a logarithm and rot w x y z of any length.
-2D Gaussians have no scale_2. Axes are RDF unless a comment says others (see `placement`).
-Source: Kerbl et al. 2023, arXiv:2308.04079, the authors' files; the comment `SplatRenderMode` as in splat-transform.
+2D Gaussians have no scale_2. Axes are RDF unless a comment says others (see `comments`).
+Source: Kerbl et al. 2023, arXiv:2308.04079, the authors' files.
 """
 
 import re
@@ -14,14 +14,12 @@ from jaxtyping import Float32
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
-from neural.scenes.files.gaussians import placement
 from neural.scenes.files.gaussians.axes import Axes, flipped
-from neural.scenes.files.gaussians.record import SH_COUNTS, Placement, SplatRecord
+from neural.scenes.files.gaussians.ply.comments import AXES, drawn_as, placed, written
+from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
 
-AXES: Axes = "RDF"
 _CERTAIN_LOGIT = 80.0  # read for an infinite one: its sigmoid is 1 in fp32
 _FLAT = np.float32(np.log(1e-3))  # of surfels: thickness over the smaller radius
-_MODES = ("default", "mip", "2dgs")
 
 
 def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
@@ -110,44 +108,7 @@ def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
     names = " ".join(groups).split()
     table = np.concatenate([*groups.values()], axis=1, dtype="<f4")
     rows = table.view([(name, "<f4") for name in names])[:, 0]
-    ply.write(path, rows, comments=notes(record, axes))
-
-
-def notes(record: SplatRecord, axes: Axes) -> list[str]:
-    """The comments that say how it is drawn and where it lies; `record` is in the axes of the file."""
-    mode = "2dgs" if record.surfels else "mip" if record.antialiased else "default"
-    return [
-        f"SplatRenderMode: {mode}",
-        *placement.comments(placement.described(record.placement, axes, AXES)),
-    ]
-
-
-def drawn_as(path: Path) -> str:
-    """What the comments say: `SplatRenderMode: default`, `mip` or `2dgs`; `mip` too for `antialiased` alone or with a
-    value that is not 0 or false.
-
-    Raises:
-        SceneFormatError: Another mode.
-    """
-    for line in ply.read_comments(path):
-        if mode := re.match(r"SplatRenderMode:?\s*(\w+)", line, re.IGNORECASE):
-            if mode[1].lower() not in _MODES:
-                raise SceneFormatError(
-                    path, f"comment SplatRenderMode is {mode[1]!r}, expected one of {', '.join(_MODES)}"
-                )
-            return mode[1].lower()
-        if flag := re.match(r"anti-?aliased:?\s*(\w*)\s*$", line, re.IGNORECASE):
-            return "default" if flag[1].lower() in ("0", "false") else "mip"
-    return "default"
-
-
-def placed(path: Path) -> tuple[Placement, Axes]:
-    """What the comments say of where the scene lies, and of the file's axes.
-
-    Raises:
-        SceneFormatError: Something that cannot be.
-    """
-    return placement.understood(path, placement.from_comments(path, ply.read_comments(path)), AXES)
+    ply.write(path, rows, comments=written(record, axes))
 
 
 def _refuse_other_kinds(path: Path, names: set[str]) -> None:

@@ -21,10 +21,10 @@ from jaxtyping import Float32, UInt8
 
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
-from neural.scenes.files.gaussians import packing
-from neural.scenes.files.gaussians import spz_streams as streams_of
+from neural.scenes.files.gaussians import guarded, packing
 from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
+from neural.scenes.files.gaussians.spz import streams as streams_of
 
 _MAGIC = b"NGSP"
 _HEADER = struct.Struct("<4sIIBBBB")  # magic, version, Gaussians, degree, fractional bits, flags, streams
@@ -69,7 +69,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
         SceneFormatError: Damaged, of another version, of degree 4, or sizes that disagree.
         BackendUnavailable: Version 4 without zstandard.
     """
-    data = packing.read_bytes(path)
+    data = guarded.read_bytes(path)
     if data[:4] == _MAGIC:
         header, extensions, streams = _plain(path, data)
     elif data[:2] == b"\x1f\x8b":
@@ -185,7 +185,7 @@ def _gzipped(path: Path, data: bytes) -> tuple[_Header, bytes, dict[str, UInt8[n
         raise SceneFormatError(path, "is a gzip stream that says version 4, which has none; write it again")
     sizes = header.sizes
     end = _HEADER.size + sum(sizes.values())
-    packing.refuse_bomb(path, end, len(data))
+    guarded.refuse_bomb(path, end, len(data))
     raw = streams_of.gunzip(path, data, end + _MOST_EXTENSIONS + 1)
     if len(raw) < end:
         raise SceneFormatError(
@@ -214,7 +214,7 @@ def _plain(path: Path, data: bytes) -> tuple[_Header, bytes, dict[str, UInt8[np.
         )
     if len(data) < start:
         raise SceneFormatError(path, "ends before its streams; it is truncated, copy it again")
-    packing.refuse_bomb(path, sum(sizes.values()), len(data))
+    guarded.refuse_bomb(path, sum(sizes.values()), len(data))
     streams = {}
     for i, (name, size) in enumerate(sizes.items()):
         packed, raw = _STREAM.unpack_from(data, table + i * _STREAM.size)

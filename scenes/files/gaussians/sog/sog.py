@@ -25,12 +25,12 @@ from jaxtyping import Float, Float32, Int64, UInt8
 from neural.atomic import replacing
 from neural.errors import SceneFormatError
 from neural.morton import morton_order
-from neural.scenes.files.gaussians import packing, placement
+from neural.scenes.files.gaussians import guarded, packing, placement
 from neural.scenes.files.gaussians.axes import Axes, flipped
-from neural.scenes.files.gaussians.codebook import codebook, nearest
-from neural.scenes.files.gaussians.palette import palette
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
-from neural.scenes.files.gaussians.sog_files import META, SogFiles, bundled, encoded, pixels
+from neural.scenes.files.gaussians.sog.codebook import codebook, nearest
+from neural.scenes.files.gaussians.sog.files import META, SogFiles, bundled, encoded, pixels
+from neural.scenes.files.gaussians.sog.palette import palette
 
 _PARTS = {"means": 2, "scales": 1, "quats": 1, "sh0": 1, "shN": 2}  # and how many pictures each has
 _MOST_GAUSSIANS = 1 << 26
@@ -56,7 +56,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     meta = _Meta(path, files.meta())
     n = meta.count
     data = {name: files.read(name) for names in meta.names.values() for name in names}
-    packing.refuse_bomb(path, n * _BYTES, sum(map(len, data.values())))
+    guarded.refuse_bomb(path, n * _BYTES, sum(map(len, data.values())))
 
     def plane(part: str, i: int = 0) -> UInt8[np.ndarray, "N 4"]:
         """What the pictures say of each Gaussian; some writers leave margins."""

@@ -22,7 +22,7 @@ from neural.morton import morton_order
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import packing
 from neural.scenes.files.gaussians.axes import Axes, flipped
-from neural.scenes.files.gaussians.plain_ply import AXES, drawn_as, notes, placed
+from neural.scenes.files.gaussians.ply.comments import AXES, drawn_as, placed, written
 from neural.scenes.files.gaussians.record import SH_C0, SH_COUNTS, SplatRecord
 
 _CHUNK = 256
@@ -111,7 +111,7 @@ def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
         rest = record.shN[order].transpose(0, 2, 1).reshape(len(order), -1) / (2 * _FARTHEST_SH) + 0.5
         steps = np.floor(rest * 256).clip(0, 255).astype(np.uint8)
         elements["sh"] = steps.view([(f"f_rest_{i}", "u1") for i in range(steps.shape[1])])[:, 0]
-    ply.write_elements(path, elements, comments=notes(record, axes))
+    ply.write_elements(path, elements, comments=written(record, axes))
 
 
 def _names(prefix: str, axes: str) -> list[str]:

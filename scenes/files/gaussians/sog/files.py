@@ -1,7 +1,6 @@
 """The files of a SOG scene: pictures and a `meta.json` side by side in a folder, or in a `.sog`, which is a zip."""
 
 import io
-import json
 import struct
 import zipfile
 import zlib
@@ -13,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from neural.errors import SceneFormatError
-from neural.scenes.files.gaussians import packing
+from neural.scenes.files.gaussians import guarded
 
 META = "meta.json"
 _MOST_META = 1 << 20  # bytes
@@ -37,7 +36,7 @@ class SogFiles:
         self._zip: zipfile.ZipFile | None = None
         if path.suffix.lower() == ".sog":
             try:
-                self._zip = zipfile.ZipFile(io.BytesIO(packing.read_bytes(path)))
+                self._zip = zipfile.ZipFile(io.BytesIO(guarded.read_bytes(path)))
             except _BROKEN_ZIP as error:
                 raise SceneFormatError(path, f"is no SOG file or a damaged one ({error}); copy it again") from None
 
@@ -50,13 +49,7 @@ class SogFiles:
         data = self.read(META if self._zip is not None else self.path.name)
         if len(data) > _MOST_META:
             raise SceneFormatError(self.path, f"has a meta.json of {len(data)} bytes, expected at most {_MOST_META}")
-        try:
-            found = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise SceneFormatError(self.path, f"has a meta.json that is no JSON ({error}); copy it again") from None
-        if not isinstance(found, dict):
-            raise SceneFormatError(self.path, "has a meta.json that is no object; it is no SOG scene")
-        return found
+        return guarded.json_object(self.path, data, META)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file.
@@ -64,19 +57,19 @@ class SogFiles:
         Raises:
             SceneFormatError: Missing, damaged, unpacking to far more than it holds, or a name that leads elsewhere.
         """
-        if not packing.PLAIN_NAME.fullmatch(name):
+        if not guarded.PLAIN_NAME.fullmatch(name):
             raise SceneFormatError(
                 self.path, f"names the file {name!r}, expected a plain name beside meta.json; it is damaged or hostile"
             )
         if self._zip is None:
-            return packing.read_bytes(self.path.parent / name)
+            return guarded.read_bytes(self.path.parent / name)
         try:
             info = self._zip.getinfo(name)
         except KeyError:
             raise SceneFormatError(self.path, f"holds no {name}; it is incomplete") from None
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise SceneFormatError(self.path, f"packs {name} in a way that SOG does not (kind {info.compress_type})")
-        packing.refuse_bomb(self.path, info.file_size, info.compress_size)
+        guarded.refuse_bomb(self.path, info.file_size, info.compress_size)
         try:
             with self._zip.open(info) as file:
                 return file.read(info.file_size + 1)
