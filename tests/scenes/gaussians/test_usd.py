@@ -138,6 +138,21 @@ def test_blocks_in_blocks_do_not_end_the_stack(tmp_path: Path, what: str, ending
         usd.read(tmp_path / f"a{ending}")
 
 
+def test_prims_that_share_one_array_are_counted_one_by_one(tmp_path: Path) -> None:
+    """A .usdc holds equal arrays once, so many prims take few bytes more than one."""
+    from pxr import Sdf
+
+    usd.write(tmp_path / "one.usdc", made(1, 0).taken(np.zeros(10_000, np.int64)))
+    layer = Sdf.Layer.FindOrOpen(str(tmp_path / "one.usdc"))
+    for i in range(150):
+        Sdf.CopySpec(layer, "/Splats", layer, f"/Splats{i}")
+    path = tmp_path / "many.usdc"
+    layer.Export(str(path))
+    assert path.stat().st_size < 1.2 * (tmp_path / "one.usdc").stat().st_size
+    with pytest.raises(SceneFormatError, match="over 100 times as much"):
+        formats.read(path)
+
+
 def test_an_archive_is_read(tmp_path: Path) -> None:
     from pxr import Sdf
 
