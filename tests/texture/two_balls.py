@@ -50,7 +50,7 @@ def render(cameras: Cameras, index: int) -> Rendering:
 
 
 def seen_by(cameras: Cameras, index: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A .glb in a camera, by the corners' colours or by the texture, as trimesh reads it; sRGB, and where it is."""
+    """A .ply in a camera by its corners' colours, a .glb by its texture, as trimesh reads them; sRGB, and how far."""
     import open3d
     import trimesh
 
@@ -70,11 +70,10 @@ def seen_by(cameras: Cameras, index: int, path: Path) -> tuple[np.ndarray, np.nd
         at = np.einsum("nk,nkc->nc", weights, read.visual.uv[corners]) * [1, -1] + [0, 1]
         found = _bilinear(picture, at * len(picture) - 0.5)
     else:
-        linear = np.einsum("nk,nkc->nc", weights, read.visual.vertex_colors[corners][..., :3] / 255)
-        found = 255 * np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear.clip(1e-9) ** (1 / 2.4) - 0.055)
+        found = np.einsum("nk,nkc->nc", weights, read.visual.vertex_colors[corners][..., :3].astype(float))
     rgb = np.zeros((len(there), 3))
     rgb[there] = found
-    return rgb, there
+    return rgb, hit["t_hit"].numpy()
 
 
 def _bilinear(picture: np.ndarray, at: np.ndarray) -> np.ndarray:
