@@ -10,7 +10,7 @@ from neural.render.rendering import Rendering
 from neural.scenes.files import mesh
 from neural.surfaces import Surface, fused
 from neural.texture import textured
-from tests.texture.two_balls import AT, BALLS, BOX, cameras, colors, ragged, render, seen_by
+from tests.texture.two_balls import AT, BOX, cameras, colors, looking, ragged, render, seen_by
 
 pytest.importorskip("open3d", reason="surfaces need Open3D: pip install 'neural[mesh]'")
 pytest.importorskip("trimesh", reason="judged by trimesh where it is there")
@@ -51,24 +51,20 @@ def test_from_elsewhere_it_shows_more_than_corners_do(tmp_path: Path, found: Sur
     assert texture > corners + 7 and texture > 27, (corners, texture)
 
 
-def test_what_stands_before_it_is_not_painted_on_it(found: Surface) -> None:
-    """The small ball is red and hides part of the large one from most cameras on its side."""
-    left, square = textured(render, cameras(), found, size=512)
+@pytest.mark.parametrize("lacking", [False, True])
+def test_what_stands_before_it_is_not_painted_on_it(found: Surface, lacking: bool) -> None:
+    """The red ball hides a patch from the camera that faces it; the surface may lack that ball, which pictures show."""
+    if lacking:
+        large = np.linalg.norm(found.vertices[found.faces].mean(1) - AT, axis=1) < 0.9
+        found = found._replace(faces=found.faces[large])
+    aside = np.array([np.cos(0.8), np.sin(0.8), 0])
+    left, square = textured(render, looking(np.array([[1.0, 0, 0], aside])), found, size=512)
     middles = left.vertices[left.faces].mean(1) - AT
-    on_large = np.abs(np.linalg.norm(middles, axis=1) - BALLS[0][1]) < 0.05
-    column, row = (square.uv.mean(1)[on_large] * 512).astype(int).clip(0, 511).T
-    off = np.abs(square.rgb[row, column] / 255 - colors(middles[on_large])).max(1)
-    assert np.quantile(off, 0.99) < 0.35 and np.median(off) < 0.06
-
-
-def test_what_the_surface_lacks_is_not_painted_on_it(found: Surface) -> None:
-    """The mesh has lost the small ball, which the pictures still show."""
-    large = np.linalg.norm(found.vertices[found.faces].mean(1) - AT, axis=1) < 0.9
-    left, square = textured(render, cameras(), found._replace(faces=found.faces[large]), size=512)
-    middles = left.vertices[left.faces].mean(1) - AT
-    column, row = (square.uv.mean(1) * 512).astype(int).clip(0, 511).T
-    off = np.abs(square.rgb[row, column] / 255 - colors(middles)).max(1)
-    assert np.quantile(off, 0.99) < 0.35
+    behind = (np.linalg.norm(middles, axis=1) < 0.9) & (middles[:, 0] > 0.78)
+    assert behind.sum() > 20
+    column, row = (square.uv.mean(1)[behind] * 512).astype(int).clip(0, 511).T
+    off = np.abs(square.rgb[row, column] / 255 - colors(middles[behind])).max(1)
+    assert np.quantile(off, 0.95) < 0.2, off
 
 
 def test_without_a_camera_that_sees_it_the_corners_show(found: Surface) -> None:

@@ -20,7 +20,12 @@ def cameras(n: int = 16, *, size: int = 128, start: float = 0.0) -> Cameras:
     turns = start + np.arange(n) * 2.399963
     heights = (np.arange(n) + 0.5) / n * 1.8 - 0.9
     wide = np.sqrt(1 - heights**2)
-    eyes = 3.2 * np.stack([np.cos(turns) * wide, heights, np.sin(turns) * wide], axis=1)
+    return looking(np.stack([np.cos(turns) * wide, heights, np.sin(turns) * wide], axis=1), size)
+
+
+def looking(directions: np.ndarray, size: int = 128) -> Cameras:
+    """Towards the middle of the large ball from directions of length 1."""
+    n, eyes = len(directions), 3.2 * directions
     poses = np.stack([look_at(AT + eye, AT, np.array([0.1, -1.0, 0.05])) for eye in eyes])
     lens = torch.tensor([[size * 1.3, size * 1.3, size / 2, size / 2]], dtype=torch.float64).repeat(n, 1)
     return Cameras.pinhole(torch.from_numpy(poses), lens, torch.tensor([[size, size]] * n))
