@@ -49,10 +49,6 @@ def laid_out(vertices: Float64[np.ndarray, "V 3"], faces: Int64[np.ndarray, "F 3
     scale = _scale(flat, label, beside, side)
     for _ in range(_TRIES):
         corners, texels, sizes = _drawn(flat, label, scale)
-        widest = int(sizes[:, 0].max()) + 2 * MARGIN
-        if widest > side:
-            scale *= 0.99 * side / widest
-            continue
         texels = _with_small(texels, corners)
         lying = shapes(label[texels.face], texels.column, texels.row, sizes, MARGIN)
         places, height = packed(lying, side)
@@ -91,14 +87,16 @@ def _flat(
 def _scale(
     flat: Float64[np.ndarray, "F 3 2"], label: Int64[np.ndarray, "F"], beside: Int64[np.ndarray, "F 3"], side: int
 ) -> float:
-    """Pixels to a unit, so that charts and their margins take most of the square."""
+    """Pixels to a unit, so that charts and their margins take most of the square, and none is larger than that."""
     edges = np.roll(flat, -1, axis=1) - flat
     area = float(np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]).sum() / 2)
     rim = (beside < 0) | (label[beside] != label[:, None])
     around = float(np.linalg.norm(edges, axis=2)[rim].sum()) * MARGIN
     corners = (label.max() + 1) * (2 * MARGIN) ** 2
     most = max(_FULL * side**2 - corners, 0.1 * side**2)
-    return (np.sqrt(around**2 + 4 * area * most) - around) / (2 * area)
+    order = np.argsort(label, kind="stable")
+    largest = float(_extent(flat[order], np.searchsorted(label[order], np.arange(label.max() + 1))).max())
+    return min((np.sqrt(around**2 + 4 * area * most) - around) / (2 * area), (side - 2 * MARGIN - 2) / largest)
 
 
 def _turned(points: Float64[np.ndarray, "F 3 2"], angle: Float64[np.ndarray, "F"]) -> Float64[np.ndarray, "F 3 2"]:

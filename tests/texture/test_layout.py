@@ -137,6 +137,19 @@ def test_triangles_cover_the_pixels_whose_centres_they_hold() -> None:
     np.testing.assert_allclose(at, np.stack([found.column, found.row], 1) + 0.5, atol=1e-3)
 
 
+def test_slivers_leave_no_pixel_out() -> None:
+    """Boxes around these would hold a thousand times their pixels."""
+    turn, radius = np.arange(20_000) / 20_000 * 2 * np.pi, 250.3
+    rim = radius * (1 + np.stack([np.cos(turn), np.sin(turn)], 1))
+    found = covered(np.stack([rim, np.roll(rim, -1, axis=0), np.full_like(rim, radius)], axis=1))
+    rows, columns = np.mgrid[:501, :501] + 0.5
+    away = np.hypot(rows - radius, columns - radius)
+    got = np.zeros((501, 501), bool)
+    got[found.row, found.column] = True
+    assert got[away < radius - 1e-2].all() and not got[away > radius + 1e-2].any()
+    assert len(found.face) < 1.01 * got.sum()
+
+
 def test_shapes_are_let_down_onto_each_other() -> None:
     """An L and a block that fits into its corner take no more rows than the L."""
     cells = [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 1, 0), (0, 2, 0), (1, 0, 0), (1, 1, 0), (1, 0, 1), (1, 1, 1)]
