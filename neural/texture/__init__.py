@@ -19,6 +19,8 @@ from neural.texture.filling import filled
 from neural.texture.layout import MARGIN, laid_out
 from neural.texture.painting import Points, painted
 
+_LEAST_AREA = 1e-12  # of the extent's square: less than a texture shows, and hardly to be told from a line
+
 
 class Texture(NamedTuple):
     """A picture and where the triangles lie in it.
@@ -45,7 +47,7 @@ def textured(
     Args:
         render: Gives a camera's picture.
         cameras: Taken as pinholes of the same field of view; float64.
-        found: A mesh in their frame; triangles without area are left out.
+        found: A mesh in their frame; triangles with next to no area are left out.
         size: Pixels along a side.
         each: Wraps the camera indices, for a progress bar.
 
@@ -58,7 +60,7 @@ def textured(
     """
     middle = (found.vertices.min(0) + found.vertices.max(0)) / 2
     vertices = found.vertices - middle
-    whole = face_normals(vertices, found.faces)[1] > 0
+    whole = face_normals(vertices, found.faces)[1] > _LEAST_AREA * np.ptp(vertices, axis=0).max() ** 2
     faces = found.faces[whole]
     layout = laid_out(vertices, faces, size)
     texels = layout.texels

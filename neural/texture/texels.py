@@ -31,12 +31,14 @@ def covered(corners: Float64[np.ndarray, "F 3 2"]) -> Texels:
     Row by row, so that it takes as long as there are rows and pixels, however long and thin the triangles are.
 
     Args:
-        corners: In pixels, x to the right and y down; no triangle without area.
+        corners: In pixels, x to the right and y down.
     """
     top = np.ceil(corners[..., 1].min(1) - 0.5).astype(np.int64)
     rows = np.maximum(np.floor(corners[..., 1].max(1) - 0.5).astype(np.int64) - top + 1, 0)
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
+    rows[area == 0] = 0
+    area = np.where(area == 0, 1, area)
     ends = np.cumsum(rows + np.abs(area))
     parts, first = [], 0
     while first < len(corners):
