@@ -5,7 +5,7 @@ Source: Academy Software Foundation, "OpenEXR file layout" (single part, scan li
 
 import struct
 import zlib
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,7 +15,7 @@ _FLOAT, _ZIP = 2, 3
 _CHANNEL = b"Y"  # the one that readers of grey pictures look for
 
 
-def write(file: BinaryIO, values: Float32[np.ndarray, "H W"]) -> None:
+def write(file: IO[bytes], values: Float32[np.ndarray, "H W"]) -> None:
     """Writes a picture, losslessly.
 
     Args:

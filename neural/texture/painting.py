@@ -77,7 +77,7 @@ def painted(
     for index in each(range(len(cameras))):
         picture, depth = z_depth(render, cameras, index)
         image = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
-        view = _View(cameras, index, image, depth, _first(scene, o3d, cameras, index), edge)
+        view = _View(cameras[index], image, depth, _first(scene, o3d, cameras, index), edge)
         eye = cameras.c2w[index, :3, 3].numpy()
         near = np.flatnonzero((((eye - a) * outward).sum(1) > 0)[points.face])
         for start in range(0, len(near), _PART):
@@ -89,10 +89,9 @@ def painted(
 
 
 class _View(NamedTuple):
-    """A camera, its picture with depths, and the depths of the surface."""
+    """One camera, its picture with depths, the depths of the surface and the mean length of its edges."""
 
-    cameras: Cameras
-    index: int
+    camera: Cameras
     picture: Float[Tensor, "1 3 H W"]
     depth: Float32[np.ndarray, "H W"]
     first: Float32[np.ndarray, "H W"]
@@ -102,8 +101,8 @@ class _View(NamedTuple):
         self, places: Float32[np.ndarray, "N 3"], normals: Float32[np.ndarray, "N 3"]
     ) -> tuple[Float32[np.ndarray, "M"], Float32[np.ndarray, "M 3"], Int64[np.ndarray, "M"]]:
         """Weights and colours of the points that are seen, and which those are."""
-        c2w = self.cameras.c2w[self.index].numpy()
-        fx, fy, cx, cy = self.cameras.intrinsics[self.index].tolist()
+        c2w = self.camera.c2w[0].numpy()
+        fx, fy, cx, cy = self.camera.intrinsics[0].tolist()
         height, width = self.depth.shape
         away = places - c2w[:3, 3].astype(np.float32)
         x, y, z = (away @ c2w[:3, :3].astype(np.float32)).T
