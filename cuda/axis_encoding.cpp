@@ -1,28 +1,21 @@
 // Encodings of single coordinates on the CPU: one vector of positions at a time, chunks of rows over threads.
 #include "axis_encoding.h"
 #include "axis_encoding.cuh"
-#include "common/features.h"
-#include "common/threads.h"
+#include "common/vectors.h"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
-
-constexpr i64 kChunk = 4096; // rows per task
 
 struct Floor {
     NEURAL_HD vfloat operator()(vfloat t) const { return floor(t); }
 };
 
 // Calls task(Constant<kind>, i, count) for each vector of rows.
-template <class Task> void for_each_vector(i64 n, int kind, int n_threads, const Task& task) {
-    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
-            const int count = end - i < kWidth ? int(end - i) : kWidth;
-            if (kind == axis::kTriangleWave) task(Constant<axis::kTriangleWave>{}, i, count);
-            else task(Constant<axis::kOneBlob>{}, i, count);
-        }
+template <class Task> void for_each_vector_of(int kind, i64 n, int n_threads, const Task& task) {
+    for_each_vector(n, n_threads, [&](i64 i, int count) {
+        if (kind == axis::kTriangleWave) task(Constant<axis::kTriangleWave>{}, i, count);
+        else task(Constant<axis::kOneBlob>{}, i, count);
     });
 }
 
@@ -32,7 +25,7 @@ void axis_encoding_forward(const float* positions, i64 pos_n, i64 pos_k, i64 n, 
                            float* out, i64 out_n, i64 out_k, int n_threads) {
     const Rows in{positions, pos_n, pos_k};
     const RowsOut features{out, out_n, out_k};
-    for_each_vector(n, kind, n_threads, [&](auto k_, i64 i, int count) {
+    for_each_vector_of(kind, n, n_threads, [&](auto k_, i64 i, int count) {
         constexpr int Kind = decltype(k_)::value;
         for (i64 d = 0; d < n_dims; ++d)
             axis::each<Kind>(in.load_lanes(i, d, count), n_per_axis, Floor{}, [&](i64 k, vfloat value, vfloat, vfloat) {
@@ -46,7 +39,7 @@ void axis_encoding_backward(const float* positions, i64 pos_n, i64 pos_k, const 
                             int n_threads) {
     const Rows in{positions, pos_n, pos_k}, up{grad, grad_n, grad_k};
     const RowsOut result{grad_positions, gp_n, gp_k};
-    for_each_vector(n, kind, n_threads, [&](auto k_, i64 i, int count) {
+    for_each_vector_of(kind, n, n_threads, [&](auto k_, i64 i, int count) {
         constexpr int Kind = decltype(k_)::value;
         for (i64 d = 0; d < n_dims; ++d) {
             vfloat total{};
@@ -64,7 +57,7 @@ void axis_encoding_backward_backward(const float* positions, i64 pos_n, i64 pos_
                                      float* grad_positions, i64 gp_n, i64 gp_k, int n_threads) {
     const Rows in{positions, pos_n, pos_k}, up{grad, grad_n, grad_k}, from{second, second_n, second_k};
     const RowsOut to_grad{grad_grad, gg_n, gg_k}, to_positions{grad_positions, gp_n, gp_k};
-    for_each_vector(n, kind, n_threads, [&](auto k_, i64 i, int count) {
+    for_each_vector_of(kind, n, n_threads, [&](auto k_, i64 i, int count) {
         constexpr int Kind = decltype(k_)::value;
         for (i64 d = 0; d < n_dims; ++d) {
             const vfloat v = from.load_lanes(i, d, count);

@@ -31,6 +31,7 @@ class AxisMap:
 
     def __init__(self, name: str, form: tuple[str, ...], size: Callable[..., Size], reference: ModuleType) -> None:
         self.name, self._names, self._size, self._reference = name, form, size, reference
+        self._kernel = getattr(lib, f"{name}_forward")
         self._define()
 
     def __call__(self, positions: Tensor, *form: int) -> Tensor:
@@ -40,10 +41,17 @@ class AxisMap:
         return _Forward.apply(self, positions, *form)
 
     def forward(self, positions: Tensor, *form: int) -> Tensor:
-        if checks.backend(positions) == "reference":
+        backend = checks.backend(positions)
+        if backend == "reference":
             return self._reference.forward(positions, *form)
-        out = checks.empty_features(*self._size(*positions.shape, *form), positions)
-        self._run("forward", (positions,), form, (out,))
+        n, n_dims = positions.shape
+        n_out, width = self._size(n, n_dims, *form)
+        out = checks.empty_features(n_out, width, positions)
+        if backend == "cpu" and n and n_dims:  # what `_run` does, written out: 1.7 us less a call
+            source, row, column = checks.rows(positions)
+            self._kernel(source.data_ptr(), row, column, n, n_dims, *form, out.data_ptr(), 1, n_out, threads())
+        else:
+            self._run("forward", (positions,), form, (out,))
         return out
 
     def backward(self, grad: Tensor, positions: Tensor, *form: int) -> Tensor:

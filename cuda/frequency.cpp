@@ -1,22 +1,11 @@
 // Frequency encoding on the CPU: one vector of positions at a time, chunks of rows over threads.
 #include "frequency.h"
-#include "common/features.h"
-#include "common/threads.h"
+#include "common/vectors.h"
 #include "frequency.cuh"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
-
-constexpr i64 kChunk = 4096; // rows per task
-
-// Calls task(i, count) for each vector of rows.
-template <class Task> void for_each_vector(i64 n, int n_threads, const Task& task) {
-    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        for (i64 i = chunk * kChunk; i < end; i += kWidth) task(i, end - i < kWidth ? int(end - i) : kWidth);
-    });
-}
 
 // sincos_pi for any t: whole turns are taken off first, which is exact.
 struct SinCosPi {

@@ -1,38 +1,27 @@
 // Spherical harmonics on the CPU: one vector of directions at a time, chunks of rows over threads.
 #include "spherical_harmonics.h"
-#include "common/features.h"
-#include "common/threads.h"
+#include "common/vectors.h"
 #include "spherical_harmonics.cuh"
 
 namespace neural {
 namespace NEURAL_ISA {
 namespace {
 
-constexpr i64 kChunk = 4096; // rows per task
-
 template <int Degree> void forward(Rows directions, i64 n, RowsOut out, int n_threads) {
-    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
-            const int count = end - i < kWidth ? int(end - i) : kWidth;
-            sh::evaluate<Degree>(directions.load_lanes(i, 0, count), directions.load_lanes(i, 1, count),
-                                 directions.load_lanes(i, 2, count),
-                                 [&](int k, vfloat value) { out.store_lanes(i, k, value, count); });
-        }
+    for_each_vector(n, n_threads, [&](i64 i, int count) {
+        sh::evaluate<Degree>(directions.load_lanes(i, 0, count), directions.load_lanes(i, 1, count),
+                             directions.load_lanes(i, 2, count),
+                             [&](int k, vfloat value) { out.store_lanes(i, k, value, count); });
     });
 }
 
 template <int Degree> void backward(Rows directions, Rows grad_out, i64 n, RowsOut grad, int n_threads) {
-    parallel_for((n + kChunk - 1) / kChunk, n_threads, [&](i64 chunk) {
-        const i64 end = n < (chunk + 1) * kChunk ? n : (chunk + 1) * kChunk;
-        for (i64 i = chunk * kChunk; i < end; i += kWidth) {
-            const int count = end - i < kWidth ? int(end - i) : kWidth;
-            vfloat g[3];
-            sh::gradient<Degree>(directions.load_lanes(i, 0, count), directions.load_lanes(i, 1, count),
-                                 directions.load_lanes(i, 2, count),
-                                 [&](int k) { return grad_out.load_lanes(i, k, count); }, g);
-            for (int k = 0; k < 3; ++k) grad.store_lanes(i, k, g[k], count);
-        }
+    for_each_vector(n, n_threads, [&](i64 i, int count) {
+        vfloat g[3];
+        sh::gradient<Degree>(directions.load_lanes(i, 0, count), directions.load_lanes(i, 1, count),
+                             directions.load_lanes(i, 2, count), [&](int k) { return grad_out.load_lanes(i, k, count); },
+                             g);
+        for (int k = 0; k < 3; ++k) grad.store_lanes(i, k, g[k], count);
     });
 }
 

@@ -44,13 +44,21 @@ def write_text(path: str | Path, text: str) -> None:
         file.write(text)
 
 
+def write_page(path: str | Path, text: str) -> None:
+    """Replace `path` by a page for people: bytes of file names that are no UTF-8 are shown as `?`."""
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
+
+
 def write_json(path: str | Path, value: Any) -> None:
-    """Replace `path` by strict, indented JSON.
+    """Replace `path` by strict, indented JSON; bytes of file names that are no UTF-8 survive as escapes.
 
     Raises:
         ValueError: For NaN and infinities, which JSON does not have; see `finite`.
     """
-    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        text = json.dumps(value, indent=1, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def finite(value: float | None) -> float | None:

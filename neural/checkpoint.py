@@ -208,12 +208,20 @@ def _read_folder(folder: Path) -> Checkpoint:
         if _crc32(path) != check.get("crc32"):
             raise _Damaged(f"{path.name}: the checksum does not agree")
         # Clones: what safetensors hands out is a view of the mapped file, which a later save removes.
-        tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
+        tensors = {name: tensor.clone() for name, tensor in _loaded(path).items()}
     except (OSError, safetensors.SafetensorError) as error:
         raise _Damaged(f"{path.name}: {error}") from error
     if sorted(tensors) != check.get("names"):
         raise _Damaged(f"{path.name}: the tensors are not those that meta.json lists")
     return Checkpoint(step, tensors, meta)
+
+
+def _loaded(path: Path) -> dict[str, Tensor]:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:  # a path of other bytes, which safetensors writes to but does not open
+        return safetensors.torch.load(path.read_bytes())
+    return safetensors.torch.load_file(path)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:

@@ -85,8 +85,7 @@ def export(
         gaussians, frame=frame, origin=origin, world_to_scene=world_to_scene, metres_per_unit=metres_per_unit, crs=crs,
         colors=colors,
     )  # fmt: skip
-    if axes is None and formats.axes(path) == "RDF":
-        axes = input_axes
+    axes = axes or formats.axes_for(path, input_axes)
     return write_record(path, frames.flipped(record, (input_axes, "RDF")), axes=axes, tile=tile, **options)
 
 

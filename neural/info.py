@@ -148,9 +148,9 @@ def _is_gaussian(path: Path) -> bool:
 def _gaussians(path: Path) -> Found:
     from neural.overview import facts
     from neural.overview.contents import Overview
-    from neural.scenes.files.gaussians import formats
+    from neural.scenes.files.gaussians import axes, formats
 
-    record = formats.read(path)
+    record = axes.own(formats.read(path))
     rows = facts.of_gaussians(record, path)
     return Found(rows, lambda: Overview.of_gaussians(path.name, record, rows))
 

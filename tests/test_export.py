@@ -98,7 +98,9 @@ def test_levels_halve(gaussians: Gaussians) -> None:
     assert [len(level) for level in levels(gaussians.to_record(), 9)] == [60, 30, 15, 8]
 
 
-@pytest.mark.parametrize(("name", "up"), [("a.spz", 1), ("a.glb", 1), ("a.usda", 1), ("a.ply", 2), ("a.sog", 2)])
+@pytest.mark.parametrize(
+    ("name", "up"), [("a.spz", 1), ("a.glb", 1), ("a.usda", 1), ("a.splat", 1), ("a.ply", 2), ("a.sog", 2)]
+)
 def test_a_capture_with_z_up_stands_upright(gaussians: Gaussians, tmp_path: Path, name: str, up: int) -> None:
     """Formats that have an up get it; the others keep the capture's coordinates and say its axes."""
     if name.endswith("usda"):

@@ -9,7 +9,7 @@ import numpy as np
 from neural.gaussians.decimate import decimated
 from neural.scenes.files.gaussians.placement import Placement
 from neural.scenes.files.gaussians.record import SplatRecord
-from neural.scenes.files.gaussians.sog import streamed_sog
+from neural.scenes.files.gaussians.sog import leftovers, streamed_sog
 from neural.scenes.files.gaussians.spz import spz
 from neural.viewer.outlook import Outlook
 
@@ -46,3 +46,8 @@ def write_streamed(folder: Path, levels: list[SplatRecord], found: Outlook) -> N
     folder.mkdir(exist_ok=True)
     moved = [replace(level, means=(level.means - found.centre).astype(np.float32)) for level in levels]
     streamed_sog.write(folder / streamed_sog.NAME, moved)
+
+
+def remove_streamed(folder: Path) -> None:
+    """What `write_streamed` wrote there for a page that has nothing beside it any more."""
+    leftovers.remove(folder / streamed_sog.NAME)

@@ -31,6 +31,7 @@ from neural.viewer.outlook import Outlook, first_view, outlook
 
 FOLDER = "index.html"  # the name of a page whose scene lies beside it
 _BESIDE = "scene"  # the folder of it
+_STREAM = f"{_BESIDE}/{LOD_META}"
 _BLOCK = 3 << 18  # bytes of one block of base64; a multiple of 3, so that blocks can be decoded one by one
 _FAR = 4.0  # times the radius of everything
 _NEAR = 2e-3  # of the extent
@@ -52,7 +53,8 @@ def write_page(
     """Writes a page that shows Gaussians, sorted and with their spherical harmonics, also when opened from a disk.
 
     Args:
-        path: The file; its folder must exist. `index.html` makes a folder of levels of detail beside it.
+        path: The file; its folder must exist. `index.html` makes a folder of levels of detail beside it, of which no
+            file stays that an earlier page there needed and this one does not.
         record: The scene, in the frame of the cameras but for `origin`.
         cameras: To jump to, and to start at. Drawn as pinholes: what a lens bends is left out.
         names: Of the cameras; counted without them.
@@ -93,8 +95,21 @@ def write_page(
     }
     if len(beside) > 1:
         levels.write_streamed(path.parent / _BESIDE, beside, found)
-        about["stream"] = {"index": f"{_BESIDE}/{LOD_META}", "origin": about["centre"]}
-    before, after = _framed(about, script)
+        about["stream"] = {"index": _STREAM, "origin": about["centre"]}
+    left_over = len(beside) == 1 and _streams(path)  # an earlier page of this name, of a larger scene
+    _write(path, *_framed(about, script), parts)
+    if left_over:
+        levels.remove_streamed(path.parent / _BESIDE)
+    return path
+
+
+def _streams(path: Path) -> bool:
+    """Whether there is a page already that has a streamed SOG beside it."""
+    return path.is_file() and f'"index": "{_STREAM}"'.encode() in path.read_bytes()
+
+
+def _write(path: Path, before: str, after: str, parts: list[bytes]) -> None:
+    """The page, its levels in blocks of base64."""
     with replacing(path) as file:
         file.write(before.encode())
         for index, data in enumerate(parts):
@@ -103,7 +118,6 @@ def write_page(
                 file.write(base64.b64encode(data[at : at + _BLOCK]))
                 file.write(b"</script>\n")
         file.write(after.encode())
-    return path
 
 
 def _framed(about: dict[str, Any], script: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Blending of projected Gaussians in plain torch, tile by tile, differentiable by autograd: oracle of the tests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -48,13 +48,31 @@ def backward(
     gaussians: Tensor, size: Size, absolute: Tensor | None,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients to means2d, conics, opacities, features and background, by autograd through `forward`."""
+
+    def blended(sums: Tensor | None, *leaves: Tensor | None) -> tuple[Tensor, ...]:
+        return forward(*leaves, offsets, gaussians, size, sums)  # type: ignore[arg-type, call-arg]
+
+    return by_autograd(blended, inputs, (grad_colors, grad_alphas), absolute)
+
+
+def by_autograd(
+    blend: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor | None, ...], grads: tuple[Tensor | None, ...],
+    absolute: Float[Tensor, "N"] | None,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """Gradients to the inputs that are there, zeros to those that nothing came of.
+
+    Args:
+        blend: Of a place for sums (see `absolute` of `forward`) and the inputs.
+        inputs: Of `blend`.
+        grads: For each of its results.
+        absolute: Added to: lengths of these sums.
+    """
     sums = None if absolute is None else torch.zeros(len(absolute), 2).to(absolute)
     with torch.enable_grad():
         leaves = [None if x is None else x.detach().requires_grad_() for x in inputs]
-        outputs = forward(*leaves, offsets, gaussians, size, sums)  # type: ignore[arg-type, call-arg]
-        pairs = [(o, g) for o, g in zip(outputs, (grad_colors, grad_alphas), strict=True) if g is not None]
-        used = [(o, g) for o, g in pairs if o.requires_grad]
         given = [x for x in leaves if x is not None]
+        outputs = blend(sums, *leaves)
+        used = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
         if used:
             found = torch.autograd.grad(
                 [o for o, _ in used], given, [g for _, g in used], allow_unused=True, materialize_grads=True

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 FARTHEST_CELL = 2**30  # cells end here on both sides; NaN takes the upper end
@@ -68,30 +68,33 @@ def backward_backward(direction, grad, positions, table, *grid) -> tuple[Tensor,
 
 def _level(x: Tensor, table: Tensor, row: list[int], interpolation: int, outside: int) -> Tensor:
     n_dims = x.shape[1]
-    offset, size, hashed, key = row[:4]
-    resolution = row[4 : 4 + n_dims]
-    scale, shift = (
-        torch.tensor([struct.unpack("<f", struct.pack("<I", b))[0] for b in row[4 + n_dims :]]).to(x).chunk(2)
-    )
-    inside = (x >= 0) & (x <= 1)
-    if outside == 1:
-        x = clamp(x)
-    elif outside == 2:
-        x = torch.where(inside, x, 0.0)
-    p = x * scale + shift
+    p, inside = placed(x, row, outside)
     cell = p.detach().floor()
     f = p - cell
     whole = cell.nan_to_num(FARTHEST_CELL).clamp(-FARTHEST_CELL, FARTHEST_CELL).to(torch.int64)
     s = f if interpolation == 1 else f * f * (3 - 2 * f)
     total = torch.zeros(x.shape[0], table.shape[1], dtype=x.dtype, device=x.device)
     for corner in itertools.product((0, 1), repeat=n_dims) if interpolation else [(0,) * n_dims]:
-        index = entry_index(whole + torch.tensor(corner, device=x.device), size, hashed, key, resolution)
+        index = entry_index(whole + torch.tensor(corner, device=x.device), row)
         weight = torch.ones_like(x[:, :1])
         for d, bit in enumerate(corner):
             u = s[:, d : d + 1]
             weight = weight * ((u if bit else 1 - u) if interpolation else 1 + (u - u).detach())  # NaN stays NaN
-        total = total + weight * table[offset + index].to(x.dtype)
+        total = total + weight * table[index].to(x.dtype)
     return total * inside.all(-1, keepdim=True) if outside == 2 else total
+
+
+def placed(x: Float[Tensor, "N D"], row: list[int], outside: int) -> tuple[Float[Tensor, "N D"], Bool[Tensor, "N D"]]:
+    """Points in units of the level that a row describes, and which of their coordinates lie in the box."""
+    scale, shift = (
+        torch.tensor([struct.unpack("<f", struct.pack("<I", b))[0] for b in row[4 + x.shape[1] :]]).to(x).chunk(2)
+    )
+    inside = (x >= 0) & (x <= 1)
+    if outside == 1:
+        x = clamp(x)
+    elif outside == 2:
+        x = torch.where(inside, x, 0.0)
+    return x * scale + shift, inside
 
 
 def clamp(x: Tensor) -> Tensor:
@@ -110,8 +113,11 @@ class _Clamp(torch.autograd.Function):
         return grad * ctx.saved_tensors[0]
 
 
-def entry_index(corner: Tensor, size: int, hashed: int, key: int, resolution: list[int]) -> Tensor:
-    """uint32 arithmetic in int64: dense strides while they fit, or the XOR of the key and coordinates times primes."""
+def entry_index(corner: Int[Tensor, "N D"], row: list[int]) -> Int[Tensor, "N"]:
+    """Places in the table, in uint32 arithmetic in int64: dense strides while they fit, or the XOR of the key and
+    coordinates times primes."""
+    offset, size, hashed, key = row[:4]
+    resolution = row[4 : 4 + corner.shape[1]]
     mask = 0xFFFFFFFF
     index = torch.full_like(corner[:, 0], key)
     if hashed:
@@ -124,4 +130,4 @@ def entry_index(corner: Tensor, size: int, hashed: int, key: int, resolution: li
                 break
             index = (index + (corner[:, d] & mask) * stride) & mask
             stride *= length
-    return index % size
+    return offset + index % size

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from neural.cuda import levels as layout
-from neural.cuda.reference.hash_grid import PRIMES, _Clamp
+from neural.cuda.reference.hash_grid import PRIMES, clamp
 
 CODE_PRIMES = (2246822519, 3266489917, 668265263, 374761393)
 FARTHEST_CELL = 2**30
@@ -77,7 +77,7 @@ def _or_zero(grads, like) -> tuple[Tensor, ...]:
 def _interpolate(x: Tensor, scale: Tensor, shift: Tensor, interpolation: int, outside: int, look_up) -> Tensor:
     inside = (x >= 0) & (x <= 1)
     if outside == 1:
-        x = _Clamp.apply(x)
+        x = clamp(x)
     elif outside == 2:
         x = torch.where(inside, x, 0.0)
     p = x * scale + shift

@@ -5,13 +5,12 @@ the kernels but the layout of the descriptors.
 """
 
 import math
-import struct
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural.cuda.reference.hash_grid import FARTHEST_CELL, clamp, each_level, entry_index
+from neural.cuda.reference.hash_grid import FARTHEST_CELL, each_level, entry_index, placed
 
 
 def forward(
@@ -65,17 +64,7 @@ def to_lattice(p: Float[Tensor, "N D"], lattice: int) -> Float[Tensor, "N D"]:
 
 def _level(x: Tensor, table: Tensor, row: list[int], lattice: int, outside: int) -> Tensor:
     n_dims = x.shape[1]
-    offset, size, hashed, key = row[:4]
-    resolution = row[4 : 4 + n_dims]
-    scale, shift = (
-        torch.tensor([struct.unpack("<f", struct.pack("<I", b))[0] for b in row[4 + n_dims :]]).to(x).chunk(2)
-    )
-    inside = (x >= 0) & (x <= 1)
-    if outside == 1:
-        x = clamp(x)
-    elif outside == 2:
-        x = torch.where(inside, x, 0.0)
-    p = x * scale + shift
+    p, inside = placed(x, row, outside)
     q = to_lattice(p, lattice)
     cell = q.detach().floor()
     f = q - cell
@@ -89,7 +78,7 @@ def _level(x: Tensor, table: Tensor, row: list[int], lattice: int, outside: int)
     for k in range(n_dims + 1):
         if k > 0:
             vertex = vertex + torch.nn.functional.one_hot(order[:, k - 1], n_dims)
-        index = entry_index(vertex, size, hashed, key, resolution)
-        total = total + weights[:, k : k + 1] * table[offset + index].to(x.dtype)
+        index = entry_index(vertex, row)
+        total = total + weights[:, k : k + 1] * table[index].to(x.dtype)
     total = total * (1 + 0 * p.detach().sum(1, keepdim=True))  # NaN where a coordinate is not finite
     return total * inside.all(-1, keepdim=True) if outside == 2 else total

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neural.cuda.reference.gaussian_blend import MAX_ALPHA, MIN_TRANSMITTANCE, Size, tiles
+from neural.cuda.reference.gaussian_blend import MAX_ALPHA, MIN_TRANSMITTANCE, Size, by_autograd, tiles
 from neural.cuda.reference.gaussian_tiles import MIN_ALPHA
 
 PLANES = 4  # alpha, expected depth, median depth, distortion
@@ -57,22 +57,12 @@ def backward(
     size: Size, absolute: Float[Tensor, "N"] | None,
 ) -> tuple[Tensor | None, ...]:  # fmt: skip
     """Gradients to the six inputs from those of the features and of each plane, by autograd through `forward`."""
-    sums = None if absolute is None else torch.zeros(len(absolute), 2).to(absolute)
-    with torch.enable_grad():
-        leaves = [None if x is None else x.detach().requires_grad_() for x in inputs]
+
+    def blended(sums: Tensor | None, *leaves: Tensor | None) -> tuple[Tensor, ...]:
         colors, planes = forward(*leaves, offsets, gaussians, size, sums)  # type: ignore[arg-type, call-arg]
-        given = [x for x in leaves if x is not None]
-        pairs = [(o, g) for o, g in zip((colors, *planes), grads, strict=True) if g is not None and o.requires_grad]
-        if pairs:
-            found = torch.autograd.grad(
-                [o for o, _ in pairs], given, [g for _, g in pairs], allow_unused=True, materialize_grads=True
-            )
-        else:
-            found = tuple(torch.zeros_like(x) for x in given)
-    if absolute is not None and sums is not None:
-        absolute += sums.norm(dim=1)
-    rest = iter(found)
-    return tuple(None if x is None else next(rest) for x in leaves)
+        return colors, *planes
+
+    return by_autograd(blended, inputs, grads, absolute)
 
 
 def intersections(

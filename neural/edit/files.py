@@ -1,6 +1,7 @@
 """Gaussians in and out: from files of every format and from runs, never over what was read."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from neural.errors import BadOption, SceneFormatError
 from neural.export import SUFFIXES, recorded, write_record
 from neural.gaussians.model import Gaussians
 from neural.scenes.files.gaussians import formats
-from neural.scenes.files.gaussians.axes import change, flipped
+from neural.scenes.files.gaussians.axes import change, flipped, own
 from neural.scenes.files.gaussians.sog.files import META
 from neural.scenes.scene import Scene
 
@@ -22,7 +23,8 @@ def read(path: str | Path) -> Gaussians:
         path: A run gives its latest checkpoint in the frame of its capture's files, as `neural export` writes it.
 
     Returns:
-        The Gaussians in RDF axes, whatever those of the file or the capture are.
+        The Gaussians in the axes that the capture has or the file says (`placement.axes`), in RDF where it says none:
+        their coordinates are those that other programs, `neural info` and the viewer show.
 
     Raises:
         SceneFormatError: Nothing there, or nothing of Gaussians.
@@ -37,7 +39,7 @@ def read(path: str | Path) -> Gaussians:
         path = path / META
     if not path.exists():
         raise SceneFormatError(path, "there is no such file")
-    return Gaussians.from_record(formats.read(path))
+    return Gaussians.from_record(own(formats.read(path)))
 
 
 def write(
@@ -46,8 +48,8 @@ def write(
     """Writes a file in the frame that the Gaussians are in.
 
     Args:
-        gaussians: What is written.
-        path: Its ending decides the format.
+        gaussians: What is written, in their `placement.axes`.
+        path: Its ending decides the format. A `.ply` or `.sog` keeps the axes and says them, others have their own.
         inputs: What they were made from: never written over.
         overwrite: Whether another file of that name may be replaced.
 
@@ -58,8 +60,10 @@ def write(
     """
     require_free(path, inputs=inputs, overwrite=overwrite)
     path = Path(path)
+    record = gaussians.to_record()
+    own_axes = record.placement.axes
     try:
-        return write_record(path, gaussians.to_record())
+        return write_record(path, flipped(record, (own_axes, "RDF")), axes=formats.axes_for(path, own_axes))
     except ValueError as error:  # such as a format that cannot say where the scene lies
         raise BadOption(str(error)) from error
 
@@ -88,9 +92,9 @@ def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwri
 
 
 def beside(scene: Scene, gaussians: Gaussians) -> Scene:
-    """A capture in the frame that `read` gives Gaussians in: that of its files in RDF axes, less the file's offset."""
+    """A capture in the frame that Gaussians were read in: that of its files in their axes, less the file's offset."""
     turn = np.eye(4)
-    turn[:3, :3] = change((scene.axes, "RDF"))
+    turn[:3, :3] = change((scene.axes, gaussians.placement.axes))
     back = turn @ np.linalg.inv(scene.world_to_scene)
     back[:3, 3] -= gaussians.placement.offset
     return scene if np.array_equal(back, np.eye(4)) else scene.transformed(back)
@@ -108,4 +112,4 @@ def _of_run(folder: Path) -> Gaussians:
         run.gaussians, origin=run.origin, world_to_scene=scene.world_to_scene, metres_per_unit=scene.metres_per_unit,
         crs=scene.crs,
     )  # fmt: skip
-    return Gaussians.from_record(flipped(record, (scene.axes, "RDF")))
+    return Gaussians.from_record(replace(record, placement=replace(record.placement, axes=scene.axes)))

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int64, UInt64
 from neural.edit.cells import occupied, spacing
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
+from neural.scenes.files.gaussians.axes import change
 from neural.scenes.files.gaussians.record import SplatRecord, joined
 
 Overlap = Literal["keep", "twins", "first"]
@@ -22,7 +23,8 @@ _REACH = 4.0  # spacings of neighbours: side of the cells that say where a scene
 def merge(scenes: Sequence[Gaussians], *, overlap: Overlap = "keep", cell: float | None = None) -> Gaussians:
     """One scene of several; those of a lower SH degree get zeros for the rest.
 
-    Frames are those of the files: offsets, and metres per unit where files say them, are brought to those of the first.
+    Frames are those of the files: axes, offsets, and metres per unit where files say them, are brought to those of the
+    first.
 
     Args:
         scenes: One or more; they stay as they are.
@@ -47,17 +49,17 @@ def merge(scenes: Sequence[Gaussians], *, overlap: Overlap = "keep", cell: float
 
 
 def _placed(scene: Gaussians, first: Gaussians) -> SplatRecord:
-    """The scene with the unit and the offset of the first."""
+    """The scene with the axes, the unit and the offset of the first."""
     own, wanted = scene.placement, first.placement
     if own.crs is not None and wanted.crs is not None and own.crs != wanted.crs:
         raise ValueError(f"merge: scenes in {wanted.crs} and in {own.crs}; bring them to one CRS first")
     scale = 1.0
     if own.metres_per_unit is not None and wanted.metres_per_unit is not None:
         scale = own.metres_per_unit / wanted.metres_per_unit
-    shift = scale * np.array(own.offset) - np.array(wanted.offset)
-    if scale != 1 or shift.any():
-        matrix = np.diag([scale, scale, scale, 1.0])
-        matrix[:3, 3] = shift
+    matrix = np.eye(4)
+    matrix[:3, :3] = scale * change((own.axes, wanted.axes))
+    matrix[:3, 3] = matrix[:3, :3] @ own.offset - wanted.offset
+    if not np.array_equal(matrix, np.eye(4)):
         scene = transformed(scene, matrix)
     return replace(scene.to_record(), placement=wanted)
 

@@ -33,9 +33,10 @@ def transform(gaussians: Gaussians, matrix: Float64[np.ndarray, "4 4"]) -> Gauss
             f"transform: a matrix of 4 x 4 finite numbers with the last row 0 0 0 1, got {matrix.tolist()}"
         )
     moved = transformed(gaussians, matrix)
-    metres = gaussians.placement.metres_per_unit
+    metres, axes = gaussians.placement.metres_per_unit, gaussians.placement.axes
     if metres is not None:
-        moved.placement = Placement(metres / float(np.cbrt(np.linalg.det(matrix[:3, :3]))))
+        metres /= float(np.cbrt(np.linalg.det(matrix[:3, :3])))
+    moved.placement = Placement(metres, axes=axes)
     return moved
 
 

@@ -158,7 +158,8 @@ def crop(
     if not len(rows):
         raise ValueError(
             f"crop: none of the {gaussians.n:,} Gaussians is {keep} of {region}; their centres reach from "
-            f"{_corner(gaussians.means.amin(dim=0))} to {_corner(gaussians.means.amax(dim=0))}"
+            f"{_corner(gaussians.means.amin(dim=0))} to {_corner(gaussians.means.amax(dim=0))}, in "
+            f"{gaussians.placement.axes} axes"
         )
     return gaussians.taken(rows)
 

@@ -9,6 +9,7 @@ from jaxtyping import Float64, UInt8
 
 from neural.arrangement import up_direction
 from neural.overview.unused import unused
+from neural.scenes.files.gaussians import axes
 from neural.scenes.files.gaussians.packing import opacities
 from neural.scenes.files.gaussians.record import SH_C0, SplatRecord
 from neural.scenes.scene import Scene
@@ -102,11 +103,12 @@ class Overview:
 
     @classmethod
     def of_gaussians(cls, title: str, record: SplatRecord, rows: Rows = ()) -> "Overview":
-        """A Gaussian scene: its centres, those that hardly show left out."""
+        """A Gaussian scene in the axes that its file says: its centres, those that hardly show left out."""
         shown = opacities(record.opacity_logits) >= _FAINT
         shown = shown if shown.any() else np.ones(len(record), dtype=bool)
         rgb = (0.5 + SH_C0 * record.sh0[shown]).clip(0, 1) * 255 + 0.5
-        up = np.array([0.0, -1.0, 0.0])
+        named = record.placement.axes
+        up = axes.up(named)
         return cls(
             title=title,
             c2w=np.zeros((0, 4, 4)),
@@ -117,7 +119,10 @@ class Overview:
             n_points=len(record),
             box=None,
             up=up,
-            notes=("frame: that of the file; up: -y, as 3DGS files mostly have it", "unit and CRS: not stated"),
+            notes=(
+                f"frame: that of the file; up: {axis_name(up)}, as {named} axes have it",
+                "unit and CRS: not stated",
+            ),
             metres_per_unit=None,
             rows=rows,
             photographs=(),

@@ -14,7 +14,7 @@ from neural.errors import SceneFormatError
 from neural.overview.contents import UNUSED, Overview, axis_name, levelled
 from neural.scenes import photos
 from neural.scenes.capture import Points
-from neural.scenes.files.gaussians import packing
+from neural.scenes.files.gaussians import axes, packing
 from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.files.gaussians.sog.files import META
 from neural.scenes.scene import Scene
@@ -75,11 +75,12 @@ def of_photographs(path: Path, files: Sequence[Path]) -> list[Row]:
 
 
 def of_gaussians(record: SplatRecord, path: Path) -> list[Row]:
-    """A Gaussian scene."""
+    """A Gaussian scene, in the axes that its file says."""
     low, high = record.means.min(axis=0).tolist(), record.means.max(axis=0).tolist()
     most_low, most_high = np.quantile(record.means, [0.01, 0.99], axis=0).tolist()
     scales = np.exp(np.quantile(record.log_scales, [0.01, 0.5, 0.99]))
     opacities = packing.opacities(record.opacity_logits)
+    named = record.placement.axes
     rows = [("Gaussians", f"{len(record):,} ({path})")]
     if path.name.lower() != META:  # beside which the rest of it lies
         size = path.stat().st_size
@@ -88,6 +89,7 @@ def of_gaussians(record: SplatRecord, path: Path) -> list[Row]:
         *rows,
         ("colours", f"spherical harmonics of degree {record.sh_degree}"),
         ("antialiased", "yes" if record.antialiased else "no"),
+        ("axes", f"{named}: {axis_name(axes.up(named))} is up; of these numbers, and of those of edits"),
         ("box", box(low, high)),
         ("98 % in", box(most_low, most_high)),
         ("scales", f"median {scales[1]:.3g}, 98 % from {scales[0]:.3g} to {scales[2]:.3g} units"),

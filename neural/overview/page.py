@@ -27,7 +27,7 @@ def write(overview: Overview, path: str | Path, *, progress: bool = False) -> No
     Raises:
         OSError: The disk refuses.
     """
-    atomic.write_text(path, render(overview, progress=progress))
+    atomic.write_page(path, render(overview, progress=progress))
 
 
 def render(overview: Overview, *, progress: bool = False) -> str:

@@ -18,7 +18,7 @@ MAX_VIDEO_BYTES = 12 << 20
 
 def write(path: str | Path, report: Report) -> None:
     """Replace `path` by the report's page."""
-    atomic.write_text(path, render(report))
+    atomic.write_page(path, render(report))
 
 
 def render(report: Report) -> str:

@@ -95,11 +95,7 @@ def reconstruct(
     reasons = {photographs[index].name: why for index, why in outcome.reasons.items()}
     model = outcome.model
     if model is None or len(model.indices) < FEWEST:
-        placed = 0 if model is None else len(model.indices)
-        shown = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:4])
-        raise SceneFormatError(
-            survey.root, f"poses were found for {placed} of {len(photographs)} photographs ({shown}); {_REMEDIES}"
-        )
+        raise _too_few(survey, 0 if model is None else len(model.indices), reasons)
     cameras = _cameras(model, inputs)
     fit = _fit(model, cameras, inputs, gps, origin) if settings.gps and origin is not None else None
     similarity = fit.similarity if fit is not None else _arbitrary(model, cameras, inputs)
@@ -109,7 +105,6 @@ def reconstruct(
     rgb = written.colours(model, outcome.features)[solid]
     frames = [_frame(model, row, inputs, survey.root, prefix) for row in range(len(model.indices))]
     frame = _about_frame(fit, origin if fit is not None else None, bool(known.any()) and settings.gps)
-    share = len(model.indices) / len(photographs)
     about = {
         "made_from": made_from, "photographs": len(photographs), "registered": len(model.indices), "way": outcome.way,
         "reprojection_error": round(float(model.errors.mean()), 3) if len(model.errors) else None,
@@ -120,14 +115,26 @@ def reconstruct(
         f"{about['reprojection_error']} pixels of mean error ({outcome.way})",
         _said_of_frame(fit, origin, known),
     )
-    warning = None
-    if share < FEW:
-        others = [size for size in model.sizes[1:] if size >= FEWEST]
-        apart = f" (further groups of {', '.join(map(str, others))} do not connect with these)" if others else ""
-        warning = f"only {len(model.indices)} of {len(photographs)} photographs have a pose{apart}: {_REMEDIES}"
+    warning = _warning(model, len(photographs))
     notes = [*([warning] if warning else []), *([] if fit is not None else [sentences[-1]])]
     path = written.write(out, frames, c2w, points, rgb, {**about, "notes": notes})
     return Found(path, len(model.indices), len(photographs), reasons, sentences, warning)
+
+
+def _too_few(survey: Survey, placed: int, reasons: dict[str, str]) -> SceneFormatError:
+    """What is said where poses are too few for a scene."""
+    total = len(survey.photographs)
+    shown = "; ".join(f"{name}: {why}" for name, why in list(reasons.items())[:4])
+    return SceneFormatError(survey.root, f"poses were found for {placed} of {total} photographs ({shown}); {_REMEDIES}")
+
+
+def _warning(model: Model, total: int) -> str | None:
+    """What is said where a scene leaves many photographs out."""
+    if len(model.indices) / total >= FEW:
+        return None
+    others = [size for size in model.sizes[1:] if size >= FEWEST]
+    apart = f" (further groups of {', '.join(map(str, others))} do not connect with these)" if others else ""
+    return f"only {len(model.indices)} of {total} photographs have a pose{apart}: {_REMEDIES}"
 
 
 def _cameras(model: Model, inputs: Inputs) -> Cameras:

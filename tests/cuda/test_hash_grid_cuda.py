@@ -9,6 +9,8 @@ from neural.cuda import levels as layout
 from neural.cuda.gradients import GradientBuffer
 from neural.cuda.hash_grid import INTERPOLATIONS, OUTSIDES, hash_grid
 from neural.cuda.reference import hash_grid as reference
+from tests.hash_grids import clear_positions, small_levels
+from tests.simplices import normal
 
 N = 40  # points: parts of a block are enough, the law is per point
 # dims, features, interpolation, outside, dtype of the table that is read: every value of each, and the usual form
@@ -25,24 +27,14 @@ FORMS = [
 
 
 def _grid(n_dims: int, n_features: int, kind: str = "hash", n_tables: int = 1) -> tuple[Tensor, Tensor]:
-    """Descriptors of three small levels, dense and hashed, and a random float32 table."""
-    rows, entries = layout.describe(
-        n_dims, n_levels=3, base_resolution=[3 if n_dims < 5 else 2] * n_dims, per_level_scale=[1.7] * n_dims,
-        log2_hashmap_size=7, kind=kind, n_tables=n_tables,
-    )  # fmt: skip
-    return rows, torch.rand(entries, n_features, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    """Three small levels, dense and hashed."""
+    base = 3 if n_dims < 5 else 2
+    return small_levels(n_dims, n_features, kind, n_levels=3, base=base, log2=7, n_tables=n_tables)
 
 
 def _positions(n_dims: int, rows: Tensor, low: float = -0.3, high: float = 1.3) -> Tensor:
-    """Points in and around the box, away from cell faces, where fp32 and fp64 could take different cells."""
-    x = torch.rand(50 * N, n_dims, generator=torch.Generator().manual_seed(1)) * (high - low) + low
-    scales = layout.scales(rows)[0].double()
-    p = x[:, None].double() * scales + 0.5
-    return x[((p - p.round()).abs() > 1e-3).all(-1).all(-1)][:N]
-
-
-def _normal(*shape: int, seed: int = 2) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    """Points in and around the box."""
+    return clear_positions(N, n_dims, rows, low, high)
 
 
 def _leaf(tensor: Tensor, device: torch.device) -> Tensor:
@@ -57,7 +49,7 @@ def _close(actual: Tensor | None, expected: Tensor, atol: float) -> None:
 @pytest.mark.parametrize(("n_dims", "n_features", "interpolation", "outside", "dtype"), FORMS)
 def test_features_and_gradients(n_dims, n_features, interpolation, outside, dtype, cuda_device: torch.device) -> None:
     rows, table = _grid(n_dims, n_features)
-    x, upstream = _positions(n_dims, rows), _normal(N, 3 * n_features)
+    x, upstream = _positions(n_dims, rows), normal(N, 3 * n_features)
     copy = None if dtype == torch.float32 else table.to(dtype)
     read = (table if copy is None else copy).double()
     codes = (None, None, INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside))
@@ -80,7 +72,7 @@ def test_features_and_gradients(n_dims, n_features, interpolation, outside, dtyp
 )
 def test_second_order(n_dims, n_features, interpolation, outside, cuda_device: torch.device) -> None:
     rows, table = _grid(n_dims, n_features)
-    x, upstream, direction = _positions(n_dims, rows), _normal(N, 3 * n_features), _normal(N, n_dims, seed=3)
+    x, upstream, direction = _positions(n_dims, rows), normal(N, 3 * n_features), normal(N, n_dims, seed=3)
     level_weights = torch.tensor([1.0, 0.0, 0.5])
     codes = (None, level_weights, INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside))
     expected = reference.backward_backward(
@@ -99,7 +91,7 @@ def test_second_order(n_dims, n_features, interpolation, outside, cuda_device: t
 @pytest.mark.parametrize("kind", layout.KINDS)
 def test_segments_and_level_weights(kind: str, cuda_device: torch.device) -> None:
     rows, table = _grid(3, 2, kind, n_tables=4)
-    x, upstream = _positions(3, rows), _normal(N, 6)
+    x, upstream = _positions(3, rows), normal(N, 6)
     segments, level_weights = torch.tensor([0, 0, 13, 13, N]), torch.tensor([0.5, 0.0, 2.0])
     codes = (segments, level_weights, 1, 1)
     leaf, weights = _leaf(x, cuda_device), _leaf(table, cuda_device)
@@ -117,7 +109,7 @@ def test_a_shared_level_under_two_keys_and_a_shift(cuda_device: torch.device) ->
         [layout.row(0, 64, True, [9, 9], [8.0, 8.0], shifts=[0.25, 0.5], key=key)] for key in (0, 37)
     ])  # fmt: skip
     table = torch.rand(64, 2, generator=torch.Generator().manual_seed(0))
-    x, upstream, segments = _positions(2, rows, 0.0, 1.0), _normal(N, 2), torch.tensor([0, 15, N])
+    x, upstream, segments = _positions(2, rows, 0.0, 1.0), normal(N, 2), torch.tensor([0, 15, N])
     leaf, weights = _leaf(x, cuda_device), _leaf(table, cuda_device)
     out = hash_grid(leaf, weights, rows, segments=segments)
     codes = (segments, None, 1, 1)
@@ -184,7 +176,7 @@ def test_wild_positions_are_defined(kind, interpolation, outside, cuda_device: t
         x[3 * i] = value
         x[3 * i + 1, i % 3] = value
     grid = (rows, None, None, INTERPOLATIONS.index(interpolation), OUTSIDES.index(outside))
-    upstream, direction = _normal(N, 6), _normal(N, 3, seed=3)
+    upstream, direction = normal(N, 6), normal(N, 3, seed=3)
     wide = [v.double() for v in (upstream, x, table)]
     leaves = [_leaf(v, cuda_device) for v in (upstream, x, table)]
     out = hash_grid(leaves[1], leaves[2], rows, interpolation=interpolation, outside=outside)

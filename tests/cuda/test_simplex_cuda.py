@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural.cuda import simplex_levels
 from neural.cuda.gradients import GradientBuffer
 from neural.cuda.lattice_checks import OUTSIDES
 from neural.cuda.reference import simplex as reference
-from neural.cuda.simplex import LATTICES, simplex
+from neural.cuda.simplex import LATTICES, Lattice, simplex
+from tests.simplices import clear_positions, normal, small_levels
 
 N = 40  # points: parts of a block are enough, the law is per point
 # dims, features, lattice, outside, dtype of the table that is read: every value of each, and the usual form
@@ -23,29 +23,16 @@ FORMS = [
 ]
 
 
-def _levels(n_dims: int, n_features: int, lattice: str, n_tables: int = 1) -> tuple[Tensor, Tensor]:
-    """Descriptors of three small levels and a random float32 table."""
-    rows, entries = simplex_levels.describe(
-        n_dims, n_levels=3, base_resolution=[3 if n_dims < 5 else 2] * n_dims, per_level_scale=[1.7] * n_dims,
-        log2_hashmap_size=7, lattice=lattice, n_tables=n_tables, seed=3,
-    )  # fmt: skip
-    return rows, torch.rand(entries, n_features, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def _levels(n_dims: int, n_features: int, lattice: Lattice, n_tables: int = 1) -> tuple[Tensor, Tensor]:
+    """Three small levels."""
+    base = 3 if n_dims < 5 else 2
+    return small_levels(n_dims, n_features, lattice, n_levels=3, base=base, log2=7, n_tables=n_tables)
 
 
-def _positions(n_dims: int, rows: Tensor, lattice: str, outside: str) -> Tensor:
-    """Points in and, unless they would be clamped onto faces, around the box, away from the simplices' faces."""
+def _positions(n_dims: int, rows: Tensor, lattice: Lattice, outside: str) -> Tensor:
+    """Points in and, unless they would be clamped onto faces, around the box."""
     low, high = (0.0, 1.0) if outside == "clamp" else (-0.3, 1.3)
-    x = torch.rand(400 * N, n_dims, generator=torch.Generator().manual_seed(1)) * (high - low) + low
-    scales, shifts = rows[0, :, 4 + n_dims :].to(torch.int32).view(torch.float32).double().chunk(2, -1)
-    q = (x[:, None].double() * scales + shifts) @ simplex_levels.matrix(n_dims, lattice).T
-    q = torch.cat([q, torch.zeros_like(q[..., :1])], -1)
-    between = (q[..., :, None] - q[..., None, :]).abs()
-    far = (between - between.round()).abs() + torch.eye(n_dims + 1) > 1e-3
-    return x[far.flatten(1).all(1)][:N]
-
-
-def _normal(*shape: int, seed: int = 2) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return clear_positions(N, n_dims, rows, lattice, low, high)
 
 
 def _leaf(tensor: Tensor, device: torch.device) -> Tensor:
@@ -62,7 +49,7 @@ def test_every_pass(n_dims, n_features, lattice, outside, dtype, cuda_device: to
     rows, table = _levels(n_dims, n_features, lattice)
     x = _positions(n_dims, rows, lattice, outside)
     assert len(x) == N
-    upstream, direction = _normal(N, 3 * n_features), _normal(N, n_dims, seed=3)
+    upstream, direction = normal(N, 3 * n_features), normal(N, n_dims, seed=3)
     level_weights = torch.tensor([0.5, 0.0, 2.0])
     codes = (rows, None, level_weights, LATTICES.index(lattice), OUTSIDES.index(outside))
     copy = None if dtype == torch.float32 else table.to(dtype)

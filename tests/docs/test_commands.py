@@ -17,6 +17,7 @@ import tyro
 from neural import cli
 from neural.cli.edit import EDITS
 from neural.cli.train import TASKS
+from neural.scenes.synthetic import __main__ as synthetic
 from tests.docs.pages import ROOT, Block, blocks, pages
 
 SHELLS = ("", "bash", "console", "sh")
@@ -185,3 +186,21 @@ def test_the_first_answer_of_neural_is_made_of_commands_that_parse(monkeypatch: 
 def test_the_scripts_in_docstrings_of_examples_exist() -> None:
     for path in sorted((ROOT / "examples").glob("*.py")):
         assert f"python examples/{path.name}" in Path(path).read_text()
+
+
+def test_options_that_prose_names_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """Inline code that begins with `--` is an option of some command, or the beginning of some (`--train.`)."""
+    helps = [*KNOWN - {"train", "edit"}]
+    for name in helps:
+        cli.main([*name.split(), "--help"])
+    with pytest.raises(SystemExit):
+        synthetic.main(["--help"])
+    known = set(re.findall(r"--[a-z][\w.-]*", capsys.readouterr().out))
+    assert len(known) > 100
+    wrong = []
+    for page in pages():
+        text = (ROOT / page).read_text() if page.name != "CHANGELOG.md" else ""
+        for option in re.findall(r"(?<=`)--[a-z][\w.-]*", text):
+            if not any(each.startswith(option) if option.endswith(".") else each == option for each in known):
+                wrong.append(f"{page}: {option}")
+    assert not wrong

@@ -37,6 +37,37 @@ def test_a_folder_streams_to_the_finest(tmp_path: Path, served: str, browse: Any
 
 
 @pytest.mark.usefixtures("small_levels")
+def test_a_smaller_scene_leaves_nothing_of_a_larger_one(tmp_path: Path) -> None:
+    """What our own index names goes, and nothing else."""
+
+    def files() -> set[str]:
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+
+    path = tmp_path / "index.html"
+    pages.write_page(path, pages.generated(1400))
+    wanted = files()
+    pages.write_page(path, pages.generated(4000))
+    assert len(files()) > len(wanted)
+    (tmp_path / "scene" / "notes.txt").write_text("mine")
+    (tmp_path / "scene" / "0_1" / "mine.webp").write_text("mine")
+    pages.write_page(path, pages.generated(1400))
+    assert files() == {*wanted, "scene/notes.txt", "scene/0_1/mine.webp"}
+    (tmp_path / "scene" / "notes.txt").unlink()
+    (tmp_path / "scene" / "0_1" / "mine.webp").unlink()
+    pages.write_page(path, pages.generated(300))  # all of which is inside the page
+    assert files() == {"index.html"}
+    assert not (tmp_path / "scene").exists()
+
+
+@pytest.mark.usefixtures("small_levels")
+def test_a_stream_that_is_no_pages_stays(tmp_path: Path) -> None:
+    (tmp_path / "scene").mkdir()
+    levels.streamed_sog.write(tmp_path / "scene" / "lod-meta.json", [pages.generated(300)])
+    pages.write_page(tmp_path / "index.html", pages.generated(300))
+    assert (tmp_path / "scene" / "0_0" / "meta.json").is_file()
+
+
+@pytest.mark.usefixtures("small_levels")
 def test_from_a_disk_it_is_a_preview_and_says_so(tmp_path: Path, browse: Any) -> None:
     record, cameras = pages.generated(2000), pages.ring()
     path = pages.write_page(tmp_path / "index.html", record, cameras=cameras, near=pages.NEAR)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Crop:
-    """Keep the Gaussians of a scene that lie in one region, or all others; coordinates are those of the file."""
+    """Keep the Gaussians of a scene that lie in one region, or all others.
+
+    Coordinates are those of the file or of the capture, in its axes, as `neural info` and `neural view` show them."""
 
     source: Source
     """A Gaussian scene, or the folder of a run (in the frame of its capture's files)."""

@@ -14,7 +14,8 @@ from neural.interrupt import EXIT_DONE
 class Transform:
     """Move, turn and scale a scene, or give it other axes; it looks the same from everywhere, only elsewhere.
 
-    Axes change first, then scale and turn about a point, then the scene is moved."""
+    Axes change first, then scale and turn about a point, then the scene is moved. Coordinates are those of
+    the file or of the capture, in its axes, as `neural info` and `neural view` show them."""
 
     source: Source
     """A Gaussian scene, or the folder of a run (in the frame of its capture's files)."""

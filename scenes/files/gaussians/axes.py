@@ -59,6 +59,16 @@ def flipped(record: SplatRecord, between: tuple[Axes, Axes]) -> SplatRecord:
     return rotated(_with_signs(record, mirror), matrix * mirror)
 
 
+def own(record: SplatRecord) -> SplatRecord:
+    """A record that was read in the axes that its file says, in which other programs show its coordinates."""
+    return flipped(record, ("RDF", record.placement.axes))
+
+
+def up(name: Axes) -> Float64[np.ndarray, "3"]:
+    """The direction of a frame that is up, a unit vector."""
+    return -_basis(name)[:, 1]
+
+
 def rotated(record: SplatRecord, rotation: Float64[np.ndarray, "3 3"]) -> SplatRecord:
     """The scene turned about its origin; the placement stays as it is."""
     w, *v = quat_from_rotation(rotation)

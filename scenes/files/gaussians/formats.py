@@ -130,6 +130,17 @@ def holds_placement(path: Path) -> bool:
     return _ending(path) not in _PLACELESS
 
 
+def axes_for(path: Path, own: Axes) -> Axes:
+    """Those that a scene is written in whose coordinates are known in its `own`: these, where RDF is a habit of the
+    format and the file can say others, and the format's else.
+
+    Raises:
+        SceneFormatError: Another ending.
+    """
+    usual = axes(path)
+    return own if usual == "RDF" and holds_placement(path) else usual
+
+
 def holds_gaussians(path: Path) -> bool:
     """Whether a file says that it is a Gaussian scene: by its ending, a `.ply` by its properties.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neural.errors import SceneFormatError
-from neural.scenes.files.gaussians.axes import NAMES, Axes
+from neural.scenes.files.gaussians.axes import NAMES, Axes, is_mirror
 from neural.scenes.files.gaussians.record import Placement
 
 WORDS = ("axes", "metres_per_unit", "crs", "offset")
@@ -36,6 +36,8 @@ def described(placement: Placement, axes: Axes, usual: Axes) -> dict[str, Any]:
 def understood(path: Path, said: Mapping[str, Any], usual: Axes) -> tuple[Placement, Axes]:
     """The inverse of `described`; of words that are not there nothing is known.
 
+    The placement keeps axes that are said, unless they mirror: then nothing but RDF can be turned or looked at.
+
     Raises:
         SceneFormatError: A word with a value that it cannot have.
     """
@@ -47,8 +49,9 @@ def understood(path: Path, said: Mapping[str, Any], usual: Axes) -> tuple[Placem
         raise SceneFormatError(path, f"has an offset {str(offset)[:40]!r}, expected three numbers")
     if not (length is None or _is_number(length)) or not (crs is None or isinstance(crs, str)):
         raise SceneFormatError(path, f"has metres_per_unit {str(length)[:20]!r} and crs {str(crs)[:20]!r}; remove them")
+    own = axes if "axes" in said and not is_mirror((axes, "RDF")) else "RDF"
     try:
-        return Placement(length if length is None else float(length), crs, tuple(float(x) for x in offset)), axes  # type: ignore[arg-type]
+        return Placement(length if length is None else float(length), crs, tuple(float(x) for x in offset), own), axes  # type: ignore[arg-type]
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
 

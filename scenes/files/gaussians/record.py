@@ -23,11 +23,14 @@ class Placement:
         crs: Name of the coordinate reference system that positions plus `offset` are in, such as EPSG:32631.
         offset: What was taken off the positions so that they fit into single precision or a tile; in the record's
             axes and units.
+        axes: Of the file or the capture, where it says them: those that people give coordinates in, although a record
+            that was read is RDF (`axes.own` brings it back).
     """
 
     metres_per_unit: float | None = None
     crs: str | None = None
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    axes: str = "RDF"
 
     def __post_init__(self) -> None:
         if self.metres_per_unit is not None and not 0 < self.metres_per_unit < float("inf"):

@@ -106,7 +106,9 @@ def _read(path: Path, usd: Any, axes: Axes | None, size: int) -> SplatRecord:
     if model not in _MODELS:
         raise SceneFormatError(path, f"holds a model of kind {str(model)[:20]!r}, expected one of {', '.join(_MODELS)}")
     z_up = usd.UsdGeom.GetStageUpAxis(stage) == usd.UsdGeom.Tokens.z
-    place, named = placement.understood(path, said, _Z_UP if z_up else AXES)
+    if z_up:
+        said.setdefault("axes", _Z_UP)
+    place, named = placement.understood(path, said, AXES)
     prims = [prim for prim in stage.Traverse() if prim.GetTypeName() == _SCHEMA]
     if not prims:
         raise SceneFormatError(path, f"has no {_SCHEMA}; it is no Gaussian scene")

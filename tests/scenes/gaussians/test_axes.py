@@ -58,7 +58,8 @@ def test_files_say_where_they_lie(tmp_path: Path, ending: str, axes: str) -> Non
     for name, said in (("usual", None), ("turned", axes)):
         formats.write(tmp_path / f"{name}{ending}", record, axes=said)
     usual, turned = (formats.read(tmp_path / f"{name}{ending}") for name in ("usual", "turned"))
-    assert usual.placement == turned.placement == PLACE
+    assert usual.placement == PLACE
+    assert turned.placement == replace(PLACE, axes="RDF" if is_mirror((axes, "RDF")) else axes)
     assert usual.antialiased and turned.antialiased and not usual.surfels
     raw = formats.read(tmp_path / f"turned{ending}", axes="RDF")  # taken for what it is not
     wanted = np.sort(record.means @ change(("RDF", axes)).T, axis=0)

@@ -184,13 +184,7 @@ def resolve(
     if steps is None and run.minutes is None:
         steps = DEFAULT_STEPS[device]
     strategy = "budget" if densify.strategy == "auto" else densify.strategy
-    most = model.max_gaussians
-    if most is None:
-        most = DEFAULT_GAUSSIANS[device]
-        if model.target is not None:
-            most = max(2, int((parse_size(model.target) - PLY_HEADER) / BYTES_PER_SPLAT[model.sh_degree]))
-        elif start == "splats":
-            most = max(most, n_points + model.sky)
+    most = _most(model, device, n_points + model.sky if start == "splats" else 0)
     room = most - model.sky  # for those of the start that are not the sky
     if room < 2:
         raise TooLarge(
@@ -202,16 +196,10 @@ def resolve(
         init = "points" if n_points >= 100 else "random"
     counted = init == "points" or start in ("splats", "cloud")
     at_start = max(2, n_points if counted else room // 2)
-    coarse = optim.coarse
-    if coarse is None:
-        coarse = 1
-        while start != "splats" and device == "cpu" and coarse < 2 and shorter_side >= 2 * coarse * COARSEST_PIXELS:
-            coarse *= 2
-    while coarse > max(1, shorter_side):  # photographs keep a pixel
-        coarse //= 2
+    hurried = device == "cpu" and start != "splats"
     scale = optim.lr_scale
     if scale is None:
-        scale = 2.5 if device == "cpu" and start != "splats" else 1.0  # 2.5 costs a learnt scene 2 dB at first
+        scale = 2.5 if hurried else 1.0  # 2.5 costs a learnt scene 2 dB at first
     dense = start == "mesh" or (strategy == "mcmc" and init != "random")
     sh_every = 0 if start == "splats" and optim.sh_every is None else optim.sh_every
     large = strategy != "mcmc" and most > LAZY_FROM
@@ -230,7 +218,7 @@ def resolve(
         densify=dataclasses.replace(densify, strategy=strategy),
         optim=dataclasses.replace(
             optim,
-            coarse=coarse,
+            coarse=_coarse(optim, shorter_side, hurried),
             lr_scale=scale,
             lazy=large if optim.lazy is None else optim.lazy,
             sh_every=sh_every,
@@ -243,6 +231,25 @@ def resolve(
             background=(background or "white") if run.background == "auto" else run.background,
         ),
     )
+
+
+def _most(model: SplatModelConfig, device: Device, at_start: int) -> int:
+    """Gaussians that there may be, by default at least those of the start."""
+    if model.max_gaussians is not None:
+        return model.max_gaussians
+    if model.target is not None:
+        return max(2, int((parse_size(model.target) - PLY_HEADER) / BYTES_PER_SPLAT[model.sh_degree]))
+    return max(DEFAULT_GAUSSIANS[device], at_start)
+
+
+def _coarse(optim: SplatOptimConfig, shorter_side: int, hurried: bool) -> int:
+    """By how much photographs are reduced at first; they keep a pixel."""
+    coarse = optim.coarse
+    if coarse is None:
+        coarse = 2 if hurried and shorter_side >= 2 * COARSEST_PIXELS else 1
+    while coarse > max(1, shorter_side):
+        coarse //= 2
+    return coarse
 
 
 def _check(config: SplatsConfig) -> None:

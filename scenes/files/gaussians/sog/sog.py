@@ -28,6 +28,7 @@ from neural.morton import morton_order
 from neural.scenes.files.gaussians import guarded, packing, placement
 from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
+from neural.scenes.files.gaussians.sog import leftovers
 from neural.scenes.files.gaussians.sog.codebook import codebook, nearest
 from neural.scenes.files.gaussians.sog.files import META, SogFiles, bundled, encoded, pixels
 from neural.scenes.files.gaussians.sog.palette import palette
@@ -112,9 +113,10 @@ def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
         with replacing(path) as file:
             bundled(files, file)
         return
-    for name, data in sorted(files.items(), key=lambda item: item[0] == META):
-        with replacing(path.with_name(name)) as file:
-            file.write(data)
+    with leftovers.replaced(path):
+        for name, data in sorted(files.items(), key=lambda item: item[0] == META):
+            with replacing(path.with_name(name)) as file:
+                file.write(data)
 
 
 def packed(record: SplatRecord, axes: Axes = AXES, order: Int64[np.ndarray, "N"] | None = None) -> dict[str, bytes]:

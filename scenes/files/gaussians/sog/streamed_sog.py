@@ -36,7 +36,7 @@ from neural.poses import rotation_from_quat
 from neural.scenes.files.gaussians import guarded, placement
 from neural.scenes.files.gaussians.axes import Axes, flipped
 from neural.scenes.files.gaussians.record import SplatRecord, joined
-from neural.scenes.files.gaussians.sog import sog
+from neural.scenes.files.gaussians.sog import leftovers, sog
 from neural.scenes.files.gaussians.sog.files import META
 
 NAME = "lod-meta.json"
@@ -49,7 +49,7 @@ _MOST_FILES, _MOST_DEPTH, _MOST_LEVELS = 1 << 16, 64, 32
 def write(
     path: Path, levels: Sequence[SplatRecord], *, axes: Axes = AXES, chunk: int = CHUNK, extent: float | None = None
 ) -> None:
-    """Write chunks, and the index when all of them are there.
+    """Write chunks, and the index when all of them are there; then chunks go that only an index before it named.
 
     Args:
         path: The `lod-meta.json` of a folder that exists.
@@ -69,18 +69,19 @@ def write(
     plan = _Plan(whole, level, chunk, extent or _usual_extent(whole, axes))
     tree = plan.node(np.arange(len(whole)))
     filenames = [f"{part.level}_{part.number}/{META}" for part in plan.files]
-    for name, part in zip(filenames, plan.files, strict=True):
-        rows = np.concatenate(part.rows)
-        folder = path.parent / Path(name).parent
-        folder.mkdir(exist_ok=True)
-        for file, data in sog.packed(whole.taken(rows), axes, order=np.arange(len(rows))).items():
-            with replacing(folder / file) as out:
-                out.write(data)
     counts = [len(record) for record in levels]
     asset = {"generator": "neural", **placement.described(whole.placement, axes, AXES)}
     head: dict[str, Any] = {"version": 1, "asset": asset, "count": sum(counts), "counts": counts}
     head |= {"lodLevels": len(levels), "filenames": filenames, "tree": tree}
-    atomic.write_text(path, json.dumps(head, separators=(",", ":"), allow_nan=False))
+    with leftovers.replaced(path):
+        for name, part in zip(filenames, plan.files, strict=True):
+            rows = np.concatenate(part.rows)
+            folder = path.parent / Path(name).parent
+            folder.mkdir(exist_ok=True)
+            for file, data in sog.packed(whole.taken(rows), axes, order=np.arange(len(rows))).items():
+                with replacing(folder / file) as out:
+                    out.write(data)
+        atomic.write_text(path, json.dumps(head, separators=(",", ":"), allow_nan=False))
 
 
 def read(path: Path, *, axes: Axes | None = None, level: int = 0) -> SplatRecord:
