@@ -22,7 +22,7 @@ Form = Literal["mesh", "points", "maps"]
 ENDINGS = {"mesh": (".glb", ".ply", ".obj"), "points": (".ply",)}
 RESOLUTION = 256
 TEXTURE, TEXTURED_FACES = 2048, 50_000  # pixels along a side; triangles, of which some hundred pixels show each
-MOST_TEXTURE = 8192  # which takes gigabytes to paint
+MOST_TEXTURE = 8192  # which takes 7 GB and minutes
 
 
 def export_surface(
