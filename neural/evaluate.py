@@ -26,6 +26,8 @@ class ImageScore:
     """None for an image of less than 11x11 pixels."""
     lpips: float | None
     """None where the weights are not installed, and for an image of less than 32x32 pixels."""
+    corrected_psnr: float | None = None
+    """PSNR after `metrics.corrected`; None unless it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Evaluation:
         return sum(image.psnr for image in self.images) / len(self.images)
 
     @property
+    def corrected_psnr(self) -> float | None:
+        return _mean([image.corrected_psnr for image in self.images])
+
+    @property
     def ssim(self) -> float | None:
         return _mean([image.ssim for image in self.images])
 
@@ -60,16 +66,23 @@ class Evaluation:
         perceptual = lpips.NOT_INSTALLED if self.lpips_net is None else _needs(lpips.SMALLEST)
         if self.lpips is not None:
             perceptual = f"{self.lpips:.4f} ({self.lpips_net})"
+        corrected = ""
+        if self.corrected_psnr is not None:
+            corrected = (
+                f"\nmean PSNR {self.corrected_psnr:.2f} dB after colour correction: exposures of these are not known"
+            )
         return (
             f"mean PSNR {self.psnr:.2f} dB SSIM {similarity} "
             f"({n} image{'s' if n != 1 else ''}, {self.background}, {self.split}{', masked' if self.masked else ''}"
-            f"{f', {self.left_out} masked out' if self.left_out else ''})\n"
+            f"{f', {self.left_out} masked out' if self.left_out else ''}){corrected}\n"
             f"mean LPIPS {perceptual}"
         )
 
     def tiles(self) -> dict[str, str]:
         """The numbers that lead a report: label -> value."""
         found = {"PSNR": f"{self.psnr:.2f} dB"}
+        if self.corrected_psnr is not None:
+            found["PSNR, colours corrected"] = f"{self.corrected_psnr:.2f} dB"
         if self.ssim is not None:
             found["SSIM"] = f"{self.ssim:.4f}"
         if self.lpips is not None:
@@ -79,11 +92,16 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """As in `eval.json`; an infinite PSNR (equal images) is null."""
         scores = [
-            {"name": i.name, "psnr": atomic.finite(i.psnr), "ssim": i.ssim, "lpips": i.lpips} for i in self.images
+            {"name": i.name, "psnr": atomic.finite(i.psnr), "ssim": i.ssim, "lpips": i.lpips}
+            | ({} if i.corrected_psnr is None else {"corrected_psnr": atomic.finite(i.corrected_psnr)})
+            for i in self.images
         ]
+        mean = {"psnr": atomic.finite(self.psnr), "ssim": self.ssim, "lpips": self.lpips}
+        if self.corrected_psnr is not None:
+            mean["corrected_psnr"] = atomic.finite(self.corrected_psnr)
         return {
             "summary": str(self).partition("\n")[0],
-            "mean": {"psnr": atomic.finite(self.psnr), "ssim": self.ssim, "lpips": self.lpips},
+            "mean": mean,
             "n_images": len(self.images),
             "background": self.background,
             "masked": self.masked,
@@ -107,6 +125,7 @@ def evaluate(
     lpips_net: lpips.Net = "alex",
     progress: bool = True,
     mask_image: Callable[[int], Bool[Tensor, "H W"]] | None = None,
+    correct_colors: bool = False,
 ) -> Evaluation:
     """Render every image of a split and score it against its photograph.
 
@@ -121,6 +140,7 @@ def evaluate(
         lpips_net: "alex" or "vgg".
         progress: Whether to draw a progress bar.
         mask_image: Scene image index -> pixels that count; for LPIPS the others are the photograph's.
+        correct_colors: Score each image after `metrics.corrected` too, for what was trained on several exposures.
 
     Raises:
         ValueError: For an empty split, and for one whose masks let no pixel count.
@@ -139,10 +159,13 @@ def evaluate(
         mask = None if mask_image is None else mask_image(index)
         similarity = metrics.ssim(image, target, mask) if side >= metrics.WINDOW else None
         peak = metrics.psnr(image, target, mask)
+        corrected = None
+        if correct_colors:
+            corrected = metrics.psnr(metrics.corrected(image, target, mask), target.double(), mask)
         if mask is not None:
             image = torch.where(mask[..., None], image, target)
         perceptual = distance(image, target) if distance is not None and side >= lpips.SMALLEST else None
-        scores.append(ImageScore(names[index], peak, similarity, perceptual))
+        scores.append(ImageScore(names[index], peak, similarity, perceptual, corrected))
     net = lpips_net if distance is not None else None
     left_out = len(indices) - len(counted)
     evaluation = Evaluation(tuple(scores), background, split, net, masked=mask_image is not None, left_out=left_out)

@@ -38,6 +38,34 @@ def psnr(
     return float(-10.0 * torch.log10(square.mean()))
 
 
+def corrected(
+    image: Float[Tensor, "H W 3"], target: Float[Tensor, "H W 3"], mask: Bool[Tensor, "H W"] | None = None
+) -> Float[Tensor, "H W 3"]:
+    """The image with the affine map of its colours, A c + b, that brings it closest to the target.
+
+    A photograph that was held out has an exposure that no training can know; scores of the corrected image leave it
+    out. As in training with exposures, the map has twelve numbers for a whole picture.
+
+    Args:
+        image: sRGB.
+        target: The photograph.
+        mask: Pixels that the map is fitted to; all without it.
+
+    Returns:
+        float64, not clamped; the image itself where fewer than four pixels count.
+
+    Source: Mildenhall et al. 2022, arXiv:2111.13679, supplement (there per channel of raw images); least squares.
+    """
+    colours = torch.cat([image, torch.ones_like(image[..., :1])], -1).double()
+    counted = colours.flatten(0, 1) if mask is None else colours[mask]
+    if len(counted) < 4:
+        return image.double()
+    goal = target.flatten(0, 1) if mask is None else target[mask]
+    gram = counted.T @ counted
+    gram += 1e-9 * gram.diagonal().mean() * torch.eye(4, dtype=gram.dtype)  # a picture of one colour has no one answer
+    return colours @ torch.linalg.solve(gram, counted.T @ goal.double())
+
+
 def ssim(
     image: Float[Tensor, "H W C"], target: Float[Tensor, "H W C"], mask: Bool[Tensor, "H W"] | None = None
 ) -> float:

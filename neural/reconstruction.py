@@ -1,7 +1,7 @@
 """From photographs or a video to a trained scene, its report, its file and its page, in one call.
 
     RUN/photographs -> PHOTOS   a link; RUN/frames: the frames picked from a video
-    RUN/cameras.json  RUN/points.ply                 cameras and points found from them (neural.scenes.photographs)
+    RUN/cameras.json  RUN/points.ply  RUN/tracks.npy cameras and points found from them (neural.scenes.photographs)
     RUN/config.json  RUN/checkpoints  RUN/report.html    the training on them, an ordinary run of splats
     RUN/scene.spz  RUN/page.html  RUN/picture.png        what there is to show
     RUN/cameras                                          stages that are finished; may be removed
@@ -38,6 +38,7 @@ from neural.train.tasks.splats.run import SplatRun
 MINUTES = 8.0  # of training on a CPU, where nothing else is asked for
 CPU_PIXELS = 250_000  # of a photograph in training on a CPU, about; a GPU takes them as they are, up to ...
 GPU_PIXELS = 2_500_000
+DEPTH = 0.05  # weight of the depths that structure from motion has measured; 0.5 dB on castle_P30
 SOURCE = "reconstruct.json"
 SCENE, STAGES = "scene.spz", "cameras"
 FIRST, CAMERAS, TRAINING, FILES = "first look", "cameras", "training", "files"  # stages, as they are said
@@ -109,7 +110,10 @@ def reconstruct(
         length = 60 * (minutes or (config.run.minutes if config is not None else None) or MINUTES)
         found = find_cameras(source, folder, settings, say, preview=preview, training=length)
         config = config or SplatsConfig()
-        config = replace(config, optim=replace(config.optim, exposure=exposure or config.optim.exposure))
+        optim = replace(config.optim, exposure=exposure or config.optim.exposure)
+        if optim.depth is None and found.get("tracks_file_path"):
+            optim = replace(optim, depth=DEPTH)
+        config = replace(config, optim=optim)
         asked = _asked(config, folder, minutes)
         say.left = {TRAINING: 60 * (asked.run.minutes or 0) + _AROUND, FILES: _FILES} if asked.run.minutes else {}
         say.stage(TRAINING)

@@ -30,8 +30,8 @@ MINUTES = "run.minutes"
 OWN_FILES = (CONFIG, "metrics.jsonl", "eval.json", "report.html", "checkpoints", CACHE, "tensorboard")
 # What `neural reconstruct` puts beside them; a run may begin where these are, and --overwrite leaves them.
 RECONSTRUCTED = (
-    "reconstruct.json", "cameras", "cameras.json", "points.ply", "photographs", "masks", "frames", "preview",
-    "scene.spz", "page.html", "picture.png",
+    "reconstruct.json", "cameras", "cameras.json", "points.ply", "tracks.npy", "photographs", "masks", "frames",
+    "preview", "scene.spz", "page.html", "picture.png",
 )  # fmt: skip
 MAX_CONFIG_BYTES = 16 << 20
 

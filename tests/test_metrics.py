@@ -229,6 +229,40 @@ def test_evaluate_writes_the_contracts_line_and_file(tmp_path: Path, monkeypatch
     assert stored["lpips_net"] == "not installed"
 
 
+def test_corrected_undoes_an_affine_map_of_colours_and_nothing_else() -> None:
+    image, _ = images(seed=3)
+    matrix = torch.tensor([[0.7, 0.1, 0.0], [0.0, 0.8, -0.1], [0.05, 0.0, 0.6]])
+    target = image @ matrix.T + torch.tensor([0.1, 0.05, 0.2])
+    assert metrics.psnr(image, target) < 25
+    torch.testing.assert_close(metrics.corrected(image, target), target.double(), atol=1e-6, rtol=0)
+    noise = 0.05 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
+    error = (metrics.corrected(image, target + noise) - target - noise).square().mean()
+    assert float(error) == pytest.approx(0.05**2, rel=0.05)  # what no map of colours explains stays
+
+
+def test_corrected_is_fitted_where_a_mask_counts() -> None:
+    image, _ = images(seed=4)
+    mask = torch.zeros(image.shape[:2], dtype=torch.bool)
+    mask[:, : image.shape[1] // 2] = True
+    target = torch.where(mask[..., None], 0.5 * image + 0.1, torch.rand_like(image))
+    assert metrics.psnr(metrics.corrected(image, target, mask), target.double(), mask) > 80
+    grey = torch.full_like(image, 0.5)
+    torch.testing.assert_close(metrics.corrected(grey, grey * 0.6), grey.double() * 0.6, atol=1e-6, rtol=0)
+
+
+def test_evaluate_scores_corrected_colours_where_exposures_were_learnt(tmp_path: Path) -> None:
+    image, _ = images(seed=5)
+    told = evaluate(
+        lambda i: image, lambda i: 0.7 * image, [0], names=["a"], background="none", split="test", out=tmp_path,
+        progress=False, correct_colors=True,
+    )  # fmt: skip
+    assert told.psnr < 30 and told.corrected_psnr is not None and told.corrected_psnr > 80
+    assert f"mean PSNR {told.corrected_psnr:.2f} dB after colour correction" in str(told).splitlines()[1]
+    stored = json.loads((tmp_path / "eval.json").read_text())
+    assert stored["mean"]["corrected_psnr"] == stored["images"][0]["corrected_psnr"] == told.corrected_psnr
+    assert "PSNR, colours corrected" in told.tiles()
+
+
 def test_evaluate_scores_lpips_where_weights_are_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(seeded_weights("alex"), tmp_path / "w.pth")
     monkeypatch.setenv("NEURAL_LPIPS_WEIGHTS", str(tmp_path / "w.pth"))

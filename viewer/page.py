@@ -49,6 +49,7 @@ def write_page(
     background: tuple[float, float, float] = (0.0, 0.0, 0.0),
     origin: Float64[np.ndarray, "3"] | None = None,
     near: float | None = None,
+    clear: float = 0.0,
 ) -> Path:
     """Writes a page that shows Gaussians, sorted and with their spherical harmonics, also when opened from a disk.
 
@@ -63,6 +64,7 @@ def write_page(
         background: sRGB behind everything.
         origin: What the record's means are relative to, so that float32 need not hold coordinates of a country.
         near: Smallest depth that is drawn, scene units.
+        clear: The same at each of the cameras; it shrinks by the distance to the closest one.
 
     Raises:
         BackendUnavailable: The viewer was not built.
@@ -87,6 +89,7 @@ def write_page(
         "scale": found.scale,
         "extent": found.extent,
         "near": near if near is not None else _NEAR * found.extent,
+        "clear": float(clear),
         "far": _FAR * found.reach,
         "up": found.up.tolist(),
         "cameras": _cameras(cameras, names, found),

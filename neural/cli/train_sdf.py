@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from neural.cli.training import configured, parse
+from neural.cli.training import ViewOptions, configured, parse, viewed
 from neural.interrupt import EXIT_DONE
 from neural.train.config import BaseRunConfig
 from neural.train.tasks.field.config import FieldConfig
@@ -28,6 +28,7 @@ class Sdf:
     """Folder of the run; runs/<mesh>-sdf by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Remove the run in that folder and start anew."""
+    watch: Annotated[ViewOptions, tyro.conf.arg(name="")] = field(default_factory=ViewOptions)
     config: Path | None = None
     """TOML file with tables [model], [sampling], [optim], [view], [run]; flags win over it."""
     model: FieldConfig = field(default_factory=FieldConfig)
@@ -43,5 +44,6 @@ def main(arguments: Sequence[str]) -> int:
 
     from neural.train.tasks.sdf import run as sdf_run
 
-    sdf_run.train(given.scene, config, out=given.out, overwrite=given.overwrite)
+    with viewed(given.watch) as watch:
+        sdf_run.train(given.scene, config, out=given.out, overwrite=given.overwrite, watch=watch)
     return EXIT_DONE

@@ -10,10 +10,12 @@ from neural import runs
 from neural.errors import BadOption, SceneFormatError
 from neural.export import SUFFIXES, recorded, write_record
 from neural.gaussians.model import Gaussians
-from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians import formats, guarded
 from neural.scenes.files.gaussians.axes import change, flipped, own
 from neural.scenes.files.gaussians.sog.files import META
 from neural.scenes.scene import Scene
+
+_MOST_INDEX = 1 << 26  # bytes
 
 
 def read(path: str | Path) -> Gaussians:
@@ -82,13 +84,24 @@ def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwri
     if not path.exists():
         return
     for given in map(Path, inputs):
-        if given.exists() and any(
-            path.samefile(file) for file in ((given,) if given.is_file() else (given / META, given / runs.CONFIG))
-            if file.exists()
-        ):  # fmt: skip
+        if any(path.samefile(file) for file in _parts(given) if file.exists()):
             raise BadOption(f"{path} is the input; inputs are never written over, so name another file")
     if not overwrite:
         raise BadOption(f"{path} is there already; name another file, or give --overwrite")
+
+
+def _parts(given: Path) -> list[Path]:
+    """The files that an input is read from, but for the pictures of a SOG, which no result is called after."""
+    if given.is_dir():
+        return [given / META, given / runs.CONFIG]
+    name = given.name.lower()
+    if not given.is_file() or not (name == formats.LEVELS or name.endswith(formats.TILES)):
+        return [given]
+    content = guarded.read_index(given, _MOST_INDEX)
+    named = content.get("filenames", []) if name == formats.LEVELS else content.get("tiles", [])
+    listed = named if isinstance(named, list) else []
+    names = [one.get("file") if isinstance(one, dict) else one for one in listed]
+    return [given, *(given.parent / one for one in names if isinstance(one, str) and "\0" not in one)]
 
 
 def beside(scene: Scene, gaussians: Gaussians) -> Scene:

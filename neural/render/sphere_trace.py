@@ -43,27 +43,33 @@ class Traced:
     n_looked_up: int
 
 
+Span = tuple[Float[Tensor, "R"], Float[Tensor, "R"]]
+"""Distances along rays from and to which they are followed; a ray with less behind than before is not."""
+
+
 @torch.no_grad()
-def sphere_trace(distance: Distance, rays: Rays, tracing: Tracing | None = None) -> Traced:
+def sphere_trace(distance: Distance, rays: Rays, tracing: Tracing | None = None, *, span: Span | None = None) -> Traced:
     """Follows rays through the unit cube until they meet the surface; rays that have ended cost nothing more.
 
     A step that went through the surface, where the field promised more room than there was, is taken back by the
-    (negative) distance found there. A ray that starts inside the body meets the surface where it starts.
+    (negative) distance found there, and the ray goes on in half the steps each time: steep fields are met too. A ray
+    that starts inside the body meets the surface where it starts.
 
     Args:
         distance: Signed distance at points of the unit cube, negative inside.
         rays: Unit directions; in the unit cube's frame and unit.
         tracing: How.
+        span: Within the unit cube; what of the rays lies in it without.
 
     Source: Hart 1996, "Sphere Tracing", section 2.
     """
     how = tracing or Tracing()
-    box = torch.tensor([[0.0] * 3, [1.0] * 3], device=rays.origins.device)
-    t_min, t_max = intersect_aabb(rays, box)
+    t_min, t_max = within_unit_cube(rays) if span is None else span
     found = torch.full_like(t_min, torch.inf)
     active = torch.nonzero(t_max > t_min)[:, 0]
     t, end = t_min[active], t_max[active]
     origins, directions = rays.origins[active], rays.directions[active]
+    share, inside = torch.full_like(t, how.relaxation), torch.zeros_like(active, dtype=torch.bool)
     looked_up = 0
     for _ in range(how.max_steps):
         if len(active) == 0:
@@ -72,14 +78,20 @@ def sphere_trace(distance: Distance, rays: Rays, tracing: Tracing | None = None)
         looked_up += len(active)
         hit = d.abs() < how.tolerance
         found[active[hit]] = t[hit]
-        t = t + how.relaxation * d.clamp(-how.longest, how.longest)
+        share, inside = torch.where((d < 0) != inside, share / 2, share), d < 0
+        t = t + share * d.clamp(-how.longest, how.longest)
         going = torch.nonzero(~hit & (t < end) & (t >= t_min[active]))[:, 0]
         begun_inside = torch.nonzero(~hit & (t < t_min[active]))[:, 0]
         found[active[begun_inside]] = t_min[active[begun_inside]]
         if len(going) < len(active):
-            active, t, end = active[going], t[going], end[going]
+            active, t, end, share, inside = active[going], t[going], end[going], share[going], inside[going]
             origins, directions = origins[going], directions[going]
     return Traced(found, looked_up)
+
+
+def within_unit_cube(rays: Rays) -> Span:
+    """What of rays lies in the unit cube."""
+    return intersect_aabb(rays, torch.tensor([[0.0] * 3, [1.0] * 3], device=rays.origins.device))
 
 
 @torch.no_grad()

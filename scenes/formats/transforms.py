@@ -6,6 +6,7 @@ three files hold a split each. Data sets that write it otherwise are translated 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from neural.scenes.files import ply
 from neural.scenes.files.gaussians.axes import NAMES, is_mirror
 from neural.scenes.formats import matrixcity, scannetpp
 from neural.scenes.formats.fields import read_json
+from neural.scenes.formats.tracks import observations
 from neural.scenes.formats.views import OPENCV_FROM_OPENGL
 
 SPLIT_FILES = {split: f"transforms_{split}.json" for split in ("train", "val", "test")}
@@ -89,7 +91,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     frames = [frames[i] for i in kept]
     cameras = _cameras(frames)
     main = next(iter(documents.values()))
-    points, point_warnings = main.points()
+    points, point_warnings = main.points(kept)
     aabb = main.aabb(cameras)
     masks = tuple(f.mask for f in frames)
     return Capture(
@@ -257,16 +259,28 @@ class _Document:
             splits[split] = tuple(name.removeprefix("./") for name in listed)
         return splits or None
 
-    def points(self) -> tuple[Points | None, tuple[str, ...]]:
-        name = self.content.get("ply_file_path")
+    def points(self, kept: Sequence[int]) -> tuple[Points | None, tuple[str, ...]]:
+        """nerfstudio's ply_file_path and our own tracks_file_path; observations count in the kept frames."""
+        file, warnings = self._beside("ply_file_path", "points")
+        if file is None:
+            return None, warnings
+        xyz, rgb = ply.read_points(file)
+        file, warnings = self._beside("tracks_file_path", "observations of points")
+        if file is None:
+            return Points(xyz, rgb), warnings
+        return Points(xyz, rgb, observations(file, len(xyz), len(self.content["frames"]), kept)), ()
+
+    def _beside(self, key: str, what: str) -> tuple[Path | None, tuple[str, ...]]:
+        """The file that `key` names; None and a warning where it is missing."""
+        name = self.content.get(key)
         if name is None:
             return None, ()
         if not isinstance(name, str):
-            raise SceneFormatError(self.path, "ply_file_path is not a string")
-        file = resolve(self.path, self.path.parent, name, "ply_file_path")
+            raise SceneFormatError(self.path, f"{key} is not a string")
+        file = resolve(self.path, self.path.parent, name, key)
         if not file.is_file():
-            return None, (f"ply_file_path names {file}, which is missing; going on without points.",)
-        return Points(*ply.read_points(file)), ()
+            return None, (f"{key} names {file}, which is missing; going on without {what}.",)
+        return file, ()
 
     def world_to_scene(self) -> np.ndarray:
         """nerfstudio's applied_transform and applied_scale: from the original world to the frames'."""

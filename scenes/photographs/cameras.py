@@ -117,7 +117,8 @@ def reconstruct(
     )
     warning = _warning(model, len(photographs))
     notes = [*([warning] if warning else []), *([] if fit is not None else [sentences[-1]])]
-    path = written.write(out, frames, c2w, points, rgb, {**about, "notes": notes})
+    seen = written.tracks(model, outcome.features, inputs, solid)
+    path = written.write(out, frames, c2w, points, rgb, seen, {**about, "notes": notes})
     return Found(path, len(model.indices), len(photographs), reasons, sentences, warning)
 
 

@@ -1,4 +1,5 @@
-"""Cameras that were found, as a scene that `neural.load` reads: OUT/cameras.json (transforms.json form), points.ply.
+"""Cameras that were found, as a scene that `neural.load` reads: OUT/cameras.json (transforms.json form), points.ply
+and tracks.npy, which photograph saw which point where.
 
 Photographs stay where they are: OUT/photographs is a link to their folder (hard links or copies where the system has no
 links), so that the scene holds all that it names.
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Bool, Float64, UInt8
 
 from neural import atomic
 from neural.errors import NotSaved, SceneFormatError
 from neural.scenes.files import ply
 from neural.scenes.photographs.sfm.stages import Inputs, Model
 
-CAMERAS, POINTS, PHOTOGRAPHS, MASKS = "cameras.json", "points.ply", "photographs", "masks"
+CAMERAS, POINTS, TRACKS, PHOTOGRAPHS, MASKS = "cameras.json", "points.ply", "tracks.npy", "photographs", "masks"
 FORMAT = "neural-cameras"
 _OPENGL = np.array([1.0, -1.0, -1.0, 1.0])  # x right, y up, z back, as the file form wants
 _PARAMS = {  # COLMAP's order of parameters
@@ -59,15 +60,34 @@ def colours(model: Model, features: Sequence[Path | None]) -> UInt8[np.ndarray, 
     return (total / np.maximum(count, 1)[:, None] + 0.5).astype(np.uint8)
 
 
+def tracks(
+    model: Model, features: Sequence[Path | None], inputs: Inputs, kept: Bool[np.ndarray, "P"]
+) -> Float64[np.ndarray, "M 4"]:
+    """Rows of tracks.npy: number among the kept points, row of `model.indices`, and the place in the stored picture."""
+    number = np.cumsum(kept) - 1
+    rows = []
+    for row, index in enumerate(model.indices.tolist()):
+        file, seen = features[index], (model.camera_of == row) & kept[model.point_of]
+        if file is None:
+            continue
+        with np.load(file) as arrays:
+            places = arrays["places"][model.feature_of[seen], :2].astype(np.float64)
+        one, (width, height) = inputs.photographs[index], inputs.size(index)
+        places *= one.width / width, one.height / height
+        rows.append(np.column_stack([number[model.point_of[seen]], np.full(len(places), row), places]))
+    return np.concatenate(rows) if rows else np.empty((0, 4))
+
+
 def write(
     out: Path,
     frames: Sequence[Mapping[str, Any]],
     c2w: Float64[np.ndarray, "N 4 4"],
     points: Float64[np.ndarray, "P 3"],
     rgb: UInt8[np.ndarray, "P 3"],
+    seen: Float64[np.ndarray, "M 4"],
     about: Mapping[str, Any],
 ) -> Path:
-    """Writes both files, the cameras last; gives the path of the cameras.
+    """Writes the three files, the cameras last; gives the path of the cameras.
 
     Args:
         out: Folder; must exist.
@@ -75,6 +95,7 @@ def write(
         c2w: Poses, OpenCV axes.
         points: Positions.
         rgb: Their colours.
+        seen: Per observation the point, the frame and where in its picture.
         about: Further fields of the whole file.
 
     Raises:
@@ -85,15 +106,18 @@ def write(
         **about,
         "camera_model": "OPENCV",
         "ply_file_path": POINTS,
+        "tracks_file_path": TRACKS,
         "frames": [
             {**frame, "transform_matrix": (pose * _OPENGL).tolist()} for frame, pose in zip(frames, c2w, strict=True)
         ],
     }
     try:
         ply.write_points(out / POINTS, points, rgb)
+        with atomic.replacing(out / TRACKS) as file:
+            np.save(file, seen)
         atomic.write_json(out / CAMERAS, document)
     except OSError as error:
-        raise NotSaved(f"{out}: {CAMERAS} and {POINTS} cannot be written: {error.strerror}") from error
+        raise NotSaved(f"{out}: {CAMERAS}, {POINTS} and {TRACKS} cannot be written: {error.strerror}") from error
     return out / CAMERAS
 
 

@@ -20,7 +20,7 @@ SMALL, LARGE = 16_000, 250_000  # Gaussians: a coarse level, and 5 MB with harmo
 WIDTH, HEIGHT = 320, 180
 
 
-class _Missing(Exception):
+class Missing(Exception):
     """What keeps pages from being measured here."""
 
 
@@ -28,9 +28,9 @@ def run(size: Size) -> list[Row]:
     """A page of one level, and a page of 5 MB."""
     small, large, repeats = (SMALL, LARGE, 5) if size == "full" else (500, 21_000, 1)
     try:
-        with _chromium() as browser, tempfile.TemporaryDirectory() as folder:
+        with chromium() as browser, tempfile.TemporaryDirectory() as folder:
             return [*_small(browser, Path(folder), small, repeats), *_large(browser, Path(folder), large, repeats)]
-    except _Missing as missing:
+    except Missing as missing:
         return [Row("first picture of a page", None, "s", at_most=3, note=str(missing))]
 
 
@@ -39,7 +39,7 @@ def _small(browser: Any, folder: Path, n: int, repeats: int) -> list[Row]:
     address = pages.written(folder, record, cameras)
     firsts, turns, pictures = [], [], []
     for _ in range(repeats):
-        with _opened(browser, address) as page:
+        with opened(browser, address) as page:
             firsts.append(page.evaluate("neural.ready.then(() => neural.timings.first)") / 1e3)
             page.evaluate("neural.complete")
             pictures.append(pages.shown(page))
@@ -60,7 +60,7 @@ def _large(browser: Any, folder: Path, n: int, repeats: int) -> list[Row]:
     address = pages.written(folder, pages.generated(n), pages.ring())
     firsts, loads, wholes = [], [], []
     for _ in range(repeats):
-        with _opened(browser, address) as page:
+        with opened(browser, address) as page:
             page.evaluate("neural.complete")
             timings = page.evaluate("neural.timings")
             firsts.append(timings["first"] / 1e3)
@@ -83,16 +83,21 @@ _TURN = """async (camera) => {
 
 
 @contextmanager
-def _chromium() -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
+    """A browser.
+
+    Raises:
+        Missing: Says what to install or build.
+    """
     if not bundle.SCRIPT.exists():
-        raise _Missing(f"the viewer was not built; {bundle.remedy()}")
+        raise Missing(f"the viewer was not built; {bundle.remedy()}")
     program = next((path for name in NAMES if (path := shutil.which(name))), None)
     if program is None:
-        raise _Missing("needs Chromium: apt install chromium")
+        raise Missing("needs Chromium: apt install chromium")
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
-        raise _Missing("needs playwright: pip install playwright") from None
+        raise Missing("needs playwright: pip install playwright") from None
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser
@@ -100,8 +105,9 @@ def _chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def _opened(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+def opened(browser: Any, address: str, width: int = WIDTH, height: int = HEIGHT) -> Iterator[Any]:
+    """A page in a window of its own, without its controls."""
+    context = browser.new_context(viewport={"width": width, "height": height})
     context.set_default_timeout(120_000)
     page = context.new_page()
     page.goto(f"{address}#bare")

@@ -16,10 +16,11 @@ from neural.gaussians.model import Gaussians
 from neural.train.loop import Moment
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, SplatsConfig
+from neural.train.tasks.splats.near import Near
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.axes import axis
 from neural.viewer.live.frame import ViewerFrame
-from neural.viewer.live.pictures.subject import SplatSubject
+from neural.viewer.live.subjects.splats import SplatSubject
 from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import watching
 from tests.bench import splats_runs
@@ -54,7 +55,7 @@ def cloud(n: int) -> SplatSubject:
     box = np.array([[-3.0] * 3, [3.0] * 3])
     return SplatSubject(
         gaussians, torch.zeros(3, dtype=torch.float64), name="courtyard", scene=None,
-        frame=ViewerFrame(np.zeros(3), 1.0, axis("z")), box=box, background=1.0, near=0.01,
+        frame=ViewerFrame(np.zeros(3), 1.0, axis("z")), box=box, background=1.0, near=Near.everywhere(0.01),
     )  # fmt: skip
 
 

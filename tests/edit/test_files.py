@@ -1,6 +1,7 @@
 """Files and runs in, files out; an input is never written over, whatever it is called."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from neural import cli, edit
 from neural.edit.files import require_free
 from neural.errors import BadOption, SceneFormatError
-from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians import formats, tiles
+from neural.scenes.files.gaussians.record import Placement
+from neural.scenes.files.gaussians.sog import streamed_sog
 from tests.edit.pictures import scene
 from tests.splat_files import assert_same, made
 
@@ -59,6 +62,32 @@ def test_the_input_is_never_written_over(how: str, given: Path, tmp_path: Path, 
     with pytest.raises(BadOption, match="is the input"):
         edit.write(scene(3), out, inputs=[given], overwrite=True)
     assert given.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["levels", "tiles", "folder"])
+def test_no_part_of_an_input_is_written_over(kind: str, tmp_path: Path, capsys) -> None:
+    """An index names the files that the scene lies in."""
+    record = replace(made(300, 1), placement=Placement())
+    if kind == "tiles":
+        given = tiles.write(tmp_path / "a.ply", record, 1.0)
+        part = next(path for path in tmp_path.iterdir() if path.suffix == ".ply")
+    else:
+        given = tmp_path / ("lod-meta.json" if kind == "levels" else "meta.json")
+        if kind == "levels":
+            streamed_sog.write(given, [record])
+        else:
+            formats.write(given, record)
+        part = tmp_path / "0_0" / "meta.json" if kind == "levels" else given
+        given = given if kind == "levels" else tmp_path
+    before = part.read_bytes()
+    assert run("crop", given, part, *BOX, "--overwrite") == 2
+    assert "is the input" in capsys.readouterr().err
+    assert part.read_bytes() == before
+    other = tmp_path / "other.ply"
+    other.write_bytes(b"mine")
+    assert run("crop", given, other, *BOX, "--overwrite") == 0, "what lies beside it is no part of it"
+    assert edit.read(other).n > 0
+    assert run("crop", given, tmp_path / "new.ply", *BOX) == 0
 
 
 def test_a_file_that_is_there_is_kept_without_overwrite(given: Path, tmp_path: Path, capsys) -> None:

@@ -73,6 +73,7 @@ def test_where_the_first_is_later_ones_are_not() -> None:
     assert float(added.max()) > 1.99
     assert abs(merged.n - n - n * 0.8 / 1.2) < 0.1 * n
     assert merge([first, first], overlap="first").n == n  # nothing is left of the second
+    assert merge([first, second, second], overlap="first", cell=0.1).n == merged.n  # nor of the third
 
 
 def test_degrees_are_lifted() -> None:

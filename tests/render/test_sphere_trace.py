@@ -40,6 +40,17 @@ def test_a_ball_is_met_where_it_is_also_by_slopes_that_are_not_one(slope: float)
     assert torch.isinf(t[exact(rays, 0.301).isinf()]).all()
 
 
+@pytest.mark.parametrize("slope", [2.5, 4.0])
+def test_a_field_far_steeper_than_a_distance_is_met_where_it_is(slope: float) -> None:
+    """Whole steps would go back and forth through its surface for ever, as in a field that has been trained little."""
+    rays = bundle()
+    near = lambda x: slope * ((x - CENTRE).norm(dim=1) - 0.3).clamp(-0.02, 0.02)  # noqa: E731
+    traced, true = sphere_trace(near, rays), exact(rays)
+    square_on = exact(rays, 0.28).isfinite()
+    torch.testing.assert_close(traced.t[square_on].double(), true[square_on], atol=2e-3, rtol=0)
+    assert traced.n_looked_up < 40 * len(rays)
+
+
 def test_rays_past_the_cube_and_empty_cubes_are_missed_at_no_cost() -> None:
     past = Rays(torch.tensor([[2.0, 2.0, -1.0]]), torch.tensor([[0.0, 0.0, 1.0]]))
     traced = sphere_trace(ball(), past)

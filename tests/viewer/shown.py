@@ -9,10 +9,12 @@ from typing import Any
 import torch
 
 from neural.gaussians.model import Gaussians
+from neural.train.tasks.splats.near import Near
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.panels.tabs import Tabs
-from neural.viewer.live.pictures.subject import SplatSubject
 from neural.viewer.live.server import open_door
+from neural.viewer.live.subjects.capture import truth_of
+from neural.viewer.live.subjects.splats import SplatSubject
 from neural.viewer.live.viewer import Viewer
 from tests import ball
 
@@ -28,9 +30,10 @@ def ball_subject(n: int = 3000) -> SplatSubject:
     )
     gaussians.sort_morton()
     box = scene.aabb.numpy()
+    frame = ViewerFrame.of_cameras(scene.cameras, box)
     return SplatSubject(
-        gaussians, torch.zeros(3, dtype=torch.float64), name="ball", frame=ViewerFrame.of_cameras(scene.cameras, box),
-        scene=scene, box=box, background=1.0, near=0.01,
+        gaussians, torch.zeros(3, dtype=torch.float64), name="ball", frame=frame, scene=scene, box=box, background=1.0,
+        near=Near.everywhere(0.01), truth=truth_of(scene, frame, "white"),
     )  # fmt: skip
 
 

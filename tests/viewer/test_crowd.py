@@ -11,10 +11,13 @@ import pytest
 pytest.importorskip("viser", reason="needs viser, which make installs")
 
 from neural.viewer.live.client import Client
-from neural.viewer.live.pictures.subject import Cut
+from neural.viewer.live.panels.tabs import Tabs
+from neural.viewer.live.server import open_door
+from neural.viewer.live.subjects.subject import Cut
+from neural.viewer.live.viewer import Viewer
 from tests.viewer.crowd import crowd, memory
 from tests.viewer.raw_client import RawClient
-from tests.viewer.shown import served
+from tests.viewer.shown import ball_subject, served
 from tests.viewer.test_watch import until
 
 
@@ -69,6 +72,89 @@ def test_nothing_stays_of_a_browser_that_has_left(tmp_path: Path) -> None:
             assert remembered() > before
         until(lambda: viewer.clients == [])
         until(lambda: remembered() == before)
+
+
+def test_a_browser_that_leaves_while_its_panel_is_built_leaves_nothing(tmp_path: Path) -> None:
+    """The server says that it has gone before the panel is known that has to go with it."""
+    building, left = threading.Event(), threading.Event()
+
+    def slow(client: Client) -> None:  # before the panel
+        building.set()
+        assert left.wait(20)
+
+    viewer = Viewer(ball_subject(200), open_door(port=0))
+    viewer.on_join.append(slow)
+    tabs = Tabs(viewer, tmp_path, None)
+    gone: list[Client] = []
+    viewer.on_leave.append(gone.append)
+    try:
+        with RawClient(viewer.door.port) as browser:
+            browser.look((0.0, -3.0, 0.0))
+            assert building.wait(20)
+        until(lambda: gone != [])
+        left.set()
+        until(lambda: len(gone) == 2)
+        assert viewer.clients == []
+        assert tabs._views == {}
+    finally:
+        left.set()
+        viewer.close()
+
+
+def test_a_browser_that_leaves_in_the_middle_of_its_picture_harms_nobody(tmp_path: Path) -> None:
+    slowly, drawing, left = threading.Event(), threading.Event(), threading.Event()
+    subject = ball_subject(500)
+    layers = subject.layers
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        if slowly.is_set():
+            drawing.set()
+            left.wait(20)
+        return layers(*arguments, **options)
+
+    subject.layers = slow  # type: ignore[method-assign]
+    with served(tmp_path, subject) as viewer, RawClient(viewer.door.port) as other:
+        other.look((0.0, -3.0, 0.0))
+        assert other.pictures(1)[0].std() > 10
+        (staying,) = viewer.clients
+        until(lambda: staying.order(0) is None)
+        sent: list[Client] = []
+        viewer.on_picture.append(lambda order, picture: sent.append(order.client))
+        slowly.set()
+        with RawClient(viewer.door.port) as browser:
+            browser.look((0.0, -3.0, 0.0))
+            assert drawing.wait(20)
+            (leaving,) = (client for client in viewer.clients if client is not staying)
+        until(lambda: viewer.clients == [staying])
+        assert leaving.gone
+        left.set()
+        other.look((0.0, -2.5, 0.0))
+        until(lambda: sent != [])
+        assert staying.given is not None and leaving.given is None
+        assert set(sent) == {staying}
+
+
+def test_the_one_who_waits_longest_is_served_first(tmp_path: Path) -> None:
+    """One that moves all the time does not starve the others."""
+    viewer = Viewer(ball_subject(200), open_door(port=0))
+    try:
+        with RawClient(viewer.door.port) as busy, RawClient(viewer.door.port) as patient:
+            busy.look((0.0, -3.0, 0.0))
+            patient.look((0.0, -2.5, 0.0))
+            until(lambda: [client.viewpoint is not None for client in viewer.clients] == [True, True])
+            while viewer.turn():
+                pass
+            first, second = viewer.clients
+            served_last = []
+            for step in range(6):  # both always want a picture
+                first.want(scale=0.5 + 0.01 * step)
+                second.want(scale=0.5 + 0.01 * step)
+                assert viewer.turn()
+                served_last.append(max(viewer.clients, key=lambda client: client.waiting_since()))
+            assert served_last[0] is not served_last[1]
+            assert served_last == served_last[:2] * 3
+    finally:
+        viewer.close()
 
 
 def test_a_browser_that_sends_nonsense_harms_nobody(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Who gets anything from the live viewer: names, origins, tokens, paths, sizes."""
 
+import asyncio
 import http.client
 import socket
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from websockets.http11 import Request
 from neural.errors import BackendUnavailable, BadOption
 from neural.viewer.live import guard as guards
 from neural.viewer.live import server
-from neural.viewer.live.guard import MOST_BYTES, MOST_CLIENTS, Guard, is_loopback
+from neural.viewer.live.guard import LEAST_TOKEN, MOST_BYTES, MOST_CLIENTS, Guard, check_token, is_loopback
 from neural.viewer.live.server import Door, open_door
 from tests.viewer.raw_client import RawClient
 
@@ -79,6 +80,13 @@ def test_two_names_are_none() -> None:
     assert status(Guard(8080, True), asked) == 403
 
 
+def test_beyond_loopback_any_name_is_answered_but_none() -> None:
+    cookie = f"neural_viewer_8080={TOKEN}"
+    assert status(Guard(8080, False, TOKEN), request(Host="machine.example:8080", Cookie=cookie)) is None
+    assert status(Guard(8080, False, TOKEN), request(Host="", Cookie=cookie)) == 403
+    assert status(Guard(8080, False, TOKEN), request(Host=":8080", Cookie=cookie)) == 403
+
+
 @pytest.mark.parametrize(
     ("origin", "refused"),
     [
@@ -91,6 +99,13 @@ def test_two_names_are_none() -> None:
 )
 def test_websockets_come_from_our_own_page(origin: str, refused: int | None) -> None:
     assert status(Guard(8080, True), request(websocket=True, Origin=origin)) == refused
+    assert status(Guard(8080, True), request(websocket=True, Origin=origin, Host="LocalHost:8080")) == refused
+
+
+def test_of_two_origins_none_is_ours() -> None:
+    asked = request(websocket=True, Origin="http://localhost:8080")
+    asked.headers["Origin"] = "http://evil.example"  # adds one
+    assert status(Guard(8080, True), asked) == 403
 
 
 @pytest.mark.parametrize(
@@ -118,6 +133,7 @@ def test_what_an_address_says_beside_the_token_is_dropped() -> None:
     answer = Guard(8080, True).refusal(request("/?websocket=ws://evil.example"))
     assert answer is not None
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
+    assert "Set-Cookie" not in answer.headers
 
 
 def test_a_token_is_asked_for_before_anything_is_given() -> None:
@@ -128,6 +144,8 @@ def test_a_token_is_asked_for_before_anything_is_given() -> None:
         assert status(guard, request(websocket=websocket, Cookie="neural_viewer_8080=wrong")) == 401
         assert status(guard, request(websocket=websocket, Cookie=f"neural_viewer_9={TOKEN}")) == 401
         assert status(guard, request("/?token=wrong", websocket=websocket)) == 401
+        assert status(guard, request(f"/?token={TOKEN.upper()}", websocket=websocket)) == 401
+        assert status(guard, request(f"/?token={TOKEN[:-1]}", websocket=websocket)) == 401
         assert status(guard, request("/?token=wr%C3%B6ng", websocket=websocket)) == 401
         assert status(guard, request(websocket=websocket, Cookie=cookie)) is None
     assert status(guard, request(f"/?token={TOKEN}", websocket=True)) is None
@@ -153,7 +171,12 @@ def test_an_open_address_has_a_token() -> None:
         assert code == 200
         assert b"<html" in body
         assert headers["Referrer-Policy"] == "no-referrer"
-        assert "connect-src 'self'" in headers["Content-Security-Policy"]
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        policy = dict(rule.strip().split(" ", 1) for rule in headers["Content-Security-Policy"].split(";"))
+        assert policy["connect-src"] == "'self' blob: data:"
+        assert policy["frame-ancestors"] == "'self'"
+        assert policy["default-src"] == "'self' 'unsafe-inline' 'unsafe-eval' blob: data:"
         with pytest.raises(InvalidStatus):
             RawClient(opened.port)
         with RawClient(opened.port, Cookie=f"neural_viewer_{opened.port}={opened.guard.token}") as client:
@@ -165,6 +188,13 @@ def test_an_open_address_has_a_token() -> None:
 def test_a_token_that_is_none_is_refused(token: str) -> None:
     with pytest.raises(BadOption, match="--token"):
         open_door(port=0, token=token)
+
+
+def test_a_token_of_enough_letters_is_one() -> None:
+    check_token("a" * LEAST_TOKEN)
+    check_token("A-z_0" * 20)
+    with door(token="a" * LEAST_TOKEN) as opened:
+        assert get(opened, "/")[0] == 401, "also on loopback"
 
 
 def test_loopback_addresses() -> None:
@@ -181,6 +211,29 @@ def test_a_large_or_senseless_message_ends_its_connection_and_no_other() -> None
                 assert ends(client)
         other.look((1, -3, 0))
         assert len(opened.viser.get_clients()) == 1
+
+
+def test_a_message_that_makes_sense_but_is_too_large_ends_its_connection() -> None:
+    assert MOST_BYTES <= 1 << 20
+    with door() as opened, RawClient(opened.port) as client:
+        client.send("GuiUpdateMessage", uuid="none", updates={"value": "x" * (MOST_BYTES // 2)})
+        client.look((0, -3, 0))
+        client.messages(0.3)
+        assert len(opened.viser.get_clients()) == 1
+        client.send("GuiUpdateMessage", uuid="none", updates={"value": "x" * MOST_BYTES})
+        assert ends(client)
+        assert client.socket.close_code == 1009, "too big"
+
+
+def test_what_strangers_send_reaches_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    with door() as opened:
+        for garbage in (b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost: \x1b[31m\r\n\r\n", b"NONSENSE\r\n\r\n"):
+            with closing(socket.create_connection(("127.0.0.1", opened.port), timeout=10)) as stranger:
+                stranger.sendall(garbage)
+                stranger.shutdown(socket.SHUT_WR)
+                while stranger.recv(4096):
+                    pass
+    assert [record for record in caplog.records if record.name.startswith("websockets")] == []
 
 
 def test_no_browser_opens_a_tunnel_to_the_internet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,6 +273,18 @@ def test_there_are_so_many_browsers_and_no_more() -> None:
     guard.clients = MOST_CLIENTS
     assert status(guard, request(websocket=True)) == 503
     assert status(guard, request()) is None
+
+
+def test_a_connection_that_ends_in_an_error_is_counted_no_more() -> None:
+    guard = Guard(8080, True)
+
+    async def broken(connection: object) -> None:
+        assert guard.clients == 1
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(guard.counted(broken)(None))  # type: ignore[arg-type]
+    assert guard.clients == 0
 
 
 def test_a_viser_that_cannot_be_guarded_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

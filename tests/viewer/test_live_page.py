@@ -20,9 +20,11 @@ from neural.train.loop import Moment, Watcher
 from neural.train.tasks.splats.run import splats
 from neural.viewer.live.client import Order, Wish
 from neural.viewer.live.pictures.painter import Painter
+from neural.viewer.live.subjects.choose import subject_of_run
 from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import watching
 from tests import ball, splat_tasks
+from tests.viewer import fields
 from tests.viewer.shown import served
 
 pytest.importorskip("viser", reason="needs viser, which make installs")
@@ -107,6 +109,44 @@ def test_the_page_shows_what_we_render_and_follows_the_mouse(tmp_path: Path, ope
         after, near = settled(viewer, page)
         assert psnr(before, after) < NEAR, "the picture has changed"
         assert near >= NEAR, "and is right again"
+        assert said == []
+
+
+@pytest.mark.parametrize(
+    ("made", "ways", "way"),
+    [
+        (fields.ball_run, ["colour", "depth", "normal", "mesh", "error"], "normal"),
+        pytest.param(fields.cloud_run, ["colour", "depth", "alpha", "grid", "error"], "depth", marks=pytest.mark.slow),
+        pytest.param(fields.picture_run, ["colour", "picture", "error"], "picture", marks=pytest.mark.slow),
+    ],
+)
+def test_fields_are_rendered_by_the_server(
+    made: Callable[[], Any], ways: list[str], way: str, tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    """A surface, a volume, a picture: what the page shows is ours, before and after it was turned."""
+    if made is fields.ball_run:
+        pytest.importorskip("open3d", reason="the mesh needs Open3D: pip install 'neural[mesh]'")
+    with served(tmp_path, subject_of_run(made())) as viewer:
+        page = open_page(*WINDOW)
+        said = watched(page)
+        page.goto(viewer.door.address)
+        before, near = settled(viewer, page)
+        assert near >= NEAR
+        assert before[CLEAR].std() > 10, "there is something to see"
+        page.get_by_label("shows").click()
+        assert [option.inner_text() for option in page.get_by_role("option").all()] == ways
+        page.get_by_role("option", name=way).click()
+        shown, near = settled(viewer, page, Wish(way))
+        assert near >= NEAR
+        assert (psnr(shown, before) < NEAR) is (way != "picture")
+        page.mouse.move(200, 300)
+        page.mouse.down()
+        page.mouse.move(280, 330, steps=4)
+        page.mouse.up()
+        turned, near = settled(viewer, page, Wish(way))
+        assert near >= NEAR
+        assert psnr(turned, shown) < 40
+        assert page.get_by_text("crop box").count() == (0 if way == "picture" else 1)
         assert said == []
 
 

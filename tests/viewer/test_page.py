@@ -1,10 +1,12 @@
 """The static page in a real browser: it draws what our own renderer draws."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from neural.scenes.files.gaussians.spz import spz
 from neural.viewer import bundle
@@ -39,6 +41,28 @@ def test_colours_change_with_the_direction(tmp_path: Path, browse: Any) -> None:
     assert pages.psnr(seen, pages.rendered(record, cameras, 0)) > LEAST + 5
     assert pages.psnr(pages.rendered(plain, cameras, 0), pages.rendered(record, cameras, 0)) < LEAST
     assert np.isfinite(seen).all()
+
+
+def test_nothing_is_drawn_in_the_clear_space_around_a_camera(tmp_path: Path, browse: Any) -> None:
+    """A veil 0.4 before the camera is not seen from there, and is from 0.8 behind it."""
+    record, cameras = pages.generated(), pages.ring()
+    c2w = cameras.c2w[0].numpy().copy()
+    veiled = replace(record, means=record.means.copy(), log_scales=record.log_scales.copy())
+    veiled.means[0], veiled.log_scales[0] = c2w[:3, 3] + 0.4 * c2w[:3, 2], np.log(0.2)
+    without = replace(record, opacity_logits=np.where(np.arange(len(record)) == 0, -20.0, record.opacity_logits))
+    address = pages.written(tmp_path, veiled, cameras, clear=1.0)
+    page, console = browse(f"{address}#bare&camera=0")
+    page.evaluate("neural.complete")
+    assert pages.psnr(pages.shown(page), pages.rendered(without, cameras, 0)) > LEAST + 5
+    assert pages.psnr(pages.rendered(veiled, cameras, 0), pages.rendered(without, cameras, 0)) < LEAST - 5
+    c2w[:3, 3] -= 0.8 * c2w[:3, 2]
+    back = cameras[0].posed(torch.from_numpy(c2w[None]))
+    numbers = [*back.intrinsics[0].tolist(), *back.sizes[0].tolist(), *c2w[:3].flatten().tolist()]
+    moved, _ = browse(f"{address}#bare&view={','.join(map(str, numbers))}")
+    moved.evaluate("neural.complete")
+    assert pages.psnr(pages.shown(moved), pages.rendered(veiled, back, 0)) > LEAST + 5
+    assert pages.psnr(pages.shown(moved), pages.rendered(without, back, 0)) < LEAST
+    assert console == []
 
 
 @pytest.mark.slow

@@ -98,8 +98,21 @@ def test_the_policy_allows_these_texts_and_nothing_else(tmp_path: Path) -> None:
     assert "<title>{script}</title>" in text
     for body in (script, re.search(r"<style>(.*?)</style>", text, re.S)[1]):
         assert f"'sha256-{base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()}'" in policy
-    assert policy.startswith("default-src 'none'") and "connect-src 'none'" in policy
-    assert "unsafe-inline" not in policy and "http" not in policy
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    hashed = r"'sha256-[A-Za-z0-9+/]{43}='"
+    assert re.fullmatch(hashed, rules.pop("style-src"))
+    assert re.fullmatch(rf"{hashed} 'wasm-unsafe-eval'", rules.pop("script-src"))
+    assert rules == {
+        "default-src": "'none'", "worker-src": "blob:", "img-src": "data:", "connect-src": "'none'",
+        "base-uri": "'none'", "form-action": "'none'",
+    }  # fmt: skip
+
+
+def test_a_title_stays_a_title(tmp_path: Path) -> None:
+    pages.written(tmp_path, pages.generated(20, degree=0), None, title="</title><img src=x onerror=alert(1)>")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "<title>&lt;/title&gt;&lt;img src=x onerror=alert(1)&gt;</title>" in text
+    assert "<img" not in text.replace(bundle.SCRIPT.read_text("utf-8"), "")
 
 
 def test_a_missing_viewer_is_said_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +122,31 @@ def test_a_missing_viewer_is_said_with_its_remedy(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "page.html").exists()
     (finding,) = [found for found in doctor.examine().findings if found.topic == "pages"]
     assert finding.state == "optional" and "npm" in finding.remedy
+
+
+@pytest.mark.parametrize("text", ["let a = 1 // </SCRIPT >", "// </script", "<!-- x"])
+def test_a_script_that_cannot_stand_in_a_page_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "SCRIPT", tmp_path / "page.js")
+    bundle.SCRIPT.write_text(text)
+    with pytest.raises(BackendUnavailable, match="cannot stand inside a page"):
+        pages.written(tmp_path, pages.generated(20), None)
+
+
+def test_a_scene_far_from_the_origin_begins_before_it(tmp_path: Path) -> None:
+    """Where float32 knows no centimetres; the nearest depth is the one that was asked for."""
+    origin = np.array([4e5, 5e6, 100.0])
+    record = pages.generated(50, degree=0)
+    pages.write_page(tmp_path / "page.html", record)
+    here = _described(tmp_path / "page.html")
+    pages.write_page(tmp_path / "page.html", record, origin=origin, near=0.125)
+    there = _described(tmp_path / "page.html")
+    assert there["near"] == 0.125 != here["near"]
+    np.testing.assert_allclose(np.array(there["centre"]) - here["centre"], origin, atol=1e-6)
+    start, moved = (np.array(about["start"]["c2w"]).reshape(3, 4) for about in (here, there))
+    np.testing.assert_allclose(moved[:, 3] - start[:, 3], origin, atol=1e-6)
+    np.testing.assert_allclose(moved[:, :3], start[:, :3])
 
 
 @pytest.mark.parametrize(

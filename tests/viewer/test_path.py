@@ -1,5 +1,6 @@
 """Camera paths of the live viewer: keyframes to a file that `neural render` reads, and to a film."""
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,18 @@ import torch
 pytest.importorskip("viser", reason="needs viser, which make installs")
 
 from neural import paths, video
+from neural.errors import BadOption
 from neural.poses import look_at
 from neural.viewer.live.client import Viewpoint, Wish
+from neural.viewer.live.panels import path as path_panel
 from neural.viewer.live.panels.path import PathPanel, camera_path, file_stem
 from neural.viewer.live.panels.plots import MOST, thinned
 from neural.viewer.live.panels.training import duration
+from neural.viewer.live.panels.view import bounded
 from neural.viewer.live.pictures.film import Film
-from neural.viewer.live.viewer import snap
+from neural.viewer.live.server import open_door
+from neural.viewer.live.subjects.subject import Cut
+from neural.viewer.live.viewer import MOST_FILMS, Viewer, snap
 from tests.viewer.raw_client import RawClient
 from tests.viewer.shown import ball_subject, served
 from tests.viewer.test_watch import until
@@ -107,7 +113,122 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     assert not film.running
 
 
-def test_the_panel_saves_plays_and_films(tmp_path: Path) -> None:
+def test_a_film_shows_the_scene_where_no_photograph_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A way of looking that compares is of no use along a path; what is cut off stays cut off."""
+    made: list[list[np.ndarray]] = []
+    monkeypatch.setattr(video, "write", lambda path, frames, fps: (made.append(list(frames)), (path, "written"))[1])
+    subject = ball_subject(500)
+    cameras = camera_path(keyframes(), subject.frame, 3, (64, 48))
+    cut = Cut(box=((-9.0, -9.0, -9.0), (9.0, 9.0, 0.0)))
+    for wish in (Wish("error", cut), Wish("colour", cut), Wish("colour")):
+        finished(Film(cameras, wish, tmp_path / "film.mp4", 30.0, lambda *said: None), subject)
+    compared, colored, whole = map(np.stack, made)
+    assert colored.shape == (3, 48, 64, 3)
+    assert np.array_equal(compared, colored)
+    assert not np.array_equal(colored, whole)
+
+
+def test_numbers_from_browsers_are_bounded() -> None:
+    assert [bounded(value, -1.0, 2.0) for value in (0, "1.5", -7, 1e308, True)] == [0.0, 1.5, -1.0, 2.0, 1.0]
+    for nonsense in (float("nan"), float("inf"), -float("inf"), "nan", "wide"):
+        with pytest.raises(ValueError, match=r"finite|convert"):
+            bounded(nonsense, -1.0, 2.0)
+    for nonsense in (None, [1], {}):
+        with pytest.raises(TypeError):
+            bounded(nonsense, -1.0, 2.0)
+
+
+class Died(Exception):
+    """What no film expects."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("frames", [0, 3])
+def test_a_film_whose_encoder_dies_is_over_and_lets_go_of_its_file(
+    frames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it dies of: no frame is waited for, somebody is told, and the name is free for another."""
+
+    def write(path: Path, given: Any, **_: Any) -> Any:
+        for _, _ in zip(range(frames), given, strict=False):
+            pass
+        raise Died
+
+    monkeypatch.setattr(video, "write", write)
+    subject, told = ball_subject(500), []
+    cameras = camera_path(keyframes(), subject.frame, 30, (64, 48))
+    film = Film(cameras, Wish(), tmp_path / "film.mp4", 30.0, lambda *said: told.append(said))
+    finished(film, subject)
+    assert told[-1] == ("The film cannot be made: its encoder failed.", None)
+    assert not film.running and not film.busy
+    assert not film.step(subject)
+
+
+def test_a_film_of_frames_that_nobody_makes_any_more_is_told_once(tmp_path: Path) -> None:
+    told: list[Any] = []
+    film = Film(camera_path(keyframes(), ball_subject(500).frame, 30, (64, 48)), Wish(), tmp_path / "film.mp4", 30.0,
+                lambda *said: told.append(said))  # fmt: skip
+    assert film.busy
+    for _ in range(2):
+        film.cancel()
+    film.join(20.0)
+    assert not film.busy
+    assert told == [("Film stopped.", None)]
+
+
+def test_one_file_is_written_by_one_film_and_so_many_at_once(tmp_path: Path) -> None:
+    subject = ball_subject(500)
+    viewer = Viewer(subject, open_door(port=0))
+    cameras = camera_path(keyframes(), subject.frame, 100, (64, 48))
+
+    def start(name: str) -> Film:
+        target = tmp_path / name
+        return viewer.start_film(target, lambda: Film(cameras, Wish(), target, 30.0, lambda *said: None))
+
+    try:
+        first = start("0.mp4")
+        with pytest.raises(BadOption, match="another name"):
+            start("0.mp4")
+        for number in range(1, MOST_FILMS):
+            start(f"{number}.mp4")
+        with pytest.raises(BadOption, match="4 films"):
+            start("more.mp4")
+        for _ in range(3):  # so that files are open
+            viewer.work()
+        first.cancel()
+        first.join()
+        start("0.mp4")
+    finally:
+        viewer.close()
+    assert not any(film.busy for film in viewer.films)
+    assert list(tmp_path.iterdir()) == [], "films that are given up at the end leave nothing"
+    with pytest.raises(BadOption):
+        start("after.mp4")
+
+
+def test_a_film_that_is_begun_while_others_are_looked_after_is_made(tmp_path: Path) -> None:
+    """The thread that draws looks after the films while one of the server's adds another."""
+    subject = ball_subject(500)
+    viewer = Viewer(subject, open_door(port=0))
+    cameras = camera_path(keyframes(), subject.frame, 2, (64, 48))
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: [viewer.work() for _ in iter(stop.is_set, True)])
+    thread.start()
+    try:
+        for number in range(12):
+            target = tmp_path / f"{number}.mp4"
+            film = viewer.start_film(target, lambda t=target: Film(cameras, Wish(), t, 30.0, lambda *said: None))
+            film.join(20.0)
+            assert not film.busy
+        until(lambda: viewer.films == [])
+    finally:
+        stop.set()
+        thread.join()
+        viewer.close()
+    assert len(list(tmp_path.iterdir())) == 12
+
+
+def test_the_panel_saves_plays_and_films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As its buttons do, for a browser that is there."""
     with served(tmp_path) as viewer, RawClient(viewer.door.port) as browser:
         browser.look(EYES[0])
@@ -123,6 +244,12 @@ def test_the_panel_saves_plays_and_films(tmp_path: Path) -> None:
             panel._edit("add")
         panel._edit("remove last")
         assert "2 keyframes" in panel._said.content
+        with monkeypatch.context() as few:
+            few.setattr(path_panel, "MOST_KEYFRAMES", 3)
+            for _ in range(5):
+                panel._edit("add")
+            assert "3 keyframes" in panel._said.content
+            panel._edit("remove last")
         panel._name.value = "../first path"
         panel._seconds.value = 1.0
         panel._act("save")

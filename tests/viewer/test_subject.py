@@ -21,10 +21,12 @@ from neural.viewer.live.axes import AXES, axis
 from neural.viewer.live.client import Client, Order, Viewpoint, Wish
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.pictures import painter as painters
-from neural.viewer.live.pictures.modes import MODES, Seen, modes_of
+from neural.viewer.live.pictures.modes import MODES, Seen
 from neural.viewer.live.pictures.painter import FAR_AWAY, Painter
 from neural.viewer.live.pictures.photographs import Photographs
-from neural.viewer.live.pictures.subject import Cut, FieldSubject, Layers, Subject, subject_of_file, subject_of_run
+from neural.viewer.live.subjects.choose import subject_of_file, subject_of_run
+from neural.viewer.live.subjects.radiance import RadianceSubject
+from neural.viewer.live.subjects.subject import Cut, Layers, Subject
 from tests import ball
 from tests.viewer.shown import ball_subject
 
@@ -62,7 +64,7 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "splats":
         return ball_subject()
     run = request.getfixturevalue("field_run")
-    return FieldSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()))
+    return RadianceSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()), None)
 
 
 def shown(subject: Subject, cut: Cut | None = None, **options: Any) -> Layers:
@@ -133,7 +135,7 @@ def test_a_file_is_shown_where_it_is(tmp_path: Path) -> None:
     formats.write(path, replace(record, means=record.means * 1.0))
     opened = subject_of_file(path, axis("z"), background=1.0, device=torch.device("cpu"))
     assert opened.scene is None
-    assert modes_of(opened) == ("colour", "depth", "normal", "alpha", "clusters")
+    assert opened.modes == ("colour", "depth", "normal", "alpha", "clusters")
     there = shown(opened)
     torch.testing.assert_close(there.rgb, shown(subject).rgb, atol=0.02, rtol=0)
     assert np.linalg.norm(opened.frame.centre) < 0.1
@@ -190,7 +192,7 @@ def test_a_photograph_is_seen_as_the_camera_would_have_taken_it(lens: str) -> No
     camera = facing((96, 72), eye)
     camera.c2w[0, :3, :3] = torch.from_numpy(look_at(eye, np.array([0.1, 0.1, 0.1]), UP)[:3, :3])
     assert photographs.at(camera) == 2
-    colors, covered = photographs.seen_by(camera)
+    colors, covered = photographs.seen_by(camera, Cut())
     assert colors is not None
     assert covered is not None
     pixels = torch.stack(torch.meshgrid(torch.arange(96) + 0.5, torch.arange(72) + 0.5, indexing="xy"), -1)
@@ -201,30 +203,33 @@ def test_a_photograph_is_seen_as_the_camera_would_have_taken_it(lens: str) -> No
     assert error.mean() < 0.02
     camera.c2w[0, 0, 3] += 0.1
     assert photographs.at(camera) is None
-    assert photographs.seen_by(camera) == (None, None)
+    assert photographs.seen_by(camera, Cut()) == (None, None)
     assert photographs.small(3, 40).shape == (30, 40, 3)
 
 
-def order(wish: Wish, level: str = "still", size: tuple[int, int] = (120, 90), eye: np.ndarray = EYE / 1.3) -> Order:
+def order(
+    wish: Wish, level: str = "still", size: tuple[int, int] = (120, 90), eye: np.ndarray = EYE / 1.3,
+    up: np.ndarray = UP,
+) -> Order:  # fmt: skip
     client = Client(SimpleNamespace(client_id=0), lambda: None)  # type: ignore[arg-type]
-    viewpoint = Viewpoint(look_at(eye, np.zeros(3), UP), 0.9, *size)
+    viewpoint = Viewpoint(look_at(eye, np.zeros(3), up), math.radians(60), *size)
     return Order(client, viewpoint, wish, client.version, level)  # type: ignore[arg-type]
 
 
 def test_the_error_is_dark_where_the_photograph_is_met() -> None:
     subject = ball_subject()
     assert subject.scene is not None
-    photographs = Photographs(subject.scene, subject.frame.unit, "white")
+    assert subject.modes[-2:] == ("photograph", "error")
     eye = subject.frame.points(subject.scene.cameras.origins[0].numpy())
-    compared = Painter(photographs).paint(subject, order(Wish("error"), eye=eye))
-    alone = Painter(photographs).paint(subject, order(Wish("error")))
+    compared = Painter().paint(subject, order(Wish("error"), eye=eye))
+    alone = Painter().paint(subject, order(Wish("error")))
     assert compared is not None
     assert alone is not None
     assert compared.psnr is not None
     assert compared.psnr > 10
     assert alone.psnr is None
-    right = Painter(photographs).paint(subject, order(Wish("photograph"), eye=eye))
-    drawn = Painter(photographs).paint(subject, order(Wish(), eye=eye))
+    right = Painter().paint(subject, order(Wish("photograph"), eye=eye))
+    drawn = Painter().paint(subject, order(Wish(), eye=eye))
     assert right is not None and drawn is not None
     middle = slice(30, 60), slice(45, 75)
     assert np.abs(right.rgb.astype(float) - drawn.rgb)[middle].mean() < 25

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -10,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -20,17 +23,34 @@ pytest.importorskip("viser", reason="needs viser, which make installs")
 from websockets.exceptions import ConnectionClosed
 
 from neural import checkpoint, runs
+from neural.errors import NotSaved
 from neural.fields.radiance import RadianceField
+from neural.scenes.files import mesh as meshes
 from neural.scenes.files.gaussians import formats
+from neural.train.config import BaseRunConfig
+from neural.train.loop import Moment
 from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.field.config import FieldConfig
+from neural.train.tasks.image.config import ImageConfig, ImageDataConfig
+from neural.train.tasks.image.run import image
 from neural.train.tasks.radiance.config import RadianceConfig, SamplingConfig
 from neural.train.tasks.radiance.run import radiance
+from neural.train.tasks.sdf.config import SdfConfig, SdfSamplingConfig, SdfViewConfig
+from neural.train.tasks.sdf.run import SdfRun, sdf
 from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, SplatOptimConfig, SplatsConfig
 from neural.train.tasks.splats.run import splats
+from neural.train.tasks.volume.config import VolumeConfig, VolumeSamplingConfig, VolumeViewConfig
+from neural.train.tasks.volume.run import VolumeRun, volume
 from neural.viewer.live import watch as watches
 from neural.viewer.live.budget import Budget
+from neural.viewer.live.panels.tabs import Tabs
+from neural.viewer.live.panels.training import TrainingPanel
+from neural.viewer.live.server import open_door
+from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import Controls, TrainingViewer, Watching, watching
 from tests import ball
+from tests.shapes import icosphere
+from tests.viewer.fields import cloud, stripes
 from tests.viewer.raw_client import RawClient
 from tests.viewer.shown import ball_subject
 
@@ -40,6 +60,10 @@ STEPS = 40
 
 def train(task: str, folder: Path, watch: Watching | None) -> dict[str, torch.Tensor]:
     """A short training with all that comes and goes; its last checkpoint."""
+    options: dict[str, Any] = {"out": folder, "progress": False, "watch": watch}
+    if task in ("sdf", "volume", "image"):
+        _train_field(task, options)
+        return checkpoint.load_latest(folder).tensors
     run = RunConfig(device="cpu", log_every=5, steps=STEPS)
     scene = ball.scene(size=(64, 48), points=400)
     if task == "splats":
@@ -47,7 +71,7 @@ def train(task: str, folder: Path, watch: Watching | None) -> dict[str, torch.Te
             run=run, model=SplatModelConfig(max_gaussians=900, init_gaussians=400, sh_degree=2),
             densify=DensifyConfig(start=5, every=5), optim=SplatOptimConfig(coarse=2),
         )  # fmt: skip
-        splats(scene, config=config, out=folder, progress=False, watch=watch)
+        splats(scene, config=config, **options)
     else:
         from neural.encodings.hash_grid import HashGrid
 
@@ -59,10 +83,26 @@ def train(task: str, folder: Path, watch: Watching | None) -> dict[str, torch.Te
             target_samples=4096, initial_rays=256, max_rays=1024, steps_per_box=64, occupancy_resolution=16,
             occupancy_interval=4, occupancy_warmup=12,
         )  # fmt: skip
-        radiance(
-            field, scene, config=RadianceConfig(run=run, sampling=sampling), out=folder, progress=False, watch=watch
-        )
+        radiance(field, scene, config=RadianceConfig(run=run, sampling=sampling), **options)
     return checkpoint.load_latest(folder).tensors
+
+
+def _train_field(task: str, options: dict[str, Any]) -> None:
+    run = BaseRunConfig(device="cpu", log_every=5, steps=STEPS)
+    model = FieldConfig(n_levels=4, log2_hashmap_size=10, base_resolution=4, finest_resolution=16, width=16)
+    if task == "sdf":
+        pytest.importorskip("open3d", reason="distances to a mesh need Open3D: pip install 'neural[mesh]'")
+        sampling = SdfSamplingConfig(batch_size=512, shard_size=512, shard_steps=8, shards=3)
+        view = SdfViewConfig(views=1, size=32, resolution=16)
+        sdf(icosphere(2), config=SdfConfig(run=run, model=model, sampling=sampling, view=view), **options)
+    elif task == "volume":
+        config = VolumeConfig(
+            run=run, model=model, sampling=VolumeSamplingConfig(points=1024, occupancy_resolution=16),
+            view=VolumeViewConfig(views=1, size=24, steps_per_edge=32, shadow_resolution=8),
+        )  # fmt: skip
+        volume(cloud(), config=config, **options)
+    else:
+        image(stripes(), config=ImageConfig(run=run, model=model, data=ImageDataConfig(batch=512)), **options)
 
 
 @contextmanager
@@ -96,11 +136,14 @@ def browsing(watch: Watching) -> Iterator[list[int]]:
         thread.join()
 
 
-@pytest.mark.parametrize("task", ["splats", "radiance"])
+@pytest.mark.parametrize("task", ["splats", "radiance", "sdf", "volume", "image"])
 def test_watching_changes_no_bit_of_the_result(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are made after every step, in all sizes and ways, and the checkpoint is the one of a lonely training."""
     monkeypatch.setattr(watches, "WORTH", {"moving": 0.0, "still": 0.0})
     monkeypatch.setattr(watches, "SPARE", 0.0)
+    for kind in (SdfRun, VolumeRun):  # no test here is about films
+        monkeypatch.setattr(kind, "film_patience", 0.0)
+        monkeypatch.setattr(kind, "film_frames", (2, 2))
     alone = train(task, tmp_path / "alone", None)
     with watching(port=0, budget=Budget(share=1e6)) as watch, browsing(watch) as had:
         seen = threading.Event()
@@ -174,7 +217,110 @@ def test_pause_step_and_save(tmp_path: Path) -> None:
         train("splats", tmp_path, watch)
         thread.join()
     assert failed == []
+    assert watch.viewer is not None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", watch.viewer.viewer.door.port), timeout=10)
     assert checkpoint.latest_step(tmp_path) == STEPS
+
+
+class Door:
+    """A server that has worked for so many seconds."""
+
+    worked = 0.0
+
+    def seconds(self) -> float:
+        return self.worked
+
+
+def held(budget: Budget, controls: Controls, door: Door) -> TrainingViewer:
+    """A viewer of a training without a server and pictures."""
+    viewer = object.__new__(TrainingViewer)
+    viewer.budget, viewer.controls, viewer._served = budget, controls, 0.0
+    viewer.panel = MagicMock()
+    viewer.viewer = SimpleNamespace(door=door, clients=[], serve_once=lambda: None)  # type: ignore[assignment]
+    viewer._refresh = lambda moment, **_: None  # type: ignore[method-assign]
+    return viewer
+
+
+def moment(save: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False) -> Moment:
+    return Moment(7, 100, 1.0, None, save, stopping)
+
+
+def test_what_is_served_while_paused_is_no_debt_of_the_training() -> None:
+    """Browsers that look around during a pause are served as fast as can be; pictures go on at once after it."""
+    controls, budget, door = Controls(), Budget(), Door()
+    viewer = held(budget, controls, door)
+
+    def serve_once() -> None:
+        door.worked += 60.0
+        controls.pause(False)
+
+    viewer.viewer.serve_once = serve_once  # type: ignore[method-assign]
+    controls.pause(True)
+    viewer.look(moment())
+    viewer.look(moment())
+    assert budget.left > 0.3
+    door.worked += 60.0  # beside the training it counts
+    viewer.look(moment())
+    assert budget.left < -10
+
+
+def test_a_disk_that_refuses_a_checkpoint_asked_for_in_a_browser_does_not_end_the_training() -> None:
+    def refused() -> None:
+        raise NotSaved("the disk is full")
+
+    controls, said = Controls(), []
+    viewer = held(Budget(), controls, Door())
+    viewer.panel.not_saved = said.append  # type: ignore[method-assign]
+    controls.ask_save()
+    viewer.look(moment(refused))
+    controls.pause(True)
+    controls.ask_save()
+    viewer.viewer.serve_once = lambda: controls.pause(False)  # type: ignore[method-assign]
+    viewer.look(moment(refused))
+    assert [str(error) for error in said] == ["the disk is full"] * 2
+    saved: list[int] = []
+    controls.ask_save()
+    viewer.look(moment(lambda: saved.append(1)))
+    assert saved == [1]
+
+
+def test_a_pause_ends_when_a_signal_comes() -> None:
+    controls = Controls()
+    viewer = held(Budget(), controls, Door())
+    controls.pause(True)
+    turns: list[int] = []
+    viewer.viewer.serve_once = lambda: turns.append(1)  # type: ignore[method-assign]
+    viewer.look(moment(stopping=lambda: len(turns) == 3))
+    assert len(turns) == 3
+
+
+def test_the_button_says_what_it_will_do_whoever_has_pressed_it(tmp_path: Path) -> None:
+    """Two browsers, and a pause that is taken back before the training has come to it."""
+    viewer = Viewer(ball_subject(200), open_door(port=0))
+    try:
+        controls = Controls()
+        panel = TrainingPanel(viewer, Tabs(viewer, tmp_path, []), controls, Budget())
+        panel.note(moment())
+        panel._toggle()
+        assert (controls.paused, panel._pause.label) == (True, "resume")
+        panel._toggle()
+        panel.paused(moment())  # the training had seen the first click only
+        assert (controls.paused, panel._pause.label) == (False, "pause")
+        panel._ask("step")
+        assert (controls.paused, panel._pause.label) == (True, "resume")
+        controls.pause(False)  # from elsewhere
+        panel._told = -1e9
+        panel.note(moment())
+        assert panel._pause.label == "pause"
+        panel.not_saved(NotSaved("no room"))
+        panel.note(moment())
+        assert "not saved: no room" in panel._text.content
+        panel.saved(7)
+        panel.note(moment())
+        assert "saved at step 7" in panel._text.content
+    finally:
+        viewer.close()
 
 
 def test_steps_are_taken_once_each() -> None:
@@ -245,3 +391,24 @@ def test_ctrl_c_saves_a_watched_training(tmp_path: Path) -> None:
         assert "Traceback" not in said
     assert checkpoint.latest_step(out)
     assert runs.read_config(out)["task"] == "splats"
+
+
+@pytest.mark.slow
+def test_a_surface_is_watched_and_viewed_from_the_command_line(tmp_path: Path) -> None:
+    pytest.importorskip("open3d", reason="distances to a mesh need Open3D: pip install 'neural[mesh]'")
+    body, out = icosphere(3), tmp_path / "run"
+    mesh = meshes.write(tmp_path / "ball.ply", body.vertices, body.faces)
+    small = ("--model.log2-hashmap-size", "12", "--sampling.shard-size", "2048", "--sampling.shards", "3")
+    arguments = ("train", "sdf", str(mesh), "--out", str(out), "--steps", "100000", "--device", "cpu", *small)
+    with command(*arguments, "--view", "--view-port", "0", "--view.size", "64") as (process, port):
+        with RawClient(port) as client:
+            client.look((0.0, 0.0, -3.0), wxyz=(1.0, 0.0, 0.0, 0.0))
+            assert client.pictures(1)[0].std() > 5
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in said
+    assert runs.read_config(out)["view"]["size"] == 64
+    with command("view", str(out), "--port", "0") as (process, port), RawClient(port) as client:
+        client.look((0.0, 0.0, -3.0), wxyz=(1.0, 0.0, 0.0, 0.0))
+        assert client.pictures(1)[0].std() > 5

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from neural.cameras import Cameras
 from neural.poses import rotation_from_quat
 from neural.viewer.live.frame import ViewerFrame
-from neural.viewer.live.pictures.subject import Cut
+from neural.viewer.live.subjects.subject import Cut
 
 if TYPE_CHECKING:
     import viser

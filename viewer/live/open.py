@@ -13,8 +13,8 @@ from neural.train.load import load_run
 from neural.train.tasks.capture.photographs import BACKGROUNDS
 from neural.viewer.live.axes import axis
 from neural.viewer.live.panels.tabs import Tabs
-from neural.viewer.live.pictures.subject import subject_of_file, subject_of_run
 from neural.viewer.live.server import PORT, open_door
+from neural.viewer.live.subjects.choose import subject_of_file, subject_of_run
 from neural.viewer.live.viewer import Viewer
 
 PATHS = "paths"  # folder of a run for camera paths and films
@@ -55,14 +55,15 @@ def view(
     if path.is_dir():
         run = load_run(path, device=place)
         subject = subject_of_run(run)
-        behind, folder, lines = run.config.run.background, path / PATHS, log.read(path)
+        folder, lines = path / PATHS, log.read(path)
     else:
-        behind, folder, lines = background, path.parent / f"{path.stem}-{PATHS}", None
-        subject = subject_of_file(path, axis(up or FILE_UP), background=BACKGROUNDS[behind], device=torch.device(place))
+        folder, lines = path.parent / f"{path.stem}-{PATHS}", None
+        behind = BACKGROUNDS[background]
+        subject = subject_of_file(path, axis(up or FILE_UP), background=behind, device=torch.device(place))
     if up is not None:
         subject.frame = replace(subject.frame, up=axis(up))
     door = open_door(host=host, port=port, token=token, label=f"neural: {subject.name}")
-    viewer = Viewer(subject, door, background=behind)
+    viewer = Viewer(subject, door)
     try:
         Tabs(viewer, folder, lines)
         print(door.directions(), flush=True)

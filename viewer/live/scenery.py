@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neural.viewer.live.pictures.photographs import Photographs
-from neural.viewer.live.pictures.subject import Subject
+from neural.viewer.live.subjects.subject import Subject
 
 if TYPE_CHECKING:
     import viser
@@ -26,7 +26,6 @@ class Scenery:
     Args:
         server: viser's.
         subject: With a scene, or there is nothing to draw.
-        photographs: Of the scene; None where it has none.
 
     Attributes:
         on_snap: Called with a browser's number and a photograph's when a camera is clicked.
@@ -34,8 +33,9 @@ class Scenery:
         size: Of a frustum, units of the browser.
     """
 
-    def __init__(self, server: "viser.ViserServer", subject: Subject, photographs: Photographs | None) -> None:
-        self._server, self._photographs = server, photographs
+    def __init__(self, server: "viser.ViserServer", subject: Subject) -> None:
+        self._server = server
+        self._photographs = subject.truth if isinstance(subject.truth, Photographs) else None
         self.on_snap: Callable[[int, int], None] = lambda client, index: None
         self._handles: dict[int, Any] = {}
         self.chosen: list[int] = []
@@ -47,9 +47,9 @@ class Scenery:
             self._draw(subject)
             self._look_from_first(subject)
         else:
-            self._look_from_aside(subject)
+            self._begin(subject.start, np.zeros(3))
         pictures = self.chosen[:: max(1, math.ceil(len(self.chosen) / MOST_PICTURES))]
-        self._todo = deque(pictures if photographs is not None else ())
+        self._todo = deque(pictures if self._photographs is not None else ())
 
     def work(self) -> bool:
         """Makes one small picture; False where none is left to make."""
@@ -95,11 +95,6 @@ class Scenery:
         position = frame.points(c2w[:3, 3])
         ahead = c2w[:3, 2] * max(0.1, float(np.linalg.norm(position)))
         self._begin(position + 0.1 * ahead, position + ahead)
-
-    def _look_from_aside(self, subject: Subject) -> None:
-        up = subject.frame.up
-        side = np.cross(up, np.eye(3)[np.argmin(np.abs(up))])
-        self._begin(2.2 * side / np.linalg.norm(side) + 0.7 * up, np.zeros(3))
 
     def _begin(self, position: np.ndarray, target: np.ndarray) -> None:
         start = self._server.initial_camera

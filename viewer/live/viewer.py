@@ -7,16 +7,17 @@ and while it is paused. So a scene is never drawn while it changes, and no two t
 import math
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neural.errors import BadOption
 from neural.viewer.live.budget import Rate
 from neural.viewer.live.client import Client, Order
 from neural.viewer.live.pictures.film import Film
 from neural.viewer.live.pictures.painter import Painter, Picture
-from neural.viewer.live.pictures.photographs import Photographs
-from neural.viewer.live.pictures.subject import Subject
 from neural.viewer.live.scenery import Scenery
 from neural.viewer.live.server import Door
+from neural.viewer.live.subjects.subject import Subject
 
 if TYPE_CHECKING:
     import viser
@@ -25,6 +26,8 @@ BEFORE = 1.3  # sizes of a frustum within which the browser draws nothing: who s
 QUALITY = {"moving": 65, "still": 85}  # of JPEGs
 IDLE = 0.5  # seconds between two looks around where nobody asks for anything
 FILMING = 0.01  # the same while an encoder will soon want a frame
+MOST_FILMS = 4  # at once
+PARTING = 5.0  # seconds that a film which is given up has to remove what it wrote
 
 
 class Viewer:
@@ -33,28 +36,23 @@ class Viewer:
     Args:
         subject: What is looked at.
         door: Running server; `close` ends it.
-        background: Behind transparent photographs: white or black.
 
     Attributes:
         subject: May be replaced between two turns, by a later state of the same scene.
         moment: Counts its states.
         rate: Pictures sent.
         last: Width and height of the last one.
-        on_join, on_leave: Called when a browser comes or goes.
+        on_join, on_leave: Called when a browser comes or goes; the latter twice if it goes while it comes.
         on_picture: Called when a picture was sent.
-        films: Being made.
+        films: Being made and written.
         closing: Set at the end.
     """
 
-    def __init__(self, subject: Subject, door: Door, *, background: str = "white") -> None:
+    def __init__(self, subject: Subject, door: Door) -> None:
         self.subject, self.door = subject, door
         self.moment = 0
         self.rate = Rate()
-        scene = subject.scene
-        photographs = None
-        if scene is not None and scene.images is not None:
-            photographs = Photographs(scene, subject.frame.unit, background)
-        self.painter = Painter(photographs)
+        self.painter = Painter()
         self.last: tuple[int, int] | None = None
         self.on_join: list[Callable[[Client], None]] = []
         self.on_leave: list[Callable[[Client], None]] = []
@@ -65,7 +63,7 @@ class Viewer:
         self._joining = threading.Lock()
         self._lock = threading.Lock()
         self._news = threading.Event()
-        self.scenery = Scenery(door.viser, subject, photographs)
+        self.scenery = Scenery(door.viser, subject)
         self.scenery.on_snap = self._snap
         door.viser.on_client_disconnect(self._leave)
         door.viser.on_client_connect(self._join)
@@ -122,14 +120,39 @@ class Viewer:
 
     def work(self) -> bool:
         """Makes a frame of each film, or a small picture; False if there is none to make."""
-        self.films = [film for film in self.films if film.running]
-        return any([film.step(self.subject) for film in self.films]) or self.scenery.work()
+        with self._lock:
+            films = self.films = [film for film in self.films if film.busy]
+        return any([film.step(self.subject) for film in films]) or self.scenery.work()
+
+    def start_film(self, target: Path, make: Callable[[], Film]) -> Film:
+        """Begins a film; called by the server's threads.
+
+        Args:
+            target: Its file.
+            make: Gives it.
+
+        Raises:
+            BadOption: Another film writes that file, or there are too many; says what to do.
+        """
+        with self._lock:
+            busy = [film for film in self.films if film.busy]
+            if any(film.target == target for film in busy):
+                raise BadOption(f"{target.name} is being filmed already; choose another name")
+            if len(busy) >= MOST_FILMS or self.closing.is_set():
+                raise BadOption(f"{len(busy)} films are being made already; wait for one of them")
+            film = make()
+            self.films = [*busy, film]
+        self.wake()
+        return film
 
     def close(self) -> None:
         """Says goodbye to all browsers."""
-        self.closing.set()
+        with self._lock:
+            self.closing.set()
         for film in self.films:
             film.cancel()
+        for film in self.films:
+            film.join(PARTING)
         self.door.close()
 
     def _send(self, order: Order, picture: Picture) -> None:
@@ -161,16 +184,22 @@ class Viewer:
                     tell(client)
             handle.camera.on_update(moved)
             client.look(handle.camera)
-        if number not in server.get_clients():  # left meanwhile, perhaps before it was known here
-            self._leave(handle)
+        if client.gone or number not in server.get_clients():  # left meanwhile, perhaps before it was known here
+            self._forget(client)
 
     def _leave(self, handle: "viser.ClientHandle") -> None:
         with self._lock:
-            client = self._clients.pop(handle.client_id, None)
+            client = self._clients.get(handle.client_id)
         if client is not None:
-            client.gone = True
-            for tell in self.on_leave:
-                tell(client)
+            self._forget(client)
+
+    def _forget(self, client: Client) -> None:
+        """It has left. Said again where that was while its panel was built: what is built after is to go too."""
+        client.gone = True
+        with self._lock:
+            self._clients.pop(client.handle.client_id, None)
+        for tell in self.on_leave:
+            tell(client)
 
     def _snap(self, client_id: int, index: int) -> None:
         """Puts a browser's camera where a photograph was taken."""

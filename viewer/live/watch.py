@@ -14,14 +14,15 @@ from typing import Any
 import torch
 
 from neural import log
+from neural.errors import NotSaved
 from neural.train.loop import Moment, Watcher
 from neural.train.trained import TrainedRun
 from neural.viewer.live.budget import Budget
 from neural.viewer.live.open import PATHS
 from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.panels.training import TrainingPanel
-from neural.viewer.live.pictures.subject import subject_of_run
 from neural.viewer.live.server import PORT, open_door
+from neural.viewer.live.subjects.choose import subject_of_run
 from neural.viewer.live.viewer import Viewer
 
 WORTH = {"moving": 0.05, "still": 0.25}  # seconds that are saved up for a picture, so that it is not too small
@@ -84,10 +85,10 @@ class TrainingViewer(Watcher):
     def __init__(self, snapshot: Callable[[], TrainedRun], budget: Budget, **options: Any) -> None:
         self._snapshot, self.budget = snapshot, budget
         run = snapshot()
-        subject = subject_of_run(run)
-        self._frame, self._served = subject.frame, 0.0
+        subject = subject_of_run(run, quick=True)
+        self._served = 0.0
         door = open_door(label=f"neural: {subject.name}", **options)
-        self.viewer = Viewer(subject, door, background=run.config.run.background)
+        self.viewer = Viewer(subject, door)
         self.controls = Controls()
         tabs = Tabs(self.viewer, run.folder / PATHS, log.read(run.folder))
         self.panel = TrainingPanel(self.viewer, tabs, self.controls, budget)
@@ -99,10 +100,7 @@ class TrainingViewer(Watcher):
         self.budget.earn()
         began, worked = time.perf_counter(), time.process_time()
         self.panel.note(moment)
-        if self.controls.take_save():
-            moment.save()
-            self.panel.saved(moment.step)
-        else:
+        if not self._save(moment):
             self._glance(moment.step)
         cores, served = max(1, torch.get_num_threads()), self.viewer.door.seconds()
         here = max(time.perf_counter() - began, (time.process_time() - worked) / cores)
@@ -110,17 +108,30 @@ class TrainingViewer(Watcher):
         self._served = served
         if self.controls.paused:
             self._hold(moment)
+            self._served = self.viewer.door.seconds()  # what was served meanwhile took nothing from the training
         self.budget.resume()
 
     def stay(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Goes on showing what was trained, until `stop` says so."""
-        self._refresh(self.viewer.moment + 1)
+        self._refresh(self.viewer.moment + 1, quick=False)
         self.panel.finished()
         self.viewer.serve(stop)
 
     def close(self) -> None:
         """Ends the server."""
         self.viewer.close()
+
+    def _save(self, moment: Moment) -> bool:
+        """Writes a checkpoint if one was asked for; a disk that refuses is no reason to end the training."""
+        if not self.controls.take_save():
+            return False
+        try:
+            moment.save()
+        except NotSaved as error:
+            self.panel.not_saved(error)
+        else:
+            self.panel.saved(moment.step)
+        return True
 
     def _glance(self, step: int) -> None:
         """One picture, if somebody waits for it and the budget has enough."""
@@ -136,8 +147,8 @@ class TrainingViewer(Watcher):
             self._refresh(step)
             self.viewer.make(order, left)
 
-    def _refresh(self, moment: int) -> None:
-        self.viewer.subject = subject_of_run(self._snapshot(), self._frame)
+    def _refresh(self, moment: int, *, quick: bool = True) -> None:
+        self.viewer.subject = subject_of_run(self._snapshot(), self.viewer.subject, quick=quick)
         self.viewer.moment = moment
 
     def _hold(self, moment: Moment) -> None:
@@ -145,9 +156,8 @@ class TrainingViewer(Watcher):
         self._refresh(moment.step)
         self.panel.paused(moment)
         while not moment.stopping():
-            if self.controls.take_save():
-                moment.save()
-                self.panel.saved(moment.step)
+            if self._save(moment):
+                self.panel.paused(moment)
             if self.controls.goes_on():
                 return
             self.viewer.serve_once()

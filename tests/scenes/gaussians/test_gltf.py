@@ -102,6 +102,18 @@ def test_nodes_and_integers_of_other_writers(tmp_path: Path) -> None:
     assert np.isfinite(got.opacity_logits).all()
 
 
+def test_a_matrix_of_a_node_is_written_by_columns(tmp_path: Path) -> None:
+    record = made(6, 1)
+    gltf.write(tmp_path / "a.glb", record, axes="RDF")
+    content, data = _split(tmp_path / "a.glb")
+    content["nodes"] = [{"mesh": 0, "matrix": [0, 3, 0, 0, -3, 0, 0, 0, 0, 0, 3, 0, 7, 8, 9, 1]}]
+    _join(tmp_path / "a.glb", content, data)
+    x, y, z = record.means.T
+    got = gltf.read(tmp_path / "a.glb")
+    np.testing.assert_allclose(got.means, np.stack([7 - 3 * y, 8 + 3 * x, 9 + 3 * z], axis=1), atol=1e-5)
+    np.testing.assert_allclose(got.log_scales, record.log_scales + np.log(3), atol=1e-5)
+
+
 def _set(*place: Any, value: Any) -> Callable[[dict[str, Any]], None]:
     def change(content: dict[str, Any]) -> None:
         part: Any = content
@@ -127,9 +139,17 @@ FAULTS = {
     "too many": (_set("accessors", 0, "count", value=10**9), "1000000000 rows of POSITION"),
     "before the start": (_set("bufferViews", 0, "byteOffset", value=-4), "at a place that is not in the file"),
     "narrow": (_set("bufferViews", 0, "byteStride", value=1), "rows of POSITION in"),
+    "short by a byte": (_set("bufferViews", 0, "byteLength", value=107), "9 rows of POSITION in 107 bytes"),
+    "behind the end": (
+        lambda content: content["bufferViews"][-1].update(byteOffset=content["bufferViews"][-1]["byteOffset"] + 1),
+        "truncated or damaged",
+    ),
     "fewer": (_set("accessors", 0, "count", value=3), "attributes of different lengths"),
     "a loop": (_set("nodes", value=[{"mesh": 0, "children": [1]}, {"children": [1]}]), "below itself"),
     "no such mesh": (_set("nodes", value=[{"mesh": 7}]), "the mesh 7 of 1"),
+    "the mesh behind the last": (_set("nodes", value=[{"mesh": 1}]), "the mesh 1 of 1"),
+    "a node before the first": (_set("nodes", value=[{"mesh": 0, "children": [-1]}]), "a node -1 that is not there"),
+    "a thicket": (_set("nodes", value=[{"children": [i + 1] * 2} for i in range(60)] + [{}]), "below itself"),
     "a shear": (_set("nodes", value=[{"mesh": 0, "scale": [1, 2, 1]}]), "shears, mirrors or scales unevenly"),
     "a mirror": (_set("nodes", value=[{"mesh": 0, "scale": [-1, 1, 1]}]), "shears, mirrors"),
     "no turn": (_set("nodes", value=[{"mesh": 0, "rotation": [0, 0, 0, 0]}]), "rotation of length 0"),
@@ -165,6 +185,7 @@ def test_containers_that_lie(tmp_path: Path) -> None:
         (b"glTF", "not a .glb"),
         (data[:-5], "bytes long of which"),
         (data[:8] + struct.pack("<II", len(data), 1 << 31) + data[16:], "it is damaged"),
+        (data[:8] + struct.pack("<II", len(data), len(data)) + data[16:], "it is damaged"),
         (data[:20] + b"\xff" + data[21:], "no JSON"),
     ):
         path.write_bytes(content)

@@ -177,6 +177,7 @@ FAULTS = {
     "degree 4": (_changed(("shN", "bands"), 4), "shN.bands 4, expected 1 to 3"),
     "other degree": (_changed(("shN", "bands"), 2), "palette of 16 entries of degree 2, but .* 3 coefficients"),
     "large palette": (_changed(("shN", "count"), 65), "claims a palette of 65 entries"),
+    "a palette short by one": (_changed(("shN", "count"), 15), "asks for entry 15 of a palette of 15"),
     "small palette": (_changed(("shN", "count"), 1), "asks for entry .* of a palette of 1"),
     "harmonics as centres": (
         _changed(("shN", "files"), ["sh0.webp", "shN_labels.webp"]),

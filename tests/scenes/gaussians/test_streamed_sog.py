@@ -96,6 +96,7 @@ FAULTS = {
     "names of other kinds": ({"filenames": [3]}, "filenames: expected a list"),
     "a parent": ({"filenames": ["../meta.json"], "tree": _leaf()}, r"names the chunk '\.\./meta\.json'.*hostile"),
     "a root": ({"filenames": ["/etc/meta.json"], "tree": _leaf()}, "names the chunk '/etc/meta.json'"),
+    "a nul": ({"filenames": ["0_0\0/meta.json"], "tree": _leaf()}, "names the chunk"),
     "too deep": ({"filenames": ["a/b/meta.json"], "tree": _leaf()}, "names the chunk"),
     "another file": ({"filenames": ["0_0/x.webp"], "tree": _leaf()}, "names the chunk"),
     "gone": ({"filenames": ["9_9/meta.json"], "tree": _leaf()}, "cannot be read"),
@@ -105,11 +106,13 @@ FAULTS = {
     "no tree": ({"tree": None}, "a tree with a node 'None'"),
     "a strange node": ({"tree": {"bound": {}}}, "neither children nor lods"),
     "an empty tree": ({"tree": {"bound": {}, "children": []}}, "a tree without Gaussians"),
+    "the file behind the last": ({"filenames": ["0_0/meta.json"], "tree": _leaf(file=1)}, "a leaf with"),
     "no file": ({"tree": _leaf(file=99)}, "a leaf with"),
     "before the start": ({"tree": _leaf(offset=-1)}, "a leaf with"),
     "text": ({"tree": _leaf(count="1")}, "a leaf with"),
     "behind the end": ({"tree": _leaf(offset=100)}, "asks for rows to 101 of"),
     "a bomb": ({"tree": {"bound": {}, "children": [_leaf(count=20)] * 5}}, "asks for rows"),
+    "level 32": ({"tree": {"lods": {"32": {"file": 0, "offset": 0, "count": 1}}}}, "a leaf with levels"),
     "levels by name": ({"tree": {"lods": {"fine": {}}}}, "a leaf with levels"),
 }
 

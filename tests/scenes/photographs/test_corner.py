@@ -73,6 +73,20 @@ def test_lenses_and_points_are_those_of_the_scene(document: dict, reconstructed:
     assert np.quantile(off, 0.9) < 0.1
 
 
+def test_tracks_say_where_each_photograph_saw_which_point(reconstructed: Reconstruction) -> None:
+    """Points land where they were seen, in photographs that lie on their side too."""
+    scene = neural.load(reconstructed.folder)
+    assert scene.points is not None
+    seen = scene.points.observations
+    assert seen is not None
+    assert np.bincount(seen.points, minlength=len(scene.points)).min() >= 2
+    for index in range(len(scene.cameras)):
+        own = seen.cameras == index
+        pixels, depth = scene.cameras.project(torch.from_numpy(scene.points.xyz[seen.points[own]]), index)
+        assert own.sum() > 100 and bool((depth > 0).all())
+        assert float((pixels - torch.from_numpy(seen.pixels[own])).norm(dim=1).median()) < 1.0
+
+
 def test_points_have_the_colours_of_the_photographs(reconstructed: Reconstruction) -> None:
     """The trainer's pixels and those that features were found in lie on one grid, for turned photographs too."""
     scene = neural.load(reconstructed.folder)

@@ -1,6 +1,7 @@
 """Camera paths of one browser: keyframes, a look along them, a file for `neural render --path`, a film."""
 
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class PathPanel:
     def __init__(self, viewer: Viewer, client: Client, folder: Path) -> None:
         self._viewer, self._client, self._folder = viewer, client, folder
         self._keyframes: list[Viewpoint] = []
+        self._editing = threading.Lock()  # of the server's threads, which call for one click each
         self._film: Film | None = None
         self._playing = False
         gui = client.handle.gui
@@ -45,14 +47,19 @@ class PathPanel:
         edit.on_click(lambda event: self._edit(str(event.target.value)))
         self._seconds = gui.add_slider("seconds", min=1.0, max=LONGEST, step=0.5, initial_value=6.0)
         self._closed = gui.add_checkbox("back to the first", False)
-        self._closed.on_update(lambda _: self._draw())
+        self._closed.on_update(lambda _: self._edit("closed"))
         self._size = gui.add_dropdown("film", tuple(_SIZES), initial_value="1280 x 720")
         self._name = gui.add_text("name", "path")
-        act = gui.add_button_group("path", ("play", "save", "film"))
+        acts = ("play", "film") if viewer.subject.flat else ("play", "save", "film")
+        act = gui.add_button_group("path", acts)
         act.on_click(lambda event: self._act(str(event.target.value)))
         self._said = gui.add_markdown("Add two keyframes or more.")
 
     def _edit(self, what: str) -> None:
+        with self._editing:
+            self._change(what)
+
+    def _change(self, what: str) -> None:
         viewpoint = self._client.viewpoint
         if what == "add" and viewpoint is not None and len(self._keyframes) < MOST_KEYFRAMES:
             self._keyframes.append(viewpoint)
@@ -92,9 +99,8 @@ class PathPanel:
 
     def _start_film(self) -> None:
         target = self._folder / f"{file_stem(str(self._name.value))}.mp4"
-        self._film = Film(self._cameras(FPS), self._client.wish, target, FPS, self._tell)
-        self._viewer.films.append(self._film)
-        self._viewer.wake()
+        cameras, wish = self._cameras(FPS), self._client.wish
+        self._film = self._viewer.start_film(target, lambda: Film(cameras, wish, target, FPS, self._tell))
 
     def _tell(self, sentence: str, done: Path | None) -> None:
         """A film has come further, or to its end."""

@@ -14,6 +14,8 @@ CURVES = (
     ("loss", "loss", "#d9534f"),
     ("psnr", "PSNR of what is trained on, dB", "#3a6fd8"),
     ("test_psnr", "PSNR of a held-out photograph, dB", "#e08a1e"),
+    ("check_psnr", "PSNR of a quick look, dB", "#e08a1e"),
+    ("test_iou", "IoU of points that no step sees", "#3a9d5d"),
 )
 
 

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any
 
+from neural.errors import NotSaved
 from neural.train.loop import Moment
 from neural.viewer.live.budget import Budget
 from neural.viewer.live.panels.tabs import Tabs
@@ -39,7 +40,7 @@ class TrainingPanel:
         self._first: tuple[int, float] | None = None
         self._line: dict[str, Any] = {}
         self._new: list[dict[str, Any]] = []
-        self._saved: int | None = None
+        self._saved: str | None = None
 
     def note(self, moment: Moment) -> None:
         """A step was made."""
@@ -59,12 +60,16 @@ class TrainingPanel:
 
     def paused(self, moment: Moment) -> None:
         """It has stopped after this step."""
-        self._pause.label = "resume"
         self._write(moment)
 
     def saved(self, step: int) -> None:
         """A checkpoint was written."""
-        self._saved = step
+        self._saved = f"saved at step {step:,}"
+        self._told = -1e9
+
+    def not_saved(self, error: NotSaved) -> None:
+        """A checkpoint could not be written."""
+        self._saved = f"not saved: {error}"
         self._told = -1e9
 
     def finished(self) -> None:
@@ -76,21 +81,25 @@ class TrainingPanel:
             self._plots.add(self._new)
 
     def _toggle(self) -> None:
-        paused = not self._controls.paused
-        self._controls.pause(paused)
-        self._pause.label = "resume" if paused else "pause"
+        self._controls.pause(not self._controls.paused)
+        self._label()
         self._viewer.wake()
 
     def _ask(self, what: str) -> None:
         if what == "step":
             self._controls.ask_step()
-            self._pause.label = "resume"
+            self._label()
         else:
             self._controls.ask_save()
         self._viewer.wake()
 
+    def _label(self) -> None:
+        """What the button will do, whoever has pressed it last."""
+        self._pause.label = "resume" if self._controls.paused else "pause"
+
     def _write(self, moment: Moment) -> None:
         assert self._first is not None
+        self._label()
         total = f" of {moment.steps:,}" if moment.steps is not None else ""
         lines = [f"**step {moment.step:,}{total}**" + (", paused" if self._controls.paused else "")]
         done = moment.step - self._first[0]
@@ -110,7 +119,7 @@ class TrainingPanel:
             rate += f" of {self._viewer.last[0]} x {self._viewer.last[1]}"
         lines.append(f"{rate}, {100 * share:.1f} % of the time")
         if self._saved is not None:
-            lines.append(f"saved at step {self._saved:,}")
+            lines.append(self._saved)
         self._text.content = "  \n".join(lines)
 
 

@@ -1,15 +1,16 @@
 """The panel of one browser: what it shows of the scene, how much of it, and how its camera is moved."""
 
 import math
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neural.viewer.live.client import Client, Order
-from neural.viewer.live.pictures.modes import MODES, modes_of
+from neural.viewer.live.pictures.modes import MODES
 from neural.viewer.live.pictures.painter import Picture
-from neural.viewer.live.pictures.subject import Cut
+from neural.viewer.live.subjects.subject import Cut
 from neural.viewer.live.viewer import Viewer, snap
 
 if TYPE_CHECKING:
@@ -36,13 +37,15 @@ class ViewPanel:
         self._gui = client.handle.gui
         self._told = 0.0
         self._box: Any = None
+        self._cutting = threading.Lock()  # of the server's threads: the last to look has the last word
         subject = viewer.subject
-        self._mode = self._gui.add_dropdown("shows", modes_of(subject), hint="What pictures are made of")
+        self._mode = self._gui.add_dropdown("shows", subject.modes, hint="What pictures are made of")
         self._mode.on_update(lambda _: self._choose_mode())
         self._add_photographs()
         self._add_controls()
-        self._add_crop()
-        self._add_clip()
+        if not subject.flat:
+            self._add_crop()
+            self._add_clip()
         self._status = self._gui.add_markdown("")
 
     def tell(self, order: Order, picture: Picture) -> None:
@@ -60,7 +63,7 @@ class ViewPanel:
 
     def _choose_mode(self) -> None:
         mode = str(self._mode.value)
-        if mode in modes_of(self._viewer.subject):  # what comes from a browser need not be one of its options
+        if mode in self._viewer.subject.modes:  # what comes from a browser need not be one of its options
             self._client.want(mode=mode)
 
     def _add_photographs(self) -> None:
@@ -133,6 +136,10 @@ class ViewPanel:
                 widget.on_update(lambda _: self._cut())
 
     def _cut(self) -> None:
+        with self._cutting:
+            self._cut_as_asked()
+
+    def _cut_as_asked(self) -> None:
         box = None
         if self._crop.value:
             sides = [sorted(bounded(end, -_FARTHEST, _FARTHEST) for end in slider.value) for slider in self._ranges]

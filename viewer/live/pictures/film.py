@@ -12,7 +12,7 @@ from neural.cameras import Cameras
 from neural.train.film import to_bytes
 from neural.viewer.live.client import Wish
 from neural.viewer.live.pictures.modes import MODES, Seen
-from neural.viewer.live.pictures.subject import Subject
+from neural.viewer.live.subjects.subject import Subject
 
 AHEAD = 2  # frames that wait for the encoder, at most
 
@@ -29,13 +29,16 @@ class Film:
         wish: How the scene is shown; without the photographs that are compared with.
         target: The file.
         fps: Frames a second.
-        tell: Called with a sentence, and the film when it is whole.
+        tell: Called with a sentence, and the film when it is whole. At the end it is called in any case.
+
+    Attributes:
+        target: The file.
     """
 
     def __init__(
         self, cameras: Cameras, wish: Wish, target: Path, fps: float, tell: Callable[[str, Path | None], None]
     ) -> None:
-        self._cameras, self._target, self._fps, self._tell = cameras, target, fps, tell
+        self.target, self._cameras, self._fps, self._tell = target, cameras, fps, tell
         self._wish = wish if not MODES[wish.mode].compares else Wish(cut=wish.cut)
         self._frames: queue.Queue[np.ndarray] = queue.Queue(AHEAD)
         self._next = 0
@@ -47,6 +50,11 @@ class Film:
     def running(self) -> bool:
         """Whether frames are still to come."""
         return not self._stopped.is_set() and self._next < len(self._cameras)
+
+    @property
+    def busy(self) -> bool:
+        """Whether its file is not yet closed."""
+        return self._thread.is_alive()
 
     def step(self, subject: Subject) -> bool:
         """Renders the next frame if the encoder waits for one; False if there was nothing to do."""
@@ -66,21 +74,22 @@ class Film:
         """Gives it up; nothing is left of it."""
         self._stopped.set()
 
-    def join(self) -> None:
-        """Waits until the file is closed."""
-        self._thread.join()
+    def join(self, seconds: float | None = None) -> None:
+        """Waits until the file is closed, or for so long."""
+        self._thread.join(seconds)
 
     def _write(self) -> None:
+        sentence, written = "The film cannot be made: its encoder failed.", None
         try:
-            written, sentence = video.write(self._target, self._all(), fps=self._fps)
+            written, said = video.write(self.target, self._all(), fps=self._fps)
+            sentence = f"Film: {said}"
         except _Cancelled:
-            self._tell("Film stopped.", None)
+            sentence = "Film stopped."
         except OSError as error:
-            self._tell(f"The film cannot be written: {error}", None)
-        else:
-            self._tell(f"Film: {sentence}", written)
+            sentence = f"The film cannot be written: {error}"
         finally:
             self._stopped.set()  # whatever the encoder died of, no frame is waited for any more
+            self._tell(sentence, written)
 
     def _all(self) -> Iterator[np.ndarray]:
         given = 0

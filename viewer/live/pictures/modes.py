@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural.cameras import Cameras
-from neural.viewer.live.pictures.subject import Layers, Subject
+from neural.viewer.live.subjects.subject import Layers
 
 LEAST_ALPHA = 0.05  # below it nothing is there whose depth could be shown
 _DEPTH_COLORS = ((0.95, 0.93, 0.62), (0.94, 0.55, 0.35), (0.67, 0.24, 0.44), (0.31, 0.13, 0.42), (0.07, 0.06, 0.20))
@@ -27,13 +27,13 @@ class Seen:
     Attributes:
         layers: Of the view.
         camera: One pinhole camera, in the scene's frame.
-        photograph: sRGB as this camera would have taken it, where it stands at a photograph's place.
-        covered: Where the photograph shows anything.
+        truth: What was trained on, sRGB, where that is known: a photograph only at the place where it was taken.
+        covered: Where it shows anything.
     """
 
     layers: Layers
     camera: Cameras
-    photograph: Float[Tensor, "H W 3"] | None = None
+    truth: Float[Tensor, "H W 3"] | None = None
     covered: Bool[Tensor, "H W"] | None = None
 
     @property
@@ -74,9 +74,12 @@ def depth(seen: Seen) -> Float[Tensor, "H W 3"]:
 
 
 def normal(seen: Seen) -> Float[Tensor, "H W 3"]:
-    """Directions of the surface that depths describe: x, y, z in the scene's axes as red, green, blue."""
+    """Directions of the surface, where nothing tells them that depths describe: x, y, z in the scene's axes as red,
+    green, blue."""
     distance = seen.distance
     there = distance.isfinite()
+    if seen.layers.normals is not None:
+        return torch.where(there[..., None], 0.5 + 0.5 * seen.layers.normals, 0.0)
     points = directions(seen.camera) * torch.where(there, distance, 0.0)[..., None]
     across, down = (torch.zeros_like(points) for _ in range(2))
     across[:, 1:-1] = points[:, 2:] - points[:, :-2]
@@ -92,18 +95,22 @@ def alpha(seen: Seen) -> Float[Tensor, "H W 3"]:
 
 
 def error(seen: Seen) -> Float[Tensor, "H W 3"]:
-    """Mean absolute difference from the photograph; the picture itself in grey where there is none."""
-    if seen.photograph is None or seen.covered is None:
-        return seen.layers.rgb.mean(-1, keepdim=True).expand(-1, -1, 3) * _OUTSIDE
-    difference = (seen.layers.rgb.clamp(0, 1) - seen.photograph).abs().mean(-1)
+    """Mean absolute difference from what was trained on; the picture itself in grey where that is not known."""
+    if seen.truth is None or seen.covered is None:
+        return _unknown(seen)
+    difference = (seen.layers.rgb.clamp(0, 1) - seen.truth).abs().mean(-1)
     return torch.where(seen.covered[..., None], ramp(difference * _ERROR_SCALE, _ERROR_COLORS), _OUTSIDE)
 
 
-def photograph(seen: Seen) -> Float[Tensor, "H W 3"]:
-    """The photograph taken here, without the bends of its lens."""
-    if seen.photograph is None or seen.covered is None:
-        return seen.layers.rgb.mean(-1, keepdim=True).expand(-1, -1, 3) * _OUTSIDE
-    return torch.where(seen.covered[..., None], seen.photograph, _OUTSIDE)
+def truth(seen: Seen) -> Float[Tensor, "H W 3"]:
+    """What was trained on: the photograph taken here, without the bends of its lens; or a mesh, grid or picture."""
+    if seen.truth is None or seen.covered is None:
+        return _unknown(seen)
+    return torch.where(seen.covered[..., None], seen.truth, _OUTSIDE)
+
+
+def _unknown(seen: Seen) -> Float[Tensor, "H W 3"]:
+    return seen.layers.rgb.mean(-1, keepdim=True).expand(-1, -1, 3) * _OUTSIDE
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Mode:
 
     Attributes:
         paint: Makes the picture.
-        compares: It needs the photograph of where the camera stands.
+        compares: It needs what was trained on.
         clusters: It needs layers in which each cluster has a colour of its own.
     """
 
@@ -127,19 +134,13 @@ MODES = {
     "normal": Mode(normal),
     "alpha": Mode(alpha),
     "clusters": Mode(color, clusters=True),
-    "photograph": Mode(photograph, compares=True),
+    "photograph": Mode(truth, compares=True),
+    "mesh": Mode(truth, compares=True),
+    "grid": Mode(truth, compares=True),
+    "picture": Mode(truth, compares=True),
     "error": Mode(error, compares=True),
 }
-
-
-def modes_of(subject: Subject) -> tuple[str, ...]:
-    """Those that make sense for something."""
-    photographed = subject.scene is not None and subject.scene.images is not None
-    return tuple(
-        name
-        for name, mode in MODES.items()
-        if (photographed or not mode.compares) and (subject.clustered or not mode.clusters)
-    )
+"""All ways of looking; each subject says which of them make sense for it."""
 
 
 def ramp(place: Float[Tensor, "*S"], colors: tuple[tuple[float, float, float], ...]) -> Float[Tensor, "*S 3"]:

@@ -13,9 +13,8 @@ from neural.cameras import Cameras
 from neural.train.film import to_bytes
 from neural.viewer.live.client import Order
 from neural.viewer.live.pictures.modes import MODES, Seen, directions
-from neural.viewer.live.pictures.photographs import Photographs
 from neural.viewer.live.pictures.resolution import MOST, Resolution, size_of
-from neural.viewer.live.pictures.subject import Layers, Subject
+from neural.viewer.live.subjects.subject import Subject, never
 
 BAND = 0.1  # seconds between two looks at whether the camera has moved on
 MOST_BANDS = 12
@@ -29,7 +28,7 @@ class Picture(NamedTuple):
     Attributes:
         rgb: sRGB.
         depth: Along the optical axis, units of the browser; None if nothing need be hidden.
-        psnr: Against the photograph taken from here, dB, where that is compared.
+        psnr: Against what was trained on, as seen from here, dB, where that is compared.
     """
 
     rgb: UInt8[np.ndarray, "H W 3"]
@@ -41,15 +40,12 @@ class Painter:
     """Pictures of a subject, and what they cost.
 
     Args:
-        photographs: To compare with; None where there are none.
         clock: Seconds that have passed.
     """
 
-    def __init__(
-        self, photographs: Photographs | None = None, *, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
         self.resolution = Resolution()
-        self._photographs, self._clock = photographs, clock
+        self._clock = clock
 
     def paint(self, subject: Subject, order: Order, *, most_seconds: float | None = None) -> Picture | None:
         """The picture, or None where it was given up.
@@ -62,19 +58,22 @@ class Painter:
         began = self._clock()
         size = self.size(order, most_seconds)
         camera = order.viewpoint.camera(subject.frame, size)
-        mode = MODES[order.wish.mode]
-        layers = self._layers(subject, camera, order, clusters=mode.clusters)
+        mode, cut = MODES[order.wish.mode], order.wish.cut
+        bands, stale = self._bands(camera, order)
+        layers = subject.layers(camera, cut, clusters=mode.clusters, bands=bands, stale=stale)
         if layers is None:
             return None
-        photograph = covered = None
-        if mode.compares and self._photographs is not None:
-            photograph, covered = self._photographs.seen_by(camera)
-        seen = Seen(layers, camera, photograph, covered)
+        truth = covered = None
+        if mode.compares and subject.truth is not None:
+            truth, covered = subject.truth.seen_by(camera, cut, bands=bands, stale=stale)
+            if stale():
+                return None
+        seen = Seen(layers, camera, truth, covered)
         rgb = to_bytes(mode.paint(seen))
         depth = _depth(seen, subject.frame.unit) if order.wish.occlusion else None
         psnr = None
-        if photograph is not None and covered is not None and bool(covered.any()):
-            square = (layers.rgb.clamp(0, 1) - photograph)[covered].square().mean()
+        if truth is not None and covered is not None and bool(covered.any()):
+            square = (layers.rgb.clamp(0, 1) - truth)[covered].square().mean()
             psnr = -10 * math.log10(max(float(square), 1e-12))
         self.resolution.measured(size[0] * size[1], self._clock() - began)
         return Picture(rgb, depth, psnr)
@@ -88,14 +87,13 @@ class Painter:
             pixels = min(pixels, self.resolution.within(most_seconds))
         return size_of(pixels, *window)
 
-    def _layers(self, subject: Subject, camera: Cameras, order: Order, *, clusters: bool) -> Layers | None:
-        """In bands that take about `BAND`, where the camera rests; what is quick is not given up."""
-        height = int(camera.sizes[0, 1])
+    def _bands(self, camera: Cameras, order: Order) -> tuple[int, Callable[[], bool]]:
+        """Bands that take about `BAND`, where the camera rests, and what ends them; what is quick is not given up."""
         if order.level == "moving":
-            return subject.layers(camera, order.wish.cut, clusters=clusters)
+            return 1, never
         expected = self.resolution.seconds(float(camera.sizes[0].prod()))
-        bands = min(MOST_BANDS, height, max(1, math.ceil(expected / BAND)))
-        return subject.layers(camera, order.wish.cut, clusters=clusters, bands=bands, stale=order.stale)
+        height = int(camera.sizes[0, 1])
+        return min(MOST_BANDS, height, max(1, math.ceil(expected / BAND))), order.stale
 
 
 def _depth(seen: Seen, unit: float) -> Float32[np.ndarray, "h w"]:

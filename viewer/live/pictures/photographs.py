@@ -1,6 +1,7 @@
 """Photographs as a camera at the same place would have taken them, whatever their lens and its own direction."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -14,6 +15,7 @@ from neural.cameras import Cameras
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import photograph
 from neural.viewer.live.pictures.modes import directions
+from neural.viewer.live.subjects.subject import Cut, never
 
 _SAME_PLACE = 2e-3  # of the scene's unit: farther off, nearby things are not where they were
 _KEPT = 4  # photographs in memory
@@ -49,10 +51,13 @@ class Photographs:
         agree = cameras.c2w[near, :3, 2] @ camera.c2w[0, :3, 2].to(cameras.c2w)
         return int(near[agree.argmax()])
 
-    def seen_by(self, camera: Cameras) -> tuple[Float[Tensor, "H W 3"] | None, Bool[Tensor, "H W"] | None]:
-        """Colours that the photograph at a camera's place has for its pixels, and where it has any.
+    def seen_by(
+        self, camera: Cameras, cut: Cut, *, bands: int = 1, stale: Callable[[], bool] = never
+    ) -> tuple[Float[Tensor, "H W 3"] | None, Bool[Tensor, "H W"] | None]:
+        """Colours that the photograph at a camera's place has for its pixels, and where it has any; see `Truth`.
 
-        Larger photographs are made smaller first, so that no pixel is left out.
+        Larger photographs are made smaller first, so that no pixel is left out. They are quick, so that they are made
+        as a whole, and show what was there, whatever is cut off.
         """
         index = self.at(camera)
         if index is None:

@@ -25,7 +25,7 @@ export class Loop {
 
   frames = 0;
 
-  /** `animate(seconds)` moves the view and says whether it is still moving; `view` is what is drawn. */
+  /** `animate(seconds)` moves the view and says whether it is still moving; `view` is what is drawn, between `limits(view)`. */
   constructor(engine, canvas, view, limits, animate) {
     this.#engine = engine;
     this.#canvas = canvas;
@@ -130,7 +130,7 @@ export class Loop {
     const [width, height] = [this.#canvas.clientWidth, this.#canvas.clientHeight];
     return {
       matrix: this.view.matrix(),
-      frustum: this.view.frustum(width, height, this.#limits),
+      frustum: this.view.frustum(width, height, this.#limits(this.view)),
       width: Math.max(1, Math.round(width * ratio)),
       height: Math.max(1, Math.round(height * ratio)),
     };

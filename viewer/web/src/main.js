@@ -13,6 +13,7 @@ import { View } from "./view.js";
 const scene = description();
 const frame = new Frame(scene);
 const canvas = document.getElementById("canvas");
+const places = scene.cameras.map(({ c2w }) => frame.pose(c2w).position);
 const timings = { begun: performance.now(), levels: [] }; // ms since the page was asked for
 
 const ui = new Interface(scene, { reset, camera: (index) => goTo(index), background: repaint, link: writeAddress });
@@ -29,6 +30,13 @@ function startView() {
   const numbers = asked?.c2w ? asked : camera >= 0 ? scene.cameras[camera] : scene.start;
   ui.choose(asked?.c2w ? -1 : camera);
   return { view: viewOf(numbers), distance: frame.scale * (numbers.focus ?? scene.start.focus) };
+}
+
+/** Depths that are drawn: nothing in the clear space that there is around each camera. */
+function limits({ position }) {
+  const away = Math.min(...places.map((place) => Math.hypot(...place.map((x, axis) => x - position[axis]))));
+  const near = Math.max(frame.scale * scene.near, frame.scale * scene.clear - away);
+  return { near, far: frame.scale * scene.far };
 }
 
 let engine;
@@ -49,7 +57,6 @@ function begin() {
     speed: frame.scale * scene.extent * 0.25,
     wake: () => loop.wake(),
   });
-  const limits = { near: frame.scale * scene.near, far: frame.scale * scene.far };
   loop = new Loop(engine, canvas, view, limits, (seconds) => {
     const moving = controls.animate(seconds);
     follow(moving);

@@ -45,6 +45,11 @@ class TrainedCapture(FilmedRun):
             background: Behind the scene; that of the run without it.
         """
 
+    @property
+    def several_exposures(self) -> bool:
+        """Whether photographs were trained with an exposure of each, which those that are held out do not have."""
+        return False
+
     def scorable(self) -> bool:
         """Whether photographs are held out."""
         return bool(self.scene.splits["test"])
@@ -73,6 +78,7 @@ class TrainedCapture(FilmedRun):
             self.scene.splits[split], names=self.scene.image_names, background=behind if transparent else "none",
             split=split, out=self.folder, lpips_net=lpips_net, progress=progress,
             mask_image=None if self.scene.masks is None else lambda i: usable(self.scene, i),
+            correct_colors=self.several_exposures,
         )  # fmt: skip
 
     def show(self, scores: Evaluation | None, *, progress: bool = True) -> Shown:

@@ -139,12 +139,13 @@ def train(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> ImageRun:
     """Trains an image on a picture file, or goes on with the run in `out`; see `image`."""
     folder = out or runs.default_folder(path, ImageRun.task)
     runs.refuse_foreign(folder)  # the picture is decoded into it
-    return image(open_picture(path, folder / runs.CACHE), config=config, out=folder, overwrite=overwrite,
-                 progress=progress)  # fmt: skip
+    picture = open_picture(path, folder / runs.CACHE)
+    return image(picture, config=config, out=folder, overwrite=overwrite, progress=progress, watch=watch)
 
 
 def image(
@@ -156,6 +157,7 @@ def image(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> ImageRun:
     """Trains an image, or goes on with the run in `out`; then scores it and writes a report.
 
@@ -167,6 +169,7 @@ def image(
         out: Folder of the run; `runs/<picture>-image` without it. An existing run goes on.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        watch: Someone who looks on; see `neural.viewer.live.watch`.
 
     Returns:
         What was trained: `evaluate`, `render`, and `field` itself.
@@ -197,7 +200,7 @@ def image(
     return session.train(
         resolved, folder, _identity(whole), check=lambda: _check(shown), build=build,
         finish=lambda task: ImageRun(folder, resolved, task.averaged_field(), data),
-        announce=lambda: _announce(shown, resolved, folder), overwrite=overwrite, progress=progress,
+        announce=lambda: _announce(shown, resolved, folder), overwrite=overwrite, progress=progress, watch=watch,
     )  # fmt: skip
 
 

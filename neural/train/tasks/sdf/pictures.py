@@ -1,7 +1,7 @@
 """Pictures of a distance field and of the mesh it stands for, from the same cameras, in the same light."""
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from neural.poses import look_at
 from neural.rays import Rays, image_rays
 from neural.render.rendering import Rendering
 from neural.render.shading import shade
-from neural.render.sphere_trace import Distance, normals, sphere_trace
+from neural.render.sphere_trace import Distance, Span, normals, sphere_trace, within_unit_cube
 from neural.scenes.mesh_distance import MeshDistance
 from neural.scenes.solid import Solid
 
@@ -44,32 +44,69 @@ def turntable(solid: Solid, n: int, size: int) -> Cameras:
     return Cameras.pinhole(torch.from_numpy(np.stack(poses)), lens, torch.full((n, 2), size))
 
 
+class Met(NamedTuple):
+    """Where rays meet a surface.
+
+    Attributes:
+        t: Distance along the ray; inf where it misses.
+        normals: Unit vectors, outwards; 0 where it misses. Of a body that is cut through, towards where the ray begins.
+    """
+
+    t: Float[Tensor, "R"]
+    normals: Float[Tensor, "R 3"]
+
+
+def field_met(distance: Distance, rays: Rays, span: Span | None = None) -> Met:
+    """Where rays meet the surface of a field; `distance` takes and gives tensors of the CPU.
+
+    Args:
+        distance: As in `sphere_trace`.
+        rays: In the frame of the unit cube.
+        span: Of the rays that is looked at, within the unit cube; all of that without it.
+    """
+    first, last = within_unit_cube(rays) if span is None else span
+    t = sphere_trace(distance, rays, span=(first, last)).t
+    hit = torch.isfinite(t)
+    seen = torch.zeros_like(rays.origins)
+    seen[hit] = normals(distance, rays[hit].at(t[hit]))
+    return Met(t, torch.where((hit & (t == first))[:, None], -rays.directions, seen))
+
+
+def mesh_met(distance: MeshDistance, rays: Rays, span: Span | None = None) -> Met:
+    """Where rays meet the mesh itself, with the normals of its faces on the side that is seen; see `field_met`."""
+    begin = torch.zeros_like(rays.directions[:, 0])
+    cut, end = torch.zeros_like(begin, dtype=torch.bool), torch.full_like(begin, torch.inf)
+    if span is not None:
+        followed = span[1] > span[0]
+        begin, end = torch.where(followed, span[0], 0.0), torch.where(followed, span[1], -torch.inf)
+    begun = rays.at(begin)
+    if span is not None:
+        cut = torch.from_numpy(distance.inside(begun.numpy())) & followed
+    hits = distance.cast(begun.numpy(), rays.directions.numpy())
+    t = torch.where(cut, begin, begin + torch.from_numpy(hits.t))
+    hit = t <= end
+    faced = torch.from_numpy(hits.normals)
+    faced = torch.where((faced * rays.directions).sum(1, keepdim=True) > 0, -faced, faced)
+    faced = torch.where(cut[:, None], -rays.directions, faced)
+    return Met(torch.where(hit, t, torch.inf), torch.where(hit[:, None], faced, 0.0))
+
+
 def picture_of_field(
     distance: Distance, cameras: Cameras, index: int, background: Literal["white", "black"] = "white"
 ) -> Rendering:
     """A sphere-traced picture; `distance` takes and gives tensors of the CPU."""
-    rays = image_rays(cameras, index)
-    t = sphere_trace(distance, rays).t
-    hit = torch.isfinite(t)
-    seen = torch.zeros_like(rays.origins)
-    seen[hit] = normals(distance, rays[hit].at(t[hit]))
-    return _rendering(cameras, index, t, seen, background)
+    return shaded(field_met(distance, image_rays(cameras, index)), cameras.c2w[index], background)
 
 
 def picture_of_mesh(
     distance: MeshDistance, cameras: Cameras, index: int, background: Literal["white", "black"] = "white"
 ) -> Rendering:
-    """The mesh itself, ray-cast, with the normals of its faces on the side that is seen."""
-    rays: Rays = image_rays(cameras, index)
-    hits = distance.cast(rays.origins.numpy(), rays.directions.numpy())
-    faced = torch.from_numpy(hits.normals)
-    faced = torch.where((faced * rays.directions).sum(1, keepdim=True) > 0, -faced, faced)
-    return _rendering(cameras, index, torch.from_numpy(hits.t), faced, background)
+    """The mesh itself, ray-cast."""
+    return shaded(mesh_met(distance, image_rays(cameras, index)), cameras.c2w[index], background)
 
 
-def _rendering(
-    cameras: Cameras, index: int, t: Float[Tensor, "R"], seen: Float[Tensor, "R 3"], background: str
-) -> Rendering:
-    hit = torch.isfinite(t)
-    rgb = shade(seen, hit, cameras.c2w[index], 1.0 if background == "white" else 0.0)
-    return Rendering(rgb, hit.float(), torch.where(hit, t, 0.0))
+def shaded(met: Met, c2w: Float[Tensor, "4 4"], background: Literal["white", "black"] = "white") -> Rendering:
+    """What a camera with that pose sees of a surface that its rays meet."""
+    hit = torch.isfinite(met.t)
+    rgb = shade(met.normals, hit, c2w, 1.0 if background == "white" else 0.0)
+    return Rendering(rgb, hit.float(), torch.where(hit, met.t, 0.0))

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -58,8 +57,11 @@ class SdfRun(FieldRun, FilmedRun):
     film_patience = 10.0
     film_frames = (12, 36)
 
-    def __init__(self, folder: Path, solid: Solid, config: SdfConfig, field: nn.Module) -> None:
+    def __init__(
+        self, folder: Path, solid: Solid, config: SdfConfig, field: nn.Module, distance: MeshDistance | None = None
+    ) -> None:
         self.folder, self.solid, self.config, self.field = folder, solid, config, field
+        self._mesh_distance = distance
         self._written: dict[Path, tuple[int, int]] = {}  # corners and triangles of exports
 
     def __call__(self, points: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N"]:
@@ -74,10 +76,12 @@ class SdfRun(FieldRun, FilmedRun):
         """The field at points of the unit cube, in its sides; tensors of the CPU."""
         return look_up(self.field, points)[:, 0]
 
-    @cached_property
+    @property
     def mesh_distance(self) -> MeshDistance:
         """Exact distances to the mesh, in the unit cube (extra [mesh])."""
-        return MeshDistance(self.solid, self.config.sampling.sign)
+        if self._mesh_distance is None:
+            self._mesh_distance = MeshDistance(self.solid, self.config.sampling.sign)
+        return self._mesh_distance
 
     def evaluate(self, *, resolution: int | None = None, progress: bool = True) -> SdfScores:
         """Scores the field; also written to RUN/eval.json.
@@ -114,6 +118,12 @@ class SdfRun(FieldRun, FilmedRun):
         """A sphere-traced picture, sRGB; cameras in the frame of the unit cube (`neural.train.tasks.sdf.pictures`)."""
         width, height = cameras.sizes[index].tolist()
         return pictures.picture_of_field(self.distance, cameras, index, background).rgb.reshape(height, width, 3)
+
+    def into_unit(self, cameras: Cameras) -> Cameras:
+        """Cameras of the mesh's own frame in that of the unit cube."""
+        c2w = cameras.c2w.clone()
+        c2w[:, :3, 3] = torch.from_numpy(self.solid.to_unit(c2w[:, :3, 3].numpy()))
+        return replace(cameras, c2w=c2w)
 
     def export(self, path: Path, *, resolution: int = 256) -> Path:
         """Writes the surface as a mesh (.ply or .obj) in the frame of the mesh that it was trained on.
@@ -173,7 +183,7 @@ class SdfRun(FieldRun, FilmedRun):
         if path == "train":
             raise BadOption("--path train: a signed distance has no photographs; use --path orbit or a file")
         if path != "orbit":
-            cameras = self._into_unit(paths.load(Path(path)))
+            cameras = self.into_unit(paths.load(Path(path)))
             return cameras.scaled(1 / downscale) if downscale > 1 else cameras
         if SIZE // downscale < 2:
             raise BadOption(f"nothing is left of the pictures at --downscale {downscale}")
@@ -181,11 +191,6 @@ class SdfRun(FieldRun, FilmedRun):
 
     def _image(self, cameras: Cameras, index: int) -> Float[Tensor, "H W 3"]:
         return self.picture(cameras, index)
-
-    def _into_unit(self, cameras: Cameras) -> Cameras:
-        c2w = cameras.c2w.clone()
-        c2w[:, :3, 3] = torch.from_numpy(self.solid.to_unit(c2w[:, :3, 3].numpy()))
-        return replace(cameras, c2w=c2w)
 
     def _error(self, points: Float[Tensor, "N 3"]) -> float:
         true = torch.from_numpy(self.mesh_distance.signed(points.numpy()))
@@ -199,9 +204,10 @@ def train(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> SdfRun:
     """Trains a signed distance field on a mesh file, or goes on with the run in `out`; see `sdf`."""
-    return sdf(path, config=config, out=out, overwrite=overwrite, progress=progress)
+    return sdf(path, config=config, out=out, overwrite=overwrite, progress=progress, watch=watch)
 
 
 def sdf(
@@ -213,6 +219,7 @@ def sdf(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> SdfRun:
     """Trains a signed distance field on a mesh, or goes on with the run in `out`; then scores it and writes a report.
 
@@ -224,6 +231,7 @@ def sdf(
         out: Folder of the run; `runs/<mesh>-sdf` without it.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        watch: Someone who looks on; see `neural.viewer.live.watch`.
 
     Raises:
         SceneFormatError: The mesh cannot be used.
@@ -258,11 +266,11 @@ def sdf(
         return f"{session.headline(line + border, resolved, folder)}{mended}\n{_chosen(resolved)}"
 
     def finish(task: SdfTask) -> SdfRun:
-        return SdfRun(folder, solid, resolved, task.averaged_field())
+        return SdfRun(folder, solid, resolved, task.averaged_field(), distance)
 
     return session.train(
         resolved, folder, {"task": SdfRun.task, "scene": source, "digest": _digest(triangles)}, check=check,
-        build=build, finish=finish, announce=announce, overwrite=overwrite, progress=progress,
+        build=build, finish=finish, announce=announce, overwrite=overwrite, progress=progress, watch=watch,
     )  # fmt: skip
 
 

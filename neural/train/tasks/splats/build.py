@@ -21,18 +21,12 @@ from neural.scenes.scene import Scene
 from neural.train.draws import step_generator
 from neural.train.tasks.splats import start as splats_start
 from neural.train.tasks.splats.config import SplatsConfig
+from neural.train.tasks.splats.near import Near, reach
 from neural.train.tasks.splats.start import Start
 
 INIT_STREAM = 10
-NEAR = 0.01  # of the scene's extent
 SKY_DISTANCE = 10.0  # times the farthest thing
 SKY_OPACITY = 0.5
-
-
-def reach(scene: Scene) -> float:
-    """The length that rates follow: the scene's extent, or half its box where all cameras are in one place."""
-    box = float((scene.aabb[1] - scene.aabb[0]).max()) / 2
-    return scene.extent if scene.extent > 1e-3 * box else box
 
 
 def count_points(scene: Scene) -> int:
@@ -72,8 +66,9 @@ def refuse_unseen(gaussians: Gaussians, scene: Scene, origin: Float[Tensor, "3"]
         SceneFormatError: None does.
     """
     cameras = scene.cameras.relative_to(origin)
+    closest = Near.of(scene).closest
     for index in scene.splits["train"]:
-        if bool((project_to(gaussians, View.of(cameras, index, NEAR * reach(scene))).opacities > 0).any()):
+        if bool((project_to(gaussians, View.of(cameras, index, closest)).opacities > 0).any()):
             return
     raise SceneFormatError(
         scene.path or scene.name,

@@ -119,8 +119,9 @@ class SplatOptimConfig:
     """Whether camera poses are refined too, while training; scores and videos take those of the capture."""
     pose_lr: float = 1e-4
     """Of poses (radians, scene units)."""
-    depth: float = 0.0
-    """Weight of the depths of the capture's points (inverse, times the extent); 0.01 helps where views are few."""
+    depth: float | None = None
+    """Weight of the depths of the capture's points (inverse, times the extent); 0 by default, 0.05 in `neural
+    reconstruct`: it helps where views are few."""
     lazy: bool | None = None
     """Leave out Gaussians whose gradient is zero, moments included: a step then costs what the view sees of the
     scene, however large that is; but moments that wait cost up to 2 dB. Chosen above 300,000 Gaussians, never for mcmc,
@@ -222,6 +223,7 @@ def resolve(
             lr_scale=scale,
             lazy=large if optim.lazy is None else optim.lazy,
             sh_every=sh_every,
+            depth=optim.depth or 0.0,
             masks=("thin" if masked > 0.5 else "ignore") if optim.masks == "auto" else optim.masks,
         ),
         run=dataclasses.replace(

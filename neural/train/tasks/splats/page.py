@@ -12,6 +12,7 @@ from neural.export import recolor
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
 from neural.scenes.scene import Scene
+from neural.train.tasks.splats.near import Near
 from neural.viewer.page import write_page
 
 PAGE = ".html"
@@ -24,7 +25,7 @@ def export_page(
     *,
     origin: Float[Tensor, "3"],
     similarity: Float64[np.ndarray, "4 4"],
-    near: float,
+    near: Near,
     background: float,
     colors: Float[Tensor, "3 4"] | None = None,
 ) -> Path:
@@ -36,7 +37,7 @@ def export_page(
         scene: Whose cameras and names the page lists.
         origin: float64, a point of the scene.
         similarity: From the scene's frame to the page's; what it adds stays float64.
-        near: Smallest depth that is drawn, in the scene's units.
+        near: Smallest depths that are drawn.
         background: Grey level behind everything, sRGB.
         colors: Affine map of colours to bake in; see `neural.export.export`.
 
@@ -57,7 +58,7 @@ def export_page(
         return write_page(
             path, moved.to_record(), cameras=scene.cameras.posed(c2w), names=scene.image_names, title=scene.name,
             background=(background,) * 3, origin=similarity[:3, :3] @ origin.numpy() + similarity[:3, 3],
-            near=near * scale,
+            near=near.least * scale, clear=near.closest * scale,
         )  # fmt: skip
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,7 +1,7 @@
 """Gaussian splats from the outside: train a scene, take a run up again, score it, render it, write its file."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -27,16 +27,15 @@ from neural.train.tasks.capture.run import TrainedCapture
 from neural.train.tasks.capture.surfaces import export_surface
 from neural.train.tasks.splats import start as splats_start
 from neural.train.tasks.splats.build import (
-    NEAR,
     build_gaussians,
     count_points,
     masked_share,
     points_of,
-    reach,
     refuse_unseen,
 )
 from neural.train.tasks.splats.config import STARTS, SplatsConfig, resolve
 from neural.train.tasks.splats.exposure import Exposure
+from neural.train.tasks.splats.near import Near
 from neural.train.tasks.splats.page import PAGE, export_page
 from neural.train.tasks.splats.sizes import STATE_BYTES, STEP_BYTES
 from neural.train.tasks.splats.sparse_depth import require_observations
@@ -68,13 +67,23 @@ class SplatRun(TrainedCapture):
         self.folder, self.scene, self.config = folder, scene, config
         self.gaussians, self.origin = gaussians, origin
 
+    @cached_property
+    def near(self) -> Near:
+        """Smallest depths that are drawn."""
+        return Near.of(self.scene)
+
+    @property
+    def several_exposures(self) -> bool:
+        """See `TrainedCapture`."""
+        return self.config.optim.exposure
+
     def render_camera(
         self, cameras: Cameras, index: int = 0, *, background: Literal["white", "black"] | None = None
     ) -> Rendering:
         """See `TrainedCapture`."""
         color = torch.full((3,), BACKGROUNDS[background or self.config.run.background])
         posed = cameras.relative_to(self.origin).to(self.gaussians.means.device)
-        return render_camera(self.gaussians, posed, index, background=color, near=NEAR * reach(self.scene))
+        return render_camera(self.gaussians, posed, index, background=color, near=self.near.at(cameras.origins[index]))
 
     def export(
         self,
@@ -131,7 +140,7 @@ class SplatRun(TrainedCapture):
             if frame not in ("input", "scene") or axes is not None or tile is not None or options:
                 raise BadOption("a page takes frame (input or scene) and exposure, and no other option")
             return export_page(
-                path, self.gaussians, scene, origin=self.origin, colors=colors, near=NEAR * reach(scene),
+                path, self.gaussians, scene, origin=self.origin, colors=colors, near=self.near,
                 similarity=np.linalg.inv(scene.world_to_scene) if frame == "input" else np.eye(4),
                 background=BACKGROUNDS[self.config.run.background],
             )  # fmt: skip
@@ -257,7 +266,7 @@ def splats(
     )  # fmt: skip
     if resolved.model.init == "points":  # all of this before a run begins
         points_of(scene)
-    if resolved.optim.depth > 0:
+    if resolved.optim.depth:
         require_observations(scene)
     device = torch.device(resolved.run.device)
     most, state = resolved.model.max_gaussians or 0, STATE_BYTES[resolved.model.sh_degree]

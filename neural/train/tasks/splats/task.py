@@ -28,9 +28,10 @@ from neural.train.restore import load_values
 from neural.train.tasks.capture.photographs import BACKGROUNDS, drawn_small, photograph
 from neural.train.tasks.capture.pose_refinement import PoseRefinement
 from neural.train.tasks.splats import rehearsal
-from neural.train.tasks.splats.build import NEAR, build_strategy, reach
+from neural.train.tasks.splats.build import build_strategy
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.exposure import Exposure
+from neural.train.tasks.splats.near import Near, reach
 from neural.train.tasks.splats.optimiser import betas, build_optimiser, lr_scales
 from neural.train.tasks.splats.sparse_depth import SparseDepth
 from neural.train.tasks.splats.views import Photograph, Views
@@ -67,7 +68,7 @@ class SplatsTask:
         self.config, self.scene, self.device, self.origin = config, scene, device, origin
         self.gaussians = gaussians.to(device)
         self.extent = reach(scene)
-        self.near = NEAR * self.extent
+        self.near = Near.of(scene).closest
         train, optim = scene.subset("train"), config.optim
         self._views = Views(
             train, config.run.seed, optim.coarse or 1, optim.coarse_share, masks_are_alpha=optim.masks == "empty"
@@ -79,7 +80,7 @@ class SplatsTask:
         n = len(train.cameras)
         self._poses = PoseRefinement(n).to(device) if optim.refine_poses else None
         self._depths: dict[int, SparseDepth] = {}
-        if optim.depth > 0:
+        if optim.depth:
             self._depths = {factor: SparseDepth(scaled) for factor, scaled in self._views.scenes.items()}
         self._exposure = Exposure(n).to(device) if optim.exposure else None
         self.optimiser = build_optimiser(optim, self.gaussians, self.extent, self._poses, self._exposure)
@@ -167,7 +168,7 @@ class SplatsTask:
             loss = loss + THIN / optim.views * steady_mean(shown.alpha * (mask == 0))
         if shown.depth is not None:
             guide = self._depths[taken.factor].loss(taken.index, shown.depth, shown.alpha, self.extent)
-            loss = loss if guide is None else loss + optim.depth / optim.views * guide
+            loss = loss if guide is None else loss + (optim.depth or 0.0) / optim.views * guide
         if self.strategy.needs_observations:
             shown.projected.means2d.retain_grad()
         value = float(loss.detach()) * optim.views

@@ -1,6 +1,6 @@
 """Volumes from the outside: train one, take a run up again, score it, render it."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +12,7 @@ from neural import atomic, evaluate, memory, metrics, paths, runs
 from neural.cameras import Cameras
 from neural.errors import BadOption, CheckpointError
 from neural.render.cloud import Lighting, Lit, Medium, occupancy_of, render_picture
+from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Rendering
 from neural.report import CameraPlot, View
 from neural.scenes.volumes.survey import FAINT, Survey, survey
@@ -48,10 +49,18 @@ class VolumeRun(FieldRun, FilmedRun):
     kind: ClassVar[str] = "volume"
     exports: ClassVar[tuple[str, ...]] = (".npy",)
 
-    def __init__(self, folder: Path, voxels: Voxels, seen: Survey, config: VolumeConfig, field: nn.Module) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        voxels: Voxels,
+        seen: Survey,
+        config: VolumeConfig,
+        field: nn.Module,
+        occupancy: OccupancyGrid | None = None,
+    ) -> None:
         self.folder, self.voxels, self.survey, self.config, self.field = folder, voxels, seen, config, field
         self.lighting = _lighting(config)
-        self.occupancy = occupancy_of(seen.peaks, FAINT, steps=config.view.steps_per_edge, device=self.device)
+        self.occupancy = _occupancy(seen, config, self.device) if occupancy is None else occupancy
 
     @property
     def medium(self) -> Medium:
@@ -142,17 +151,24 @@ class VolumeRun(FieldRun, FilmedRun):
         width, height = cameras.sizes[index].tolist()
         return self.render_camera(cameras, index, truth=truth).rgb.reshape(height, width, 3).cpu()
 
+    def lit(self, *, truth: bool = False, shadow_resolution: int | None = None) -> Lit:
+        """The field, or the grid, under the light of the run's pictures.
+
+        Args:
+            truth: The grid.
+            shadow_resolution: Cells along the longest edge of what holds the sun's light; the configuration's without.
+        """
+        medium, cells = self.voxels.sample if truth else self.medium, self.config.view.shadow_resolution
+        shadows = cells if shadow_resolution is None else shadow_resolution
+        return Lit(medium, self.occupancy, self.lighting, box=self.voxels.box, shadow_resolution=shadows)
+
     @cached_property
     def _lit_field(self) -> Lit:
-        return self._lit(self.medium)
+        return self.lit()
 
     @cached_property
     def _lit_grid(self) -> Lit:
-        return self._lit(self.voxels.sample)
-
-    def _lit(self, medium: Medium) -> Lit:
-        cells = self.config.view.shadow_resolution
-        return Lit(medium, self.occupancy, self.lighting, box=self.voxels.box, shadow_resolution=cells)
+        return self.lit(truth=True)
 
 
 def train(
@@ -162,6 +178,7 @@ def train(
     out: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> VolumeRun:
     """Trains a field on a voxel grid, or goes on with the run in `out`; then scores it and writes a report.
 
@@ -174,7 +191,7 @@ def train(
     """
     asked = config or VolumeConfig()
     voxels = load_voxels(scene, density_scale=asked.sampling.density_scale)
-    return _train(voxels, asked, out or runs.default_folder(scene, VolumeRun.task), overwrite, progress)
+    return _train(voxels, asked, out or runs.default_folder(scene, VolumeRun.task), overwrite, progress, watch)
 
 
 def volume(
@@ -186,6 +203,7 @@ def volume(
     out: str | Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> VolumeRun:
     """Trains a field of density and albedo on a voxel grid.
 
@@ -197,12 +215,13 @@ def volume(
         out: Folder of the run; `runs/<name>-volume` without it. An existing run goes on.
         overwrite: Start anew.
         progress: Whether to draw progress bars.
+        watch: Someone who looks on; see `neural.viewer.live.watch`.
     """
     asked = session.with_length(config or VolumeConfig(), steps, minutes)
     if not isinstance(voxels, Voxels):
         voxels = load_voxels(voxels, density_scale=asked.sampling.density_scale)
     folder = Path(out) if out is not None else runs.default_folder(voxels.path or voxels.name, VolumeRun.task)
-    return _train(voxels, asked, folder, overwrite, progress)
+    return _train(voxels, asked, folder, overwrite, progress, watch)
 
 
 def load_volume(
@@ -223,12 +242,15 @@ def load_volume(
     return VolumeRun(folder, scene, seen, config, stored_field(folder, config, 3, 4, device))
 
 
-def _train(voxels: Voxels, asked: VolumeConfig, folder: Path, overwrite: bool, progress: bool) -> VolumeRun:
+def _train(
+    voxels: Voxels, asked: VolumeConfig, folder: Path, overwrite: bool, progress: bool, watch: session.Watch | None
+) -> VolumeRun:
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
     config = resolve(asked, session.choose_device(asked.run.device), max(voxels.sizes))
     seen = survey(voxels, config.sampling.occupancy_resolution)
     device = torch.device(config.run.device)
+    occupancy = cache(lambda: _occupancy(seen, config, device))  # the same for all that look on
 
     def build() -> VolumeTask:
         field = build_field(config.model, 3, 4, seed=config.run.seed)
@@ -236,9 +258,9 @@ def _train(voxels: Voxels, asked: VolumeConfig, folder: Path, overwrite: bool, p
 
     return session.train(
         config, folder, {"task": VolumeRun.task, **_identity(voxels, seen)}, check=lambda: None, build=build,
-        finish=lambda task: VolumeRun(folder, voxels, seen, config, task.averaged_field()),
+        finish=lambda task: VolumeRun(folder, voxels, seen, config, task.averaged_field(), occupancy()),
         announce=lambda: f"{session.headline(_described(voxels, seen), config, folder)}\n{_chosen(config)}",
-        overwrite=overwrite, progress=progress,
+        overwrite=overwrite, progress=progress, watch=watch,
     )  # fmt: skip
 
 
@@ -269,6 +291,10 @@ def _quick_look(box: Float[Tensor, "2 3"], seen: Survey, config: VolumeConfig) -
         return render_picture(lit, camera, 0, occupancy).rgb.cpu().reshape(SMALL, SMALL, 3)
 
     return picture
+
+
+def _occupancy(seen: Survey, config: VolumeConfig, device: torch.device) -> OccupancyGrid:
+    return occupancy_of(seen.peaks, FAINT, steps=config.view.steps_per_edge, device=device)
 
 
 def _lighting(config: VolumeConfig) -> Lighting:

@@ -120,7 +120,7 @@ def test_given_values_are_kept() -> None:
     asked = SplatsConfig(
         model=SplatModelConfig(max_gaussians=70, init="random", init_gaussians=30, init_opacity=0.3, init_scale=2.0),
         densify=DensifyConfig(strategy="mcmc", start=3, stop=0.25),
-        optim=SplatOptimConfig(coarse=4, lr_scale=2.0),
+        optim=SplatOptimConfig(coarse=4, lr_scale=2.0, depth=0.25),
         run=RunConfig(steps=77, background="black", eval_every=3),
     )
     resolved = resolve(asked, "cuda", n_points=5000, background="white")
