@@ -1,9 +1,10 @@
 """Depth and normal pictures of a rendered scene, one pair a camera, with a file that says which camera and how to read.
 
 `cameras.json`: `format` "neural-maps", `version` 1, `axes` "opencv" of every camera, `metres_per_unit`, `crs`, and
-`frames`: `name`, `color`, `depth`, `depth_png`, `normal` (files beside it), `depth_step` (of a value of the PNG, in
-units), `c2w` [4, 4], `fx fy cx cy` (first pixel centre at 0.5), `width`, `height`. Depths are along the view (z),
-0 where there is nothing: `.npy` in float32, and 16-bit PNGs whose steps are as fine as the farthest depth lets them be.
+`frames`: `name`, `color`, `depth`, `depth_exr`, `depth_png`, `normal` (files beside it), `depth_step` (of a value of
+the PNG, in units), `c2w` [4, 4], `fx fy cx cy` (first pixel centre at 0.5), `width`, `height`. Depths are along the
+view (z), 0 where there is nothing: `.npy` and `.exr` in float32, and 16-bit PNGs whose steps are as fine as the
+farthest depth lets them be.
 Normals are in the camera's axes, towards it: (n + 1) / 2 in 8 bits, black where there is none.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 from PIL import Image
 
-from neural import atomic
+from neural import atomic, exr
 from neural.cameras import Cameras
 from neural.surfaces import Render, normals_of, z_depth
 
@@ -70,12 +71,15 @@ def write(
                 Image.fromarray(picture).save(file, "PNG")
         with atomic.replacing(folder / f"{stem}_depth.npy") as file:
             np.save(file, depth)
+        with atomic.replacing(folder / f"{stem}_depth.exr") as file:
+            exr.write(file, depth)
         c2w = similarity @ flat.c2w[index].numpy()
         c2w[:3, :3] /= scale
         width, height = flat.sizes[index].tolist()
         frames.append({
             "name": names[index], "color": f"{stem}_color.png", "depth": f"{stem}_depth.npy",
-            "depth_png": f"{stem}_depth.png", "depth_step": step, "normal": f"{stem}_normal.png", "c2w": c2w.tolist(),
+            "depth_exr": f"{stem}_depth.exr", "depth_png": f"{stem}_depth.png", "depth_step": step,
+            "normal": f"{stem}_normal.png", "c2w": c2w.tolist(),
             **dict(zip(("fx", "fy", "cx", "cy"), flat.intrinsics[index].tolist(), strict=True)),
             "width": width, "height": height,
         })  # fmt: skip

@@ -10,7 +10,7 @@ LINKED = ("encodings", "cuda", "scenes", "viewer")
 # The plan's ranks; a fraction orders the modules of one rank among themselves.
 RANKS = {
     0: "errors atomic file_lock interrupt memory settings cuda",
-    1: "lenses poses emulator color morton",
+    1: "lenses poses emulator color morton exr",
     1.1: "cameras",
     1.2: "rays arrangement",
     1.3: "paths",

@@ -103,6 +103,7 @@ def test_maps_are_read_as_they_say(tmp_path: Path) -> None:
         steps = np.asarray(picture)
     assert steps.max() == 65535
     np.testing.assert_allclose(steps * frame["depth_step"], depth, atol=frame["depth_step"])
+    assert (index.parent / frame["depth_exr"]).read_bytes()[:4] == bytes.fromhex("762f3101")
     c2w = np.array(frame["c2w"])
     place = c2w[:3, 3] + c2w[:3, 2] * depth[24, 24]
     assert np.linalg.norm(place - 2 * FAR) == pytest.approx(2 * BALL, abs=0.05)

@@ -1,6 +1,7 @@
 """Floaters put into scenes are found again, little else goes, and pictures are what they were."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from neural import cli, edit
 from neural.edit import Contradicted, Faint, Islands, Large, Needle, Sparse, Unseen, clean, merge
-from neural.edit.cells import keys
+from neural.edit.cells import keys, require_countable
+from neural.edit.criterion import Found
 from neural.edit.islands import components
 from neural.edit.near import near_distances
 from neural.edit.photographs import wrongs
@@ -89,6 +91,48 @@ def test_what_photographs_agree_with_is_not_wrong() -> None:
     found = wrongs(false, capture)
     assert int(found.argmax()) == 7
     assert float(found[7]) > 0.15
+    masks = ImageStack.from_arrays([np.zeros((128, 128), np.uint8)] * len(VIEWS))
+    assert float(wrongs(false, replace(capture, masks=masks)).max()) == 0, "what a mask leaves out does not count"
+
+
+def test_groups_of_just_as_many_are_no_islands() -> None:
+    group = scene(109, degree=0)
+    group.means.data *= 0.3 / group.means.abs().max()
+    group.means.data[100:105] += torch.tensor([50.0, 0.0, 0.0])
+    group.means.data[105:] += torch.tensor([0.0, 50.0, 0.0])
+    gone = Islands(fewer=5, cell=1.0).find(group).rows
+    assert gone.nonzero()[:, 0].tolist() == [105, 106, 107, 108]
+
+
+class These:
+    """A criterion about given rows."""
+
+    name = "these"
+
+    def __init__(self, *rows: int) -> None:
+        self.rows = rows
+
+    def find(self, gaussians: Gaussians) -> Found:
+        return Found(torch.isin(torch.arange(gaussians.n), torch.tensor(self.rows)), "so it is said")
+
+
+def test_a_criterion_says_what_it_alone_is_about() -> None:
+    cleaned = clean(scene(9), [These(0, 1, 2), These(2, 3), These(3)])
+    assert [(removal.found, removal.alone) for removal in cleaned.removals] == [(3, 2), (2, 0), (1, 0)]
+    assert cleaned.gaussians.n == 5
+
+
+def test_what_shows_too_little_in_all_views_is_unseen() -> None:
+    some = scene(50)
+    assert not bool(Unseen(VIEWS, views=0).find(some).rows.any())
+    assert bool(Unseen(VIEWS, views=0, weight=math.inf).find(some).rows.all())
+
+
+def test_cells_are_counted_up_to_the_border() -> None:
+    low = np.zeros(3)
+    require_countable(low, np.array([1.0, 1.0, (1 << 20) - 5.0]), 1.0)
+    with pytest.raises(ValueError, match="make them larger"):
+        require_countable(low, np.array([1.0, 1.0, (1 << 20) - 3.0]), 1.0)
 
 
 def test_what_no_camera_shows_goes_without_a_trace(playbot: Gaussians) -> None:

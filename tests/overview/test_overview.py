@@ -10,7 +10,7 @@ from PIL import Image
 
 from neural import cli, info
 from neural.errors import BadOption, SceneFormatError
-from neural.overview import facts, page, plan
+from neural.overview import contents, facts, page, plan, unused
 from neural.overview.contents import UNUSED, Overview, Photograph
 from neural.scenes.files.gaussians import formats
 from neural.scenes.load import load
@@ -171,6 +171,32 @@ def test_names_cannot_break_out_of_the_page(tmp_path: Path) -> None:
     assert text.count("</script>") == 2
 
 
+def test_what_is_wrong_with_a_photograph_is_only_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bad(path: Path, side: int) -> None:
+        raise SceneFormatError(path, "is <img src=x> of & nothing")
+
+    monkeypatch.setattr(page.photos, "thumbnail", bad)
+    photographs = (Photograph("a", tmp_path / "a.png", "train"),)
+    text = page.render(made_of(np.zeros((0, 3)), captures.poses()[:1], photographs=photographs))
+    assert "<p class=broken>is &lt;img src=x&gt; of &amp; nothing</p>" in text
+
+
+def test_boxes_have_no_negative_nought_and_axes_their_sign() -> None:
+    assert facts.box([-1e-9, 0.0, -0.0], [1.0, 1.0, 1.0]) == "(0, 0, 0) to (1, 1, 1)"
+    assert contents.levelled(np.array([0.01, -0.9999, 0.01])).tolist() == [0, -1, 0]
+    assert contents.levelled(np.array([0.0, -0.6, 0.8])).tolist() == [0, -0.6, 0.8]
+
+
+def test_folders_of_very_many_files_are_not_searched_to_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(6):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{index}.png")
+    assert len(unused.unused([tmp_path / "0.png"])) == 5
+    monkeypatch.setattr(unused, "_MOST_FILES", 3)
+    assert 2 <= len(unused.unused([tmp_path / "0.png"])) <= 3
+
+
 def test_of_very_many_photographs_an_even_choice_is_shown() -> None:
     many = [Photograph(str(i), Path(str(i)), "train") for i in range(1000)]
     idle = [Photograph(str(i), Path(str(i)), UNUSED) for i in range(100)]
@@ -179,6 +205,8 @@ def test_of_very_many_photographs_an_even_choice_is_shown() -> None:
     assert sum(i >= 1000 for i in shown) == 50
     assert max(np.diff([i for i in shown if i < 1000])) <= 7
     assert page.chosen(many[:5], 200) == [0, 1, 2, 3, 4]
+    few = page.chosen([*many[:10], *idle], 60)
+    assert len(few) == 60 and few[:10] == list(range(10))
 
 
 def test_photographs_without_cameras(tmp_path: Path, capsys) -> None:

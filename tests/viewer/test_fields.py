@@ -10,7 +10,7 @@ import torch
 from neural.cameras import Cameras
 from neural.poses import look_at
 from neural.viewer.live.client import Wish
-from neural.viewer.live.pictures.modes import MODES
+from neural.viewer.live.pictures.modes import MODES, Seen
 from neural.viewer.live.pictures.painter import FAR_AWAY, Painter
 from neural.viewer.live.subjects.choose import subject_of_run
 from neural.viewer.live.subjects.medium import QUICK_SHADOWS, MediumSubject
@@ -93,6 +93,19 @@ def test_what_was_learnt_exactly_is_without_error(subject: Subject) -> None:
     assert field.rgb.std() > 10
 
 
+def test_a_picture_is_given_up_while_the_truth_is_drawn(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = order(Wish("error"), size=SIZE, eye=subject.start, up=subject.frame.up)
+    assert subject.truth is not None
+    seen_by = subject.truth.seen_by
+
+    def moving(*arguments: Any, **options: Any) -> Any:
+        wanted.client.version += 1
+        return seen_by(*arguments, **options)
+
+    monkeypatch.setattr(subject.truth, "seen_by", moving)
+    assert Painter().paint(subject, wanted) is None
+
+
 def test_a_later_state_takes_over_the_frame_and_the_truth(subject: Subject) -> None:
     run = subject._run  # type: ignore[attr-defined]
     later = subject_of_run(run, subject)
@@ -139,6 +152,9 @@ def test_a_ball_has_the_distances_and_normals_of_a_ball(ball: Subject) -> None:
     assert layers.normals is not None
     assert float(layers.depth[20, 20]) == pytest.approx(2 * RADIUS, rel=1e-3)
     torch.testing.assert_close(layers.normals[20, 20], torch.tensor([0.0, 0.0, -1.0]), atol=0.02, rtol=0)
+    painted = MODES["normal"].paint(Seen(layers, before()))
+    torch.testing.assert_close(painted[20, 20], torch.tensor([0.5, 0.5, 0.0]), atol=0.01, rtol=0)
+    assert painted[0, 0].max() == 0
     beside = layers.normals[20, 26]
     assert beside[0] > 0.25 and abs(beside[1]) < 0.05, "x grows to the right"
     assert (layers.normals[0, 0] == 0).all() and layers.alpha[0, 0] == 0
@@ -207,6 +223,18 @@ def test_shadows_are_coarse_while_it_is_trained(block: Subject) -> None:
     assert quick.truth is not block.truth, "which has finer shadows"
     assert quick._field.shadow.shape[0] == QUICK_SHADOWS < block._field.shadow.shape[0] == 96
     assert subject_of_run(block._run, quick, quick=True).truth is quick.truth
+
+
+def test_the_truth_of_a_volume_is_its_grid(block: Subject) -> None:
+    """Also where the field has learnt nothing."""
+    run = fields.cloud_run()
+    run.field = fields.Exact(lambda x: torch.zeros(len(x), 4))
+    empty = subject_of_run(run)
+    assert shown(empty).alpha.max() == 0
+    assert empty.truth is not None
+    grid, covered = empty.truth.seen_by(start(empty), Cut())
+    assert grid is not None and covered is not None and bool(covered.all())
+    torch.testing.assert_close(grid, shown(block).rgb, atol=1e-3, rtol=0)
 
 
 # --- a picture

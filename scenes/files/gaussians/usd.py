@@ -24,6 +24,9 @@ AXES: Axes = "RUB"
 _Z_UP: Axes = "RFU"  # of stages whose up axis is z
 _SCHEMA = "ParticleField3DGaussianSplat"
 _MODELS = ("default", "antialiased", "2dgs")
+_BLOCKS = 4096  # of braces in a text: its parser calls itself for each that is open, until the stack ends
+_DEEPEST = 100  # prims inside one another
+_ARCS = ("references", "payload", "inheritPaths", "specializes", "variantSetNames", "clips", "clipSets")
 
 
 def write(path: Path, record: SplatRecord, *, axes: Axes = AXES) -> None:
@@ -69,17 +72,18 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     """All Gaussians of a stage; opacities of 0 or 1 are taken a quarter of 1/255 inside.
 
     Args:
-        path: The file; nothing that it refers to is opened.
+        path: The file, of one layer; one that refers to others, or has variants or classes, is to be flattened.
         axes: Its own, whatever it says.
 
     Raises:
-        SceneFormatError: Damaged, without Gaussians, or with prims that are moved.
+        SceneFormatError: Damaged, without Gaussians, with prims that are moved or made of others, or nested deeply.
         BackendUnavailable: usd-core is not there.
     """
     usd = _usd()
-    size = len(guarded.read_bytes(path))  # says in our words that it cannot be read
+    data = guarded.read_bytes(path)  # says in our words that it cannot be read
     try:  # USD reads values only when they are asked for, so damage shows anywhere
-        return _read(path, usd, axes, size)
+        _refuse_nesting(path, usd, data)
+        return _read(path, usd, axes, len(data))
     except (usd.Tf.ErrorException, UnicodeDecodeError):  # whose text may be of any bytes
         raise SceneFormatError(path, "is no USD file, or a damaged one; copy it again") from None
 
@@ -89,7 +93,7 @@ def _read(path: Path, usd: Any, axes: Axes | None, size: int) -> SplatRecord:
     layer = usd.Sdf.Layer.OpenAsAnonymous(str(path))
     if layer is None:
         raise SceneFormatError(path, "is no USD file, or a damaged one; copy it again")
-    _refuse_references(path, usd, layer)
+    _refuse_composition(path, layer)
     stage = usd.Usd.Stage.Open(layer, load=usd.Usd.Stage.LoadNone)
     said = layer.customLayerData.get("neural", {})
     said = dict(said) if isinstance(said, dict) else {}
@@ -115,7 +119,7 @@ def _read(path: Path, usd: Any, axes: Axes | None, size: int) -> SplatRecord:
             raise SceneFormatError(path, f"moves {prim.GetPath()}; apply its transform to the Gaussians first")
         found = _record(path, usd.UsdVol.ParticleField3DGaussianSplat(prim))
         claimed += 4 * (14 + 3 * found.shN.shape[1]) * len(found)
-        guarded.refuse_bomb(path, claimed, size)  # many prims may inherit from one
+        guarded.refuse_bomb(path, claimed, size)  # many prims may have one array, which a .usdc holds once
         records.append(found)
     whole = replace(joined(records), antialiased=model == "antialiased", surfels=model == "2dgs", placement=place)
     return flipped(whole, (axes or named, "RDF"))
@@ -178,10 +182,33 @@ def _quaternions(path: Path, prim: Any) -> Float32[np.ndarray, "N 4"]:
     raise SceneFormatError(path, f"has no orientations of {prim.GetPath()}; write the scene again")
 
 
-def _refuse_references(path: Path, usd: Any, layer: Any) -> None:
-    """Refuses a layer that names other files: a scene is one file, and opens no other."""
-    if layer.subLayerPaths or layer.GetCompositionAssetDependencies():
+def _refuse_nesting(path: Path, usd: Any, data: bytes) -> None:
+    """Refuses a text whose blocks may lie too deep in one another; of an archive only the first file is opened."""
+    if data[:4] == b"PK\3\4":
+        archive = usd.Sdf.ZipFile.Open(str(path))
+        names = archive.GetFileNames() if archive is not None else []
+        if not names:
+            raise SceneFormatError(path, "is no USD file, or a damaged one; copy it again")
+        data = archive.GetFile(names[0])
+    if data[:8] != b"PXR-USDC" and (blocks := data.count(b"{")) > _BLOCKS:
+        raise SceneFormatError(path, f"is a text of {blocks} blocks, over {_BLOCKS}; write the stage as .usdc")
+
+
+def _refuse_composition(path: Path, layer: Any) -> None:
+    """Refuses a layer that names other files, or whose prims are made of others: few bytes make any number of those."""
+    if layer.subLayerPaths:
         raise SceneFormatError(path, "refers to other files; flatten it to one layer (usdcat --flatten)")
+    prims = [(prim, 1) for prim in layer.rootPrims]
+    while prims:
+        prim, depth = prims.pop()
+        arcs = [arc for arc in _ARCS if prim.HasInfo(arc)]
+        if arcs:
+            raise SceneFormatError(
+                path, f"makes {str(prim.path)[:80]} of others ({arcs[0]}); flatten it to one layer (usdcat --flatten)"
+            )
+        if depth > _DEEPEST:
+            raise SceneFormatError(path, f"has over {_DEEPEST} prims inside one another; put its Gaussians higher")
+        prims += [(child, depth + 1) for child in prim.nameChildren]
 
 
 def _usd() -> SimpleNamespace:

@@ -74,7 +74,13 @@ FAULTS = {
     "nothing": ("", "is no USD file"),
     "no Gaussians": (_text('def Xform "a" {}'), "has no ParticleField3DGaussianSplat"),
     "empty": (_text(_SPLAT.format("")), "has no Positions"),
-    "references": (_text('def "a" (references = @/etc/passwd@) {}'), "refers to other files"),
+    "references": (_text('def "a" (references = @/etc/passwd@) {}'), r"makes /a of others \(references\)"),
+    "payload": (_text('def "a" (payload = @b.usda@) {}'), r"makes /a of others \(payload\)"),
+    "inherits": (_text('class "c" {}\ndef "a" (inherits = </c>) {}'), r"\(inheritPaths\); flatten it"),
+    "specializes": (_text('class "c" {}\ndef "d" {\ndef "a" (specializes = </c>) {}\n}'), r"makes /d/a of others"),
+    "variants": (_text('def "a" (variantSets = "v") {\nvariantSet "v" = {\n"x" {\n}\n}\n}'), "variantSetNames"),
+    "clips": (_text('def "a" (clips = {dictionary default = {asset[] assetPaths = [@b.usda@]}}) {}'), "clips"),
+    "a hundred prims": (_text('def "a" {\n' * 101 + "}\n" * 101), "over 100 prims inside one another"),
     "sublayers": (_text("", "subLayers = [@b.usda@]"), "refers to other files"),
     "moved": (
         _text(_SPLAT.format(
@@ -119,18 +125,62 @@ def test_faults_are_named(tmp_path: Path, fault: str) -> None:
         formats.read(tmp_path / "a.usda")
 
 
-def test_many_prims_of_one_are_a_bomb(tmp_path: Path) -> None:
-    n = 400
-    several = {
-        "point3f[] positions": "(0,0,0)", "float3[] scales": "(1,1,1)", "float[] opacities": "1",
-        "quatf[] orientations": "(1,0,0,0)", "float3[] radiance:sphericalHarmonicsCoefficients": "(0,0,0)",
-    }  # fmt: skip
-    body = "\n".join(f"{name} = [{', '.join([value] * n)}]" for name, value in several.items())
-    one = f'class ParticleField3DGaussianSplat "C" {{\n{body}\nint radiance:sphericalHarmonicsDegree = 0\n}}\n'
-    many = "\n".join(f'def "P{i}" (inherits = </C>) {{}}' for i in range(1500))
-    (tmp_path / "a.usda").write_text(_text(one + many.replace("def ", "def ParticleField3DGaussianSplat ")))
-    with pytest.raises(SceneFormatError, match=r"claims to unpack to .* damaged or hostile"):
+@pytest.mark.parametrize("arc", ["references", "inherits", "specializes", "payload"])
+def test_a_kilobyte_that_stands_for_a_billion_prims(tmp_path: Path, arc: str) -> None:
+    """Each prim has two children, each made of the one before: 2^30 prims, which composing would make."""
+    text = 'def "a0" {\ndef "x" {\n}\n}\n'
+    for i in range(1, 30):
+        both = "".join(f'def "{name}" ({arc} = </a{i - 1}>) {{\n}}\n' for name in "xy")
+        text += f'def "a{i}" {{\n{both}}}\n'
+    (tmp_path / "a.usda").write_text(_text(text))
+    with pytest.raises(SceneFormatError, match=r"makes /a\d+/[xy] of others .*flatten"):
         formats.read(tmp_path / "a.usda")
+
+
+@pytest.mark.parametrize("ending", [".usda", ".usdz"])
+@pytest.mark.parametrize("what", ["prims", "dictionaries"])
+def test_blocks_in_blocks_do_not_end_the_stack(tmp_path: Path, what: str, ending: str) -> None:
+    """USD's parser of text ends the whole process on these."""
+    from pxr import Sdf
+
+    n = 200_000
+    path = tmp_path / "a.usda"
+    nested = "customLayerData = " + "{ dictionary a = " * n + "{}" + "}" * n
+    path.write_text(_text('def "a" {\n' * n + "}\n" * n) if what == "prims" else _text("", nested))
+    if ending == ".usdz":
+        with Sdf.ZipFileWriter.CreateNew(str(tmp_path / "a.usdz")) as archive:
+            archive.AddFile(str(path), "a.usda")
+    with pytest.raises(SceneFormatError, match=r"over 4096; write the stage as \.usdc"):
+        usd.read(tmp_path / f"a{ending}")
+
+
+def test_prims_that_share_one_array_are_counted_one_by_one(tmp_path: Path) -> None:
+    """A .usdc holds equal arrays once, so many prims take few bytes more than one."""
+    from pxr import Sdf
+
+    usd.write(tmp_path / "one.usdc", made(1, 0).taken(np.zeros(10_000, np.int64)))
+    layer = Sdf.Layer.FindOrOpen(str(tmp_path / "one.usdc"))
+    for i in range(150):
+        Sdf.CopySpec(layer, "/Splats", layer, f"/Splats{i}")
+    path = tmp_path / "many.usdc"
+    layer.Export(str(path))
+    assert path.stat().st_size < 1.2 * (tmp_path / "one.usdc").stat().st_size
+    with pytest.raises(SceneFormatError, match=r"claims to unpack to .* over 100 times .* damaged or hostile"):
+        formats.read(path)
+
+
+def test_an_archive_is_read(tmp_path: Path) -> None:
+    from pxr import Sdf
+
+    record = made(7, 1)
+    usd.write(tmp_path / "a.usdc", record)
+    with Sdf.ZipFileWriter.CreateNew(str(tmp_path / "a.usdz")) as archive:
+        archive.AddFile(str(tmp_path / "a.usdc"), "a.usdc")
+    found = errors(usd.read(tmp_path / "a.usdz"), record)
+    assert found["means"].max() == 0
+    (tmp_path / "a.usdz").write_bytes((tmp_path / "a.usdz").read_bytes()[:200])
+    with pytest.raises(SceneFormatError):
+        usd.read(tmp_path / "a.usdz")
 
 
 @pytest.mark.parametrize("ending", [".usda", ".usdc"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neural import video
-from neural.errors import SceneFormatError
+from neural.errors import NotSaved, SceneFormatError
 from neural.scenes.photographs import frames
 from neural.scenes.photographs.frames import _Look
 from tests.scenes.photographs.test_survey import picture
@@ -46,6 +46,18 @@ def test_the_sharpest_is_taken_and_a_camera_that_rests_gives_few() -> None:
     assert sum(index < 50 for index in picked) >= 7
     assert all(index % 5 == 2 for index in picked[:6])
     assert frames.choose(moving[:4], 10) == [0, 1, 2, 3]
+
+
+def test_a_full_disk_leaves_no_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(video: Path, chosen: set[int], folder: Path, progress: bool) -> None:
+        (folder / "frame_000000.jpg").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    source = film(tmp_path / "film.mp4", 12)
+    monkeypatch.setattr(frames, "_write", full)
+    with pytest.raises(NotSaved, match="No space left"):
+        frames.picked(source, tmp_path / "frames", 4, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -90,7 +90,14 @@ def test_places_without_height_keep_their_place_on_the_ground() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "code"), [((46.5, 7.25), "EPSG:32632"), ((-33.9, 151.2), "EPSG:32756"), ((10.0, 179.9), "EPSG:32660")]
+    ("place", "code"),
+    [
+        ((46.5, 7.25), "EPSG:32632"),
+        ((-33.9, 151.2), "EPSG:32756"),
+        ((10.0, 179.9), "EPSG:32660"),
+        ((10.0, 180.0), "EPSG:32660"),
+        ((0.0, -180.0), "EPSG:32601"),
+    ],
 )
 def test_the_utm_zone_is_named(place: tuple[float, float], code: str) -> None:
     assert Origin(*place, 0.0).utm == code

@@ -54,6 +54,41 @@ def test_absurd_focal_lengths_are_not_believed(details: dict[int, object]) -> No
     assert with_exif(details).focal is None
 
 
+def with_gps(**changes: object) -> exif.Exif:
+    """1 degree 30' 36" south, 4 degrees 7.2" west, 12.5 m below the sea, and changes by the names of EXIF's fields."""
+    numbers = {"GPSLatitudeRef": 1, "GPSLatitude": 2, "GPSLongitudeRef": 3, "GPSLongitude": 4, "GPSAltitudeRef": 5,
+               "GPSAltitude": 6}  # fmt: skip
+    fields = dict(zip(numbers, ("S", (1.0, 30.0, 36.0), "W", (4.0, 0.0, 7.2), b"\x01", 12.5), strict=True)) | changes
+    file, data = io.BytesIO(), Image.Exif()
+    data.get_ifd(0x8825).update({numbers[name]: value for name, value in fields.items() if value is not None})
+    Image.new("RGB", (80, 80)).save(file, "JPEG", exif=data)
+    return exif.read(Image.open(file))
+
+
+def test_places_are_read_with_their_signs() -> None:
+    assert with_gps().gps == pytest.approx((-1.51, -4.002, -12.5), abs=1e-6)
+    other = with_gps(GPSLatitudeRef="N", GPSLongitudeRef="E", GPSAltitudeRef=b"\x00")
+    assert other.gps == pytest.approx((1.51, 4.002, 12.5), abs=1e-6)
+    for unknown in (None, 2e5):
+        gps = with_gps(GPSAltitude=unknown).gps
+        assert gps is not None and math.isnan(gps[2])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"GPSLatitude": (91.0, 0.0, 0.0)}, {"GPSLongitude": (181.0, 0.0, 0.0)}, {"GPSLatitude": None},
+        {"GPSLatitude": (0.0, 0.0, 0.0), "GPSLongitude": (0.0, 0.0, 0.0)},
+    ],
+)  # fmt: skip
+def test_places_that_are_none_are_not_believed(changes: dict[str, object]) -> None:
+    assert with_gps(**changes).gps is None
+
+
+def test_orientations_that_are_none_are_upright() -> None:
+    assert [with_exif({}, {274: said}).orientation for said in (1, 6, 8, 0, 9, 65535)] == [1, 6, 8, 1, 1, 1]
+
+
 @settings(max_examples=60)
 @given(st.binary(min_size=0, max_size=300), st.integers(0, 200))
 def test_damaged_exif_never_raises(noise: bytes, at: int) -> None:
@@ -96,6 +131,38 @@ def test_masks_of_another_size_are_named_and_not_used(tmp_path: Path) -> None:
     found = survey.survey(tmp_path, progress=False)
     assert [one.mask for one in found.photographs] == [None] * 3
     assert "10 x 10" in found.warnings[0] and "not an image" in found.warnings[1]
+
+
+def test_a_mask_that_lies_on_its_side_is_not_used(tmp_path: Path) -> None:
+    """Its photograph is turned by EXIF, and the mask was drawn on the upright picture."""
+    picture().save(tmp_path / "a.png")
+    (tmp_path / "masks").mkdir()
+    Image.new("L", (120, 160)).save(tmp_path / "masks" / "a.png")
+    found = survey.survey(tmp_path, progress=False)
+    assert [one.mask for one in found.photographs] == [None]
+    assert "120 x 160" in found.warnings[0] and "160 x 120" in found.warnings[0]
+    Image.new("L", (160, 120)).save(tmp_path / "masks" / "a.png")
+    assert survey.survey(tmp_path, progress=False).photographs[0].mask == tmp_path / "masks" / "a.png"
+
+
+def test_the_folder_of_the_run_is_not_looked_into(tmp_path: Path) -> None:
+    for place in ("a.png", "run/b.png", "other/c.png", ".hidden/d.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        picture(ord(place[-5])).save(tmp_path / place)
+    found = survey.files(tmp_path, without=tmp_path / "x" / ".." / "run")
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == ["a.png", "other/c.png"]
+    assert len(survey.files(tmp_path)) == 3
+
+
+def test_strips_and_very_many_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index, size in enumerate([(160, 120), (120, 160), (400, survey.SMALLEST - 1)]):
+        picture(index, size).save(tmp_path / f"{index}.png")
+    found = survey.survey(tmp_path, progress=False)
+    assert [one.name for one in found.photographs] == ["0.png", "1.png"]
+    assert found.left_out == {"2.png": "400 x 63 pixels are too few"}
+    monkeypatch.setattr(survey, "MOST", 2)
+    with pytest.raises(SceneFormatError, match="3 pictures are more than 2"):
+        survey.files(tmp_path)
 
 
 def test_blur_is_told_by_detail_that_is_missing_whatever_is_shown() -> None:

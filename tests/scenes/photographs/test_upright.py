@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from neural.cameras import Cameras
 from neural.poses import look_at
@@ -30,6 +31,22 @@ def test_a_walk_around_something_is_level_however_the_camera_was_turned(orientat
     around = [look_at(np.array([5 * np.cos(a), 5 * np.sin(a), 1.5]), np.zeros(3), UP) for a in angles]
     found = upright.candidates(cameras(around, orientations), orientations, np.zeros((0, 3)))
     assert found[0] @ UP > 0.999
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_stored_pictures_are_turned_as_pillow_turns_them(orientation: int) -> None:
+    """Each pixel says where it is stored; from one to the next of the upright picture are its right and its down."""
+    y, x = np.mgrid[:4, :6]
+    stored = Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8))
+    stored.getexif()[274] = orientation
+    places = np.asarray(ImageOps.exif_transpose(stored)).astype(int)[..., :2]
+    one = Cameras.pinhole(
+        torch.eye(4, dtype=torch.float64)[None], torch.full((1, 4), 100.0, dtype=torch.float64), torch.tensor([[6, 4]])
+    )
+    axes = upright.upright(one, [orientation]).c2w[0, :3, :3].numpy()
+    assert axes[:2, 0].tolist() == (places[0, 1] - places[0, 0]).tolist()
+    assert axes[:2, 1].tolist() == (places[1, 0] - places[0, 0]).tolist()
+    assert axes[:, 2].tolist() == [0, 0, 1]
 
 
 def test_a_flight_up_and_down_a_field_finds_the_ground() -> None:

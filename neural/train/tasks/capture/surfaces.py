@@ -21,7 +21,8 @@ from neural.texture import textured
 Form = Literal["mesh", "points", "maps"]
 ENDINGS = {"mesh": (".glb", ".ply", ".obj"), "points": (".ply",)}
 RESOLUTION = 256
-TEXTURE, TEXTURED_FACES = 2048, 50_000  # pixels along a side; triangles, which take seconds to lay out
+TEXTURE, TEXTURED_FACES = 2048, 50_000  # pixels along a side; triangles, of which some hundred pixels show each
+MOST_TEXTURE = 8192  # which takes 7 GB and minutes
 
 
 def export_surface(
@@ -61,8 +62,10 @@ def export_surface(
     if faces is not None and faces < 4:
         raise BadOption(f"--faces must be 4 or more, got {faces}")
     glb = form == "mesh" and path.suffix.lower() == ".glb"
-    if texture is not None and not (glb and (texture == 0 or 64 <= texture <= 16384)):
-        raise BadOption(f"--texture is that of a mesh as .glb, from 64 to 16384 or 0 for none, got {texture} of {path}")
+    if texture is not None and not (glb and (texture == 0 or 64 <= texture <= MOST_TEXTURE)):
+        raise BadOption(
+            f"--texture is that of a mesh as .glb, from 64 to {MOST_TEXTURE} or 0 for none, got {texture} of {path}"
+        )
     side = (TEXTURE if texture is None else texture) if glb else 0
     cameras = scene.cameras[list(scene.splits["train"])]
     back = _to_file(scene, frame, axes, ".glb" if glb else "")
@@ -81,13 +84,15 @@ def export_surface(
         )
         painted: dict[str, np.ndarray] = {}
         if side:
+            if faces is None and TEXTURED_FACES - 2 <= len(found.faces) <= TEXTURED_FACES:
+                print(f"{path}: simplified to {len(found.faces):,} triangles; --faces keeps more", file=sys.stderr)
             each = partial(tqdm, desc="texture", leave=False)
             try:
                 found, square = textured(render, cameras, found, size=side, each=each)
                 painted = {"uv": square.uv, "texture": square.rgb}
             except ValueError as error:
                 if texture is not None:
-                    raise BadOption(f"{error}: --texture 0") from error
+                    raise BadOption(f"{error}: fewer --faces, a larger --texture or --texture 0") from error
                 print(f"{path}: {error}, so its corners have the colours", file=sys.stderr)
         vertices = found.vertices @ back[:3, :3].T + back[:3, 3]
         if form == "points":
