@@ -26,7 +26,7 @@ class View:
     token: str | None = None
     """What browsers must know: 12 or more letters, digits, - and _."""
     up: UP | None = None
-    """Which way is up; from the photographs by default, -y for files."""
+    """Which way is up; by default as the photographs were held, of a file as its axes say."""
     background: Literal["white", "black"] = "black"
     """Behind the Gaussians of a file."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -140,6 +140,11 @@ def test_a_file_is_shown_where_it_is(tmp_path: Path) -> None:
     torch.testing.assert_close(there.rgb, shown(subject).rgb, atol=0.02, rtol=0)
     assert np.linalg.norm(opened.frame.centre) < 0.1
     assert 0.5 < opened.frame.unit < 1.0
+    formats.write(path, record, axes="RFU")  # which the file says: its numbers are shown, z up
+    turned = subject_of_file(path, None, background=1.0, device=torch.device("cpu"))
+    assert turned.frame.up.tolist() == [0, 0, 1]
+    middle = np.quantile(record.means, [0.01, 0.99], axis=0) @ np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
+    np.testing.assert_allclose(np.sort(turned.box, axis=0), np.sort(middle, axis=0), atol=1e-3)
     path.write_bytes(b"ply\nnot")
     with pytest.raises(SceneFormatError):
         subject_of_file(path, axis("z"), background=1.0, device=torch.device("cpu"))

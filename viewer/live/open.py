@@ -18,7 +18,6 @@ from neural.viewer.live.subjects.choose import subject_of_file, subject_of_run
 from neural.viewer.live.viewer import Viewer
 
 PATHS = "paths"  # folder of a run for camera paths and films
-FILE_UP = "-y"  # of files of Gaussians, whose axes most often are a first camera's
 
 
 def view(
@@ -39,7 +38,7 @@ def view(
         host: To listen on; see `open_door`.
         port: First to try.
         token: That browsers must know.
-        up: x, -x, y, -y, z or -z; from the photographs without it.
+        up: x, -x, y, -y, z or -z; without it from the photographs, of a file from its axes.
         background: Behind the Gaussians of a file.
         device: Where to render.
         stop: Asked at least twice a second.
@@ -59,7 +58,7 @@ def view(
     else:
         folder, lines = path.parent / f"{path.stem}-{PATHS}", None
         behind = BACKGROUNDS[background]
-        subject = subject_of_file(path, axis(up or FILE_UP), background=behind, device=torch.device(place))
+        subject = subject_of_file(path, None, background=behind, device=torch.device(place))
     if up is not None:
         subject.frame = replace(subject.frame, up=axis(up))
     door = open_door(host=host, port=port, token=token, label=f"neural: {subject.name}")

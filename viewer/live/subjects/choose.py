@@ -46,8 +46,10 @@ def subject_of_run(run: Any, earlier: Subject | None = None, *, quick: bool = Fa
     raise BadOption(f"a run of kind {getattr(run, 'kind', type(run).__name__)!r} has no live viewer")
 
 
-def subject_of_file(path: Path, up: Float64[np.ndarray, "3"], *, background: float, device: torch.device) -> Subject:
-    """The Gaussians of a file of any format that is read.
+def subject_of_file(
+    path: Path, up: Float64[np.ndarray, "3"] | None, *, background: float, device: torch.device
+) -> Subject:
+    """The Gaussians of a file of any format that is read, in the axes that it says; without `up` theirs is up.
 
     Raises:
         SceneFormatError: Not such a file, or damaged.

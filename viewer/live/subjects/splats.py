@@ -13,7 +13,7 @@ from neural.cameras import Cameras
 from neural.gaussians.model import Gaussians
 from neural.gaussians.order import CLUSTER
 from neural.render.splats import render_bands
-from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians import axes, formats
 from neural.scenes.files.gaussians.record import SH_C0
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import BACKGROUNDS
@@ -113,15 +113,17 @@ def of_run(run: SplatRun, earlier: Subject | None) -> SplatSubject:
     )  # fmt: skip
 
 
-def of_file(path: Path, up: Float64[np.ndarray, "3"], *, background: float, device: torch.device) -> SplatSubject:
-    """The Gaussians of a file of any format that is read.
+def of_file(
+    path: Path, up: Float64[np.ndarray, "3"] | None, *, background: float, device: torch.device
+) -> SplatSubject:
+    """The Gaussians of a file of any format that is read, in the axes that it says; without `up` theirs is up.
 
     Raises:
         SceneFormatError: Not such a file, or damaged.
     """
-    record = formats.read(path)
+    record = axes.own(formats.read(path))
     means = record.means.astype(np.float64)
-    frame = ViewerFrame.of_points(means, up)
+    frame = ViewerFrame.of_points(means, axes.up(record.placement.axes) if up is None else up)
     origin = torch.from_numpy(frame.centre)
     gaussians = Gaussians.from_record(record)
     gaussians.means.data.copy_(torch.from_numpy(means - frame.centre))
