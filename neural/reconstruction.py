@@ -71,7 +71,7 @@ def reconstruct(
     minutes: float | None = None,
     settings: CameraSettings | None = None,
     config: SplatsConfig | None = None,
-    exposure: bool = True,
+    exposure: bool = False,
     preview: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -86,7 +86,8 @@ def reconstruct(
         preview: Write a first picture and page from few, small photographs at once, and better ones as the training
             goes on.
         config: Of the training; what is not said is chosen for the device and the photographs.
-        exposure: Learn how each photograph was exposed: cameras that adapt leave veils of haze otherwise.
+        exposure: Learn how each photograph was exposed, for cameras that adapt; where they did not, it makes colours
+            drift.
         overwrite: Train anew if the run there was trained on other cameras or told other things.
         progress: Whether to say what is done, with progress bars.
 

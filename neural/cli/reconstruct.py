@@ -26,8 +26,9 @@ class Reconstruct:
     """Folder of the run; runs/<name> by default."""
     minutes: float | None = None
     """Of training; 8 on a CPU, 30,000 steps on a GPU by default."""
-    exposure: bool = True
-    """Learn how each photograph was exposed and white-balanced; without it cameras that adapt leave veils of haze."""
+    exposure: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Learn how each photograph was exposed and white-balanced, for cameras that adapt; where they did not, colours
+    drift by it."""
     preview: tyro.conf.FlagCreatePairsOff[bool] = False
     """A first picture and page from few, small photographs within a minute, then better ones as training goes on."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

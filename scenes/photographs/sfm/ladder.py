@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from neural.scenes.photographs.sfm import pairs, stages
+from neural.scenes.photographs.sfm.connected import largest_piece
 from neural.scenes.photographs.sfm.pairs import Pairing
 from neural.scenes.photographs.sfm.stages import Model, Stages
 
@@ -74,6 +75,7 @@ def climb(
         matches, partners = run.match(files, chosen)
         settings: dict[str, Any] = stages.LENIENT if rung.patient else stages.CAREFUL
         model = run.map(matches, chosen, rung.kind, settings)
+        model = None if model is None else largest_piece(model)
         if model is not None and (best is None or len(model.indices) > len(best.indices)):
             best, way, used = model, rung, files
         if best is not None and len(best.indices) >= ENOUGH * n:

@@ -10,7 +10,7 @@ import pytest
 
 from neural.scenes.photographs import survey
 from neural.scenes.photographs.sfm import ladder, process, stages
-from neural.scenes.photographs.sfm.stages import Inputs, Stages
+from neural.scenes.photographs.sfm.stages import Inputs, Model, Stages
 from tests.scenes.photographs.test_survey import picture
 
 
@@ -54,7 +54,8 @@ def test_photographs_are_looked_at_in_a_size_that_keeps_their_shape(inputs: Inpu
 class Pretended:
     """Stages whose mappings find what they are told to."""
 
-    def __init__(self, n: int, finds: dict[str, int], folder: Path) -> None:
+    def __init__(self, n: int, finds: dict[str, int], folder: Path, torn: dict[str, int] | None = None) -> None:
+        self.torn = torn or {}
         self.inputs = SimpleNamespace(photographs=[SimpleNamespace(name=str(i)) for i in range(n)])
         self.failed = {n - 1: "cannot be decoded"}
         self.finds, self.folder, self.tried = finds, folder, list[str]()
@@ -71,7 +72,15 @@ class Pretended:
     def map(self, matches: Path, pairs: Any, kind: str, settings: Any) -> Any:
         self.tried.append(kind + " finer" * self.finer)
         n = self.finds[self.tried[-1]]
-        return None if n == 0 else SimpleNamespace(indices=np.arange(n), way=self.tried[-1])
+        if n == 0:
+            return None
+        torn = self.torn.get(self.tried[-1], 0)  # so many of them see points of their own
+        point = np.tile(np.arange(60), n) + 60 * np.repeat(np.arange(n) < torn, 60)
+        arrays = {name: np.zeros((n, 4, 4)) for name in ("w2c", "lenses", "params")}
+        return Model(
+            indices=np.arange(n), **arrays, points=np.zeros((120, 3)), errors=np.zeros(120), point_of=point,
+            camera_of=np.repeat(np.arange(n), 60), feature_of=point,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -91,8 +100,16 @@ def test_the_next_way_is_tried_until_nearly_all_have_a_pose_and_the_best_counts(
     run: Any = Pretended(10, finds, tmp_path)
     outcome = ladder.climb(run, "exhaustive", "auto", [(np.nan, np.nan)] * 10)
     assert run.tried == tried
-    assert outcome.model is not None and outcome.model.way == best  # type: ignore[attr-defined]
+    assert outcome.way == f"exhaustive matching, {best.split()[0]} mapping" + ", finer features" * ("finer" in best)
     assert outcome.reasons.keys() == set(range(finds[best], 10))
+
+
+def test_a_model_in_two_pieces_counts_for_the_larger_one(tmp_path: Path) -> None:
+    """A global mapper may say that all have a pose, of which some have another unit."""
+    run: Any = Pretended(10, {"global": 10, "incremental": 9, "incremental finer": 9}, tmp_path, torn={"global": 3})
+    outcome = ladder.climb(run, "exhaustive", "auto", [(np.nan, np.nan)] * 10)
+    assert outcome.model is not None and outcome.model.indices.tolist() == list(range(9))
+    assert "incremental" in outcome.way and outcome.reasons.keys() == {9}
 
 
 def test_every_photograph_without_a_pose_has_its_own_reason(tmp_path: Path) -> None:
