@@ -21,7 +21,7 @@ from neural.scenes.scene import Scene
 from neural.train.draws import step_generator
 from neural.train.tasks.splats import start as splats_start
 from neural.train.tasks.splats.config import SplatsConfig
-from neural.train.tasks.splats.near import Near, reach
+from neural.train.tasks.splats.near import reach
 from neural.train.tasks.splats.start import Start
 
 INIT_STREAM = 10
@@ -54,21 +54,21 @@ def points_of(scene: Scene) -> Points:
 
 
 @torch.no_grad()
-def refuse_unseen(gaussians: Gaussians, scene: Scene, origin: Float[Tensor, "3"]) -> None:
+def refuse_unseen(gaussians: Gaussians, scene: Scene, origin: Float[Tensor, "3"], near: float) -> None:
     """Raises unless a training camera sees something: of what none sees nothing is ever learnt.
 
     Args:
         gaussians: Of the first step.
         scene: The capture.
         origin: What they are relative to.
+        near: Smallest depth that is drawn.
 
     Raises:
         SceneFormatError: None does.
     """
     cameras = scene.cameras.relative_to(origin)
-    closest = Near.of(scene).closest
     for index in scene.splits["train"]:
-        if bool((project_to(gaussians, View.of(cameras, index, closest)).opacities > 0).any()):
+        if bool((project_to(gaussians, View.of(cameras, index, near)).opacities > 0).any()):
             return
     raise SceneFormatError(
         scene.path or scene.name,

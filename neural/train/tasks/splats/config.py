@@ -43,6 +43,9 @@ class SplatModelConfig:
     sky: int = 0
     """So many Gaussians more at the start, on a sphere far around everything: a sky, which files carry too; they count
     in `max_gaussians`."""
+    clear: float = 0.5
+    """From where a photograph was taken, draw nothing closer than this share of the depth of what photographs see
+    closest: the wall behind a camera reaches past it. 0 draws everything."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +267,7 @@ def _check(config: SplatsConfig) -> None:
     check_between("model.max_gaussians", model.max_gaussians, 2, (1 << 31) - 1)
     check_between("model.sh_degree", model.sh_degree, 0, 3)
     check_between("model.sky", model.sky, 0, (1 << 31) - 1)
+    check_between("model.clear", model.clear, 0.0, 1.0)
     if model.init not in STARTS and not model.init.lower().endswith(START_SUFFIXES):
         raise ValueError(
             f"--model.init must be {', '.join(STARTS)} or a file that ends in {', '.join(START_SUFFIXES)}, "

@@ -1,4 +1,4 @@
-"""The smallest depth that is drawn: around a camera it is clear, up to half of what the photographs see closest.
+"""The smallest depth that is drawn: around a camera it is clear, up to a share of what the photographs see closest.
 
 Gaussians of a wall that a photographer leans against reach past the camera, and would veil the whole picture. They are
 seen from elsewhere, where they are right, so that no training takes them away.
@@ -17,7 +17,6 @@ from neural.lenses import FISHEYE
 from neural.scenes.scene import Scene
 
 NEAR = 0.01  # of the scene's extent, at least
-SHARE = 0.5  # of the depth of the closest points
 _CLOSEST = 0.01  # quantile of the depths of a photograph's points: some are wrong
 _FEWEST = 50  # points from which a photograph says how close things are
 _MOST = 20_000  # points that are looked at where the capture does not say which photograph sees which
@@ -44,18 +43,18 @@ class Near:
     centres: Float[Tensor, "C 3"]
 
     @classmethod
-    def of(cls, scene: Scene) -> Self:
-        """Half the depth of the closest points, 0.01 extents at least.
+    def of(cls, scene: Scene, share: float = 0.5) -> Self:
+        """A share of the depth of the closest points, 0.01 extents at least.
 
         The depth of a photograph's closest points is the first hundredth of those that it sees; of all photographs the
         smallest counts. Behind a fisheye depths are distances.
         """
         closest, least = math.inf, NEAR * reach(scene)
-        for index in range(len(scene.cameras)):
+        for index in range(len(scene.cameras) if share > 0 else 0):
             depths = _depths(scene, index)
             if len(depths) >= _FEWEST:
                 closest = min(closest, float(np.quantile(depths, _CLOSEST)))
-        return cls(least, max(least, SHARE * closest) if math.isfinite(closest) else least, scene.cameras.origins)
+        return cls(least, max(least, share * closest) if math.isfinite(closest) else least, scene.cameras.origins)
 
     @classmethod
     def everywhere(cls, depth: float) -> Self:

@@ -70,7 +70,7 @@ class SplatRun(TrainedCapture):
     @cached_property
     def near(self) -> Near:
         """Smallest depths that are drawn."""
-        return Near.of(self.scene)
+        return Near.of(self.scene, self.config.model.clear)
 
     @property
     def several_exposures(self) -> bool:
@@ -277,7 +277,7 @@ def splats(
 
     def check() -> None:
         photographs.check(scene)
-        refuse_unseen(made(), scene, origin)
+        refuse_unseen(made(), scene, origin, Near.of(scene, resolved.model.clear).closest)
 
     return session.train(
         resolved, folder, provenance.identity(SplatRun.task, scene, provenance.source_of(scene, folder)), check=check,

@@ -68,7 +68,7 @@ class SplatsTask:
         self.config, self.scene, self.device, self.origin = config, scene, device, origin
         self.gaussians = gaussians.to(device)
         self.extent = reach(scene)
-        self.near = Near.of(scene).closest
+        self.near = Near.of(scene, config.model.clear).closest
         train, optim = scene.subset("train"), config.optim
         self._views = Views(
             train, config.run.seed, optim.coarse or 1, optim.coarse_share, masks_are_alpha=optim.masks == "empty"

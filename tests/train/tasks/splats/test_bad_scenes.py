@@ -79,7 +79,7 @@ def test_steps_that_see_nothing_change_nothing_to_the_worse(strategy: str) -> No
     shown = task.render(scene.cameras, 0, "white")
     assert bool((shown == 1).all())
     with pytest.raises(SceneFormatError, match="none of the 3 training cameras"):
-        refuse_unseen(task.gaussians, scene, task.origin)
+        refuse_unseen(task.gaussians, scene, task.origin, task.near)
 
 
 def test_photographs_that_are_masked_out_or_transparent_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from neural.gaussians.model import Gaussians
 from neural.render.splats import render_camera
 from neural.scenes.capture import Observations, Points
 from neural.scenes.scene import Scene
-from neural.train.tasks.splats.near import NEAR, SHARE, Near, reach
+from neural.train.tasks.splats.near import NEAR, Near, reach
 
 SIZE = 64
 
@@ -38,14 +38,20 @@ def wall(depth: float, n: int = 400) -> np.ndarray:
 
 def test_it_is_half_the_depth_of_the_closest_points() -> None:
     scene = scene_of(wall(8.0))
-    assert Near.of(scene).closest == pytest.approx(SHARE * 8.0)
+    assert Near.of(scene).closest == pytest.approx(0.5 * 8.0)
+
+
+def test_the_share_is_the_users() -> None:
+    scene = scene_of(wall(8.0))
+    assert Near.of(scene, 0.25).closest == pytest.approx(2.0)
+    assert Near.of(scene, 0.0).closest == NEAR * reach(scene)
 
 
 def test_points_behind_a_camera_and_beside_its_picture_do_not_count() -> None:
     behind = wall(8.0) * [1, 1, -0.02]  # 0.16 behind the first, in front of none
     beside = np.add(wall(1.0), [30.0, 0, 0])
     scene = scene_of(np.concatenate([wall(8.0), behind - [0, 0, 1], beside]))
-    assert Near.of(scene).closest == pytest.approx(SHARE * 8.0)
+    assert Near.of(scene).closest == pytest.approx(0.5 * 8.0)
 
 
 def test_observations_decide_where_there_are_any() -> None:
@@ -53,13 +59,13 @@ def test_observations_decide_where_there_are_any() -> None:
     xyz = np.concatenate([wall(2.0, 200), wall(8.0, 200)])
     numbers = np.arange(200, 400)
     seen = Observations(np.concatenate([numbers, numbers]), np.repeat([0, 1], 200), np.zeros((400, 2)))
-    assert Near.of(scene_of(xyz)).closest == pytest.approx(SHARE * 2.0)
-    assert Near.of(scene_of(xyz, seen)).closest == pytest.approx(SHARE * 8.0)
+    assert Near.of(scene_of(xyz)).closest == pytest.approx(0.5 * 2.0)
+    assert Near.of(scene_of(xyz, seen)).closest == pytest.approx(0.5 * 8.0)
 
 
 def test_a_few_wrong_points_do_not_matter_and_few_points_say_nothing() -> None:
     stray = np.array([[0, 0, 0.05]] * 3)
-    assert Near.of(scene_of(np.concatenate([wall(8.0), stray]))).closest == pytest.approx(SHARE * 8.0)
+    assert Near.of(scene_of(np.concatenate([wall(8.0), stray]))).closest == pytest.approx(0.5 * 8.0)
     few = scene_of(wall(8.0, 20))
     assert Near.of(few).closest == NEAR * reach(few)
     assert Near.of(replace(few, points=None)).closest == NEAR * reach(few)
