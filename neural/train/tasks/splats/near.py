@@ -77,8 +77,8 @@ def _depths(scene: Scene, index: int) -> np.ndarray:
         return np.empty(0)
     if seen is None:
         width, height = scene.cameras.sizes[index].tolist()
-        pixels, depth = scene.cameras.project(torch.from_numpy(xyz), index)
-        inside = (pixels >= 0).all(-1) & (pixels < torch.tensor([width, height])).all(-1) & (depth > 0)
+        pixels, _ = scene.cameras.project(torch.from_numpy(xyz), index)
+        inside = (pixels >= 0).all(-1) & (pixels < torch.tensor([width, height])).all(-1)
         xyz = xyz[inside.numpy()]
     w2c = scene.cameras[index].w2c[0].numpy()
     place = xyz @ w2c[:3, :3].T + w2c[:3, 3]
