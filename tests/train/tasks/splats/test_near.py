@@ -100,3 +100,10 @@ def test_the_clear_space_of_a_camera_shrinks_with_the_distance_to_it() -> None:
 def test_no_point_at_all_says_nothing() -> None:
     scene = scene_of(np.empty((0, 3)))
     assert Near.of(scene).closest == NEAR * reach(scene)
+
+
+def test_observations_of_points_behind_a_camera_are_wrong_ones() -> None:
+    xyz = np.concatenate([wall(8.0, 300), wall(8.0, 100) * [1, 1, -1]])
+    numbers = np.arange(400)
+    seen = Observations(np.tile(numbers, 2), np.repeat([0, 1], 400), np.zeros((800, 2)))
+    assert Near.of(scene_of(xyz, seen)).closest == pytest.approx(0.5 * 8.0)
