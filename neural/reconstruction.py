@@ -286,7 +286,7 @@ def _writable(folder: Path) -> Iterator[None]:
 def _digest(root: Path, folder: Path, settings: CameraSettings) -> str:
     """Of all that cameras are made from: names, sizes and times of the pictures, and the settings."""
     stats = [(path.relative_to(root).as_posix(), *_stat(path)) for path in survey.files(root, without=folder)]
-    recipe = json.dumps([stats, asdict(settings)], sort_keys=True)
+    recipe = json.dumps([cameras.FORMAT, stats, asdict(settings)], sort_keys=True)
     return hashlib.sha256(recipe.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 
 

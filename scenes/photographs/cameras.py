@@ -18,6 +18,7 @@ from neural.scenes.photographs.sfm import ladder, process
 from neural.scenes.photographs.sfm.stages import Inputs, Model, Stages
 from neural.scenes.photographs.survey import Photograph, Survey
 
+FORMAT = 2  # of what is made of finished stages: raise it when that changes, and runs that are there do it again
 FEWEST = 3  # photographs with a pose that make a scene
 FEW = 0.7  # share of photographs with a pose below which a warning is due
 RADIUS = (

@@ -1,13 +1,9 @@
 """A million generated Gaussians written to every format and read again: seconds on all cores, and sizes.
 
 The scene is a shell with clumps; harmonics are smooth with noise, many of them dull, as those of trained scenes are.
-Sizes are held to the reference writer's (splat-transform, npm, development only) at equal bits of harmonics, on
-splats/playbot_lod3.ply, where NEURAL_SPLAT_TRANSFORM names its `bin/cli.mjs`; the palette's error to plain k-means' in
-tests/scenes/gaussians/test_palette.py.
+Sizes and errors are held to the reference writer's, see `tests.bench.reference_writer`.
 """
 
-import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +16,7 @@ from neural.gaussians.decimate import decimated
 from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
 from neural.scenes.files.gaussians.sog import streamed_sog
+from tests.bench import reference_writer
 from tests.bench.harness import Row, Size, Spread
 
 # ending, SH degree, seconds to write and to read at most; None where the issue names no bar
@@ -31,13 +28,16 @@ WORK: tuple[tuple[str, int, float | None, float | None], ...] = (
     (".compressed.ply", 3, None, None),
     (".glb", 3, None, None),
 )
-REAL = "splats/playbot_lod3.ply"
 
 
 def run(size: Size) -> list[Row]:
     n = 1_000_000 if size == "full" else 2000
     with tempfile.TemporaryDirectory() as folder:
-        return [*speed(Path(folder), n), *streams(Path(folder), n // 10), *sizes(Path(folder))]
+        return [
+            *speed(Path(folder), n),
+            *streams(Path(folder), n // 10),
+            *reference_writer.rows(Path(folder), size, generated),
+        ]
 
 
 def speed(folder: Path, n: int) -> list[Row]:
@@ -64,23 +64,6 @@ def streams(folder: Path, n: int) -> list[Row]:
             seconds(lambda: streamed_sog.write(folder / "lod-meta.json", made)), "s", note=f"{len(made)} levels",
         ),
     ]  # fmt: skip
-
-
-def sizes(folder: Path) -> list[Row]:
-    """Ours over the reference writer's."""
-    cli, data = os.environ.get("NEURAL_SPLAT_TRANSFORM", ""), Path(os.environ.get("NEURAL_DATA", "")) / REAL
-    kinds = ((".spz", ["--spz-version", "3"]), (".compressed.ply", []))
-    if not Path(cli).is_file() or not data.is_file():
-        note = "needs NEURAL_DATA and NEURAL_SPLAT_TRANSFORM"
-        return [Row(f"size of {ending} over the reference writer's", None, "x", note=note) for ending, _ in kinds]
-    record, rows = formats.read(data), []
-    for ending, options in kinds:
-        ours, theirs = folder / f"ours{ending}", folder / f"theirs{ending}"
-        formats.write(ours, record)
-        subprocess.run(["node", cli, "-q", "-w", str(data), *options, str(theirs)], check=True, capture_output=True)
-        value = ours.stat().st_size / theirs.stat().st_size
-        rows.append(Row(f"size of {ending} over the reference writer's", one(value), "x", at_most=1.05))
-    return rows
 
 
 def generated(n: int, degree: int) -> SplatRecord:
@@ -110,7 +93,3 @@ def seconds(work: Callable[[], object], rounds: int = 3) -> Spread:
         if sum(taken) > 30:
             break
     return Spread.of(taken)
-
-
-def one(value: float) -> Spread:
-    return Spread(value, value, value)

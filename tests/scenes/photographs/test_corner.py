@@ -120,6 +120,14 @@ def test_the_same_call_does_nothing_again(
     (reconstructed.folder / "cameras.json").unlink()  # but its stages are there
     shorter = SplatsConfig(run=RunConfig(device="cpu", downscale=4))  # as long as before
     reconstruct(photographs.folder, out=reconstructed.folder, config=shorter, progress=False)
+    before = _made_from(reconstructed)
+    monkeypatch.setattr(cameras_module, "FORMAT", cameras_module.FORMAT + 1)  # a release that makes more of the stages
+    reconstruct(photographs.folder, out=reconstructed.folder, config=shorter, progress=False)
+    assert _made_from(reconstructed) != before
+
+
+def _made_from(reconstructed: Reconstruction) -> str:
+    return json.loads((reconstructed.folder / "cameras.json").read_text("utf-8"))["made_from"]
 
 
 def test_a_run_can_be_moved_and_stands_upright(reconstructed: Reconstruction, tmp_path: Path) -> None:
