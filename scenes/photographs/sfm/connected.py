@@ -7,20 +7,21 @@ thousand times as large as the other, and nothing that is measured in pixels sho
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from neural.scenes.photographs.sfm.stages import Model
 
-SHARED = 10  # points of a group that a photograph must see to belong to it, at least
+SHARED = 10  # points that two of a group see: a photograph that belongs to it sees so many, at least
 SHARE = 0.05  # of the points that it sees: a few wrong matches tie nothing together
 
 
 def largest_piece(model: Model) -> Model:
     """The photographs of the largest group that hangs together, with the points that two of them see."""
+    sights = np.bincount(model.camera_of, minlength=len(model.indices))
     left = np.ones(len(model.indices), dtype=bool)
     kept = np.zeros_like(left)
-    while left.sum() > kept.sum():
-        group = _group(model, int(left.argmax()))
+    while left.any():  # one may be in several: a bad one may hang on a single good one
+        group = _group(model, int(np.where(left, sights, -1).argmax()))
         left &= ~group
         if group.sum() > kept.sum():
             kept = group
@@ -40,14 +41,26 @@ def largest_piece(model: Model) -> Model:
 
 
 def _group(model: Model, first: int) -> Bool[np.ndarray, "N"]:
-    """Photographs that hang together with one, directly or through others."""
+    """Photographs that hang together with one: each of them, after a first pair, sees points that two others place.
+
+    Points that one other sees say in which direction it is, not how far.
+    """
     group = np.arange(len(model.indices)) == first
     least = np.maximum(SHARED, SHARE * np.bincount(model.camera_of, minlength=len(group)))
+    shared = _common(model, group, 1)
+    shared[first] = 0
+    partner = int((shared / least).argmax())
+    if shared[partner] < least[partner]:
+        return group
+    group[partner] = True
     while True:
-        known = np.zeros(len(model.points), dtype=bool)
-        known[model.point_of[group[model.camera_of]]] = True
-        shared = np.bincount(model.camera_of[known[model.point_of]], minlength=len(group))
-        grown = group | (shared >= least)
+        grown = group | (_common(model, group, 2) >= least)
         if (grown == group).all():
             return group
         group = grown
+
+
+def _common(model: Model, group: Bool[np.ndarray, "N"], others: int) -> Int[np.ndarray, "N"]:
+    """How many of the points that each photograph sees so many of the group see."""
+    known = np.bincount(model.point_of[group[model.camera_of]], minlength=len(model.points)) >= others
+    return np.bincount(model.camera_of[known[model.point_of]], minlength=len(group))

@@ -25,7 +25,7 @@ def span(first: int, last: int) -> list[int]:
 
 
 def test_a_chain_hangs_together() -> None:
-    whole = model(span(0, 40), span(30, 70), span(60, 100))
+    whole = model(*(span(20 * i, 20 * i + 60) for i in range(7)))
     assert largest_piece(whole) is whole
 
 
@@ -42,7 +42,7 @@ def test_the_larger_of_two_groups_stays_with_its_points() -> None:
 
 @pytest.mark.parametrize(("common", "together"), [(SHARED - 1, False), (SHARED, True)])
 def test_a_few_points_in_common_tie_nothing_together(common: int, together: bool) -> None:
-    found = largest_piece(model(span(0, 60), span(0, 60), span(60 - common, 120), span(60, 120)))
+    found = largest_piece(model(span(0, 60), span(0, 60), span(60 - common, 120), span(60 - common, 120)))
     assert len(found.indices) == (4 if together else 2)
 
 
@@ -51,6 +51,19 @@ def test_few_of_many_points_are_wrong_matches() -> None:
     found = largest_piece(model(span(0, 2000), span(0, 2000), span(0, 2000), span(1970, 3970), span(1970, 3970)))
     assert found.indices.tolist() == [10, 11, 12]
     assert len(found.points) == 2000 and found.points[:, 0].max() == 1999
+
+
+def test_points_that_one_other_sees_place_nothing() -> None:
+    """They say where it is seen from there, not how far away: castle_P30, a pose 22 metres off in a model of metres."""
+    chain = [span(0, 60), span(0, 90), span(30, 90)]
+    pairs_only = largest_piece(model(*chain, span(0, 8) + span(90, 150), span(90, 150)))  # 8 placed, 60 of one other
+    assert pairs_only.indices.tolist() == [10, 11, 12]
+    first = largest_piece(model(span(90, 150), *chain[:1], span(0, 90) + span(90, 150), chain[2]))
+    assert first.indices.tolist() == [11, 12, 13]
+
+
+def test_two_photographs_are_a_group() -> None:
+    assert len(largest_piece(model(span(0, 60), span(0, 60), span(60, 80))).indices) == 2
 
 
 def test_points_that_only_one_of_the_group_sees_go() -> None:

@@ -112,6 +112,20 @@ def test_a_model_in_two_pieces_counts_for_the_larger_one(tmp_path: Path) -> None
     assert "incremental" in outcome.way and outcome.reasons.keys() == {9}
 
 
+@pytest.mark.parametrize(
+    ("mapping", "tried", "posed"), [("auto", ["global", "incremental"], 40), ("global", ["global"], 39)]
+)
+def test_one_photograph_that_is_cut_off_is_placed_the_other_way(
+    mapping: Any, tried: list[str], posed: int, tmp_path: Path
+) -> None:
+    """castle_P30: a pose 22 metres off, held by points that only one other photograph sees."""
+    run: Any = Pretended(40, {"global": 40, "incremental": 40}, tmp_path, torn={"global": 1})
+    run.failed = {}
+    outcome = ladder.climb(run, "exhaustive", mapping, [(np.nan, np.nan)] * 40)
+    assert run.tried == tried
+    assert outcome.model is not None and len(outcome.model.indices) == posed
+
+
 def test_every_photograph_without_a_pose_has_its_own_reason(tmp_path: Path) -> None:
     run: Any = Pretended(10, {"global": 5}, tmp_path)
     reasons = ladder.climb(run, "exhaustive", "global", [(np.nan, np.nan)] * 10, patient=False).reasons
