@@ -181,10 +181,8 @@ def test_threads_change_no_bit(form: tuple, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(kernels, "N_PARTS", 7)
     rays, target = make_rays(), torch.rand(300, 3, generator=torch.Generator().manual_seed(4))
     comparison = fused.Comparison(target, BACKGROUND.expand(300, 3), None, "huber", 0.1)
-    results = []
-    before = torch.get_num_threads()
-    for n_threads in (1, 2, 3):
-        torch.set_num_threads(n_threads)
+
+    def run():
         shown = trace(form[0], rays, *form[1:], background=BACKGROUND, path="fused", jitter=(0, 3)).rendering
         grads = torch.autograd.grad((shown.rgb * target).sum() + shown.depth.sum(), list(form[0].parameters()))
         modules = with_buffers(form[0])
@@ -193,10 +191,9 @@ def test_threads_change_no_bit(form: tuple, monkeypatch: pytest.MonkeyPatch) -> 
             taken = take([module])
             grads = (*grads, *taken)
             module.gradients = None  # type: ignore[assignment]
-        results.append([shown.rgb.detach(), shown.depth.detach(), *grads, stepped.rendering.rgb])
-    torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        return [shown.rgb.detach(), shown.depth.detach(), *grads, stepped.rendering.rgb]
+
+    same_bits(run)
 
 
 def test_a_ray_looks_the_same_in_any_company(form: tuple) -> None:
@@ -319,6 +316,7 @@ from neural.cuda import fused as kernels
 from neural.render import fused
 from neural.render.volume import trace
 from tests.render.test_fused import BACKGROUND, Marching, make_field, make_occupancy, make_rays, with_buffers
+from tests.threads import same_bits
 torch.set_num_threads(1)
 kernels.GROUP_SAMPLES, kernels.N_GROUPS, kernels.N_PARTS = 1024, 4, 16  # a round is full with the smaller batch
 field, occupancy, marching = make_field(opaque=-3.0), make_occupancy(share=1.0), Marching()
