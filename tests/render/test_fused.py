@@ -24,6 +24,7 @@ from neural.render import fused
 from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Marching, Traced
 from neural.render.volume import render_rays, trace
+from tests.threads import same_bits
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 BACKGROUND = torch.tensor([0.2, 0.5, 0.9])
@@ -316,7 +317,6 @@ from neural.cuda import fused as kernels
 from neural.render import fused
 from neural.render.volume import trace
 from tests.render.test_fused import BACKGROUND, Marching, make_field, make_occupancy, make_rays, with_buffers
-from tests.threads import same_bits
 torch.set_num_threads(1)
 kernels.GROUP_SAMPLES, kernels.N_GROUPS, kernels.N_PARTS = 1024, 4, 16  # a round is full with the smaller batch
 field, occupancy, marching = make_field(opaque=-3.0), make_occupancy(share=1.0), Marching()
