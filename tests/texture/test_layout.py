@@ -47,8 +47,19 @@ def _moebius() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([ring - side, ring + side]), faces
 
 
+def _crumpled(n: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """Steeper than any one direction sees, so that directions turn from triangles that charts began with."""
+    x, y = np.meshgrid(np.arange(n), np.arange(n))
+    heights = 2 * np.random.default_rng(0).normal(size=(n, n))
+    i, j = (part.reshape(-1) for part in np.meshgrid(np.arange(n - 1), np.arange(n - 1)))
+    a, b, c, d = j * n + i, j * n + i + 1, (j + 1) * n + i, (j + 1) * n + i + 1
+    faces = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    return np.stack([x, y, heights], -1).reshape(-1, 3), faces
+
+
 SURFACES = {
     "ball": _ball(), "ragged ball": ragged(*_ball(), seed=3), "soup": _soup(), "helix": _helix(), "moebius": _moebius(),
+    "crumpled": _crumpled(),
     "one": (np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]), np.array([[0, 1, 2]])),
     "needle": (np.array([[0.0, 0, 0], [100, 0, 0], [50, 1e-6, 0], [0, 1, 0]]), np.array([[0, 1, 2], [0, 1, 3]])),
 }  # fmt: skip
