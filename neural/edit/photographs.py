@@ -11,9 +11,9 @@ from tqdm import tqdm
 from neural.cuda.gaussian_blend import contributions
 from neural.cuda.gaussian_tiles import intersect
 from neural.edit.criterion import Found, at_least
-from neural.edit.visibility import near_plane
 from neural.gaussians.model import Gaussians
 from neural.render.splats import View, splat
+from neural.scenes.near import Near
 from neural.scenes.scene import Scene
 
 _SIDE = 640  # pixels of the longer side that photographs are compared at, at most
@@ -33,19 +33,21 @@ class Contradicted:
         scene: A capture in the frame of the Gaussians; its training photographs are compared.
         error: Root mean square wrong of colours, 0 to 1, from which on a Gaussian goes.
         background: Behind the scene, as in training.
+        near: Smallest depths that are drawn, as in training; by default `Near.of(scene)`.
         progress: Whether to show a bar.
     """
 
     scene: Scene
     error: float = 0.1
     background: Literal["white", "black"] = "black"
+    near: Near | None = None
     progress: bool = False
     name = "contradicted"
 
     def find(self, gaussians: Gaussians) -> Found:
         """See `Criterion`."""
         at_least("contradicted: the error", self.error, 0, 1)
-        wrong = wrongs(gaussians, self.scene, background=self.background, progress=self.progress)
+        wrong = wrongs(gaussians, self.scene, background=self.background, near=self.near, progress=self.progress)
         n = len(self.scene.splits["train"])
         return Found(wrong > self.error, f"wrong by more than {self.error:.3g} in the mean of {n} photographs")
 
@@ -55,9 +57,12 @@ def wrongs(
     scene: Scene,
     *,
     background: Literal["white", "black"] = "black",
+    near: Near | None = None,
     progress: bool = False,
 ) -> Float[Tensor, "N"]:
     """For each Gaussian the root mean square of the wrong that it does to colours where it shows; 0 for what does none.
+
+    For the arguments see `Contradicted`.
 
     Raises:
         ValueError: A scene without photographs to train on.
@@ -65,14 +70,14 @@ def wrongs(
     train = scene.splits["train"]
     if scene.images is None or not train:
         raise ValueError("wrongs: the capture needs training photographs")
-    near = near_plane(scene.cameras)
+    near = near or Near.of(scene)
     copy = gaussians.taken(torch.arange(gaussians.n, device=gaussians.means.device)).requires_grad_(False)
     copy.opacity_logits.data.clamp_(max=torch.logit(torch.tensor(_MOST_OPACITY)).item())
     copy.opacity_logits.requires_grad_(True)
     behind = torch.full((3,), 1.0 if background == "white" else 0.0, device=copy.means.device)
     weights = torch.zeros_like(copy.opacity_logits, requires_grad=False)
     for index in tqdm(train, "photographs", leave=False, disable=not progress):
-        view, target, counted = _photograph(scene, index, near, behind)
+        view, target, counted = _photograph(scene, index, near.at(scene.cameras.origins[index]), behind)
         with torch.enable_grad():
             shown = splat(copy, view, background=behind)
             error = (shown.rgb.clamp(0, 1) - target).square().mean(dim=2)

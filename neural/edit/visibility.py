@@ -14,8 +14,8 @@ from neural.cuda.gaussian_tiles import intersect
 from neural.edit.criterion import Found, at_least
 from neural.gaussians.model import Gaussians
 from neural.render.splats import View, project_to
+from neural.scenes.near import NEAR, Near
 
-NEAR = 0.01  # of the cameras' spread: smallest depth that is drawn
 _SHOWS = 0.01  # pixels of a view
 _SIDE = 640  # pixels of the longer side that views are drawn with at most
 
@@ -41,12 +41,14 @@ class Unseen:
         cameras: In the frame of the Gaussians.
         views: Fewer views than that, ... 1 is what shows nowhere; more is for captures with many overlapping views.
         weight: ... or less than that many pixels of all views together.
+        near: See `look`.
         progress: Whether to show a bar.
     """
 
     cameras: Cameras
     views: int = 1
     weight: float = 0.0
+    near: Near | None = None
     progress: bool = False
     name = "unseen"
 
@@ -54,7 +56,7 @@ class Unseen:
         """See `Criterion`."""
         at_least("unseen: the views", self.views, 0, math.inf)
         at_least("unseen: the weight", self.weight, 0, math.inf)
-        seen = look(gaussians, self.cameras, progress=self.progress)
+        seen = look(gaussians, self.cameras, near=self.near, progress=self.progress)
         return Found(
             (seen.views < self.views) | (seen.weights < self.weight),
             f"in fewer than {self.views} of {len(self.cameras)} views"
@@ -63,19 +65,26 @@ class Unseen:
 
 
 @torch.no_grad()
-def look(gaussians: Gaussians, cameras: Cameras, *, progress: bool = False) -> Seen:
+def look(gaussians: Gaussians, cameras: Cameras, *, near: Near | None = None, progress: bool = False) -> Seen:
     """What cameras see, drawn with at most 640 pixels along the longer side; what is hidden does not count.
+
+    Args:
+        gaussians: In the frame of the cameras.
+        cameras: One or more.
+        near: Smallest depths that are drawn: those of the training, `run.near` or `Near.of(scene)`, where it is known;
+            by default a hundredth of the cameras' spread.
+        progress: Whether to show a bar.
 
     Raises:
         ValueError: No camera.
     """
     if not len(cameras):
         raise ValueError("look: give at least one camera")
-    near = near_plane(cameras)
+    near = near or Near.everywhere(_plain(cameras))
     views = torch.zeros(gaussians.n, dtype=torch.int64)
     weights = torch.zeros(gaussians.n, dtype=torch.float64)
     for i in tqdm(range(len(cameras)), "views", leave=False, disable=not progress):
-        view = View.of(reduced(cameras[i]), 0, near)
+        view = View.of(reduced(cameras[i]), 0, near.at(cameras.origins[i]))
         projected = project_to(gaussians, view)
         tiles = intersect(*projected, view.size)
         _, weight = contributions(projected.means2d, projected.conics, projected.opacities, tiles, view.size)
@@ -90,8 +99,8 @@ def reduced(cameras: Cameras, side: int = _SIDE) -> Cameras:
     return cameras.scaled(min(1.0, side / float(cameras.sizes.max())))
 
 
-def near_plane(cameras: Cameras) -> float:
-    """Smallest depth that is drawn: a hundredth of how far cameras are spread, scene units."""
+def _plain(cameras: Cameras) -> float:
+    """A hundredth of how far cameras are spread, scene units."""
     places = cameras.origins.double()
     spread = float((places - places.mean(dim=0)).norm(dim=1).max())
     return NEAR * spread if spread > 0 else 1e-3

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from neural.gaussians.model import Gaussians
+from neural.scenes.near import Near
 from neural.train.loop import Moment
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats.config import DensifyConfig, SplatModelConfig, SplatsConfig
-from neural.train.tasks.splats.near import Near
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.axes import axis
 from neural.viewer.live.frame import ViewerFrame

@@ -11,6 +11,7 @@ from neural import cli, edit
 from neural.edit.files import beside
 from neural.errors import CheckpointError, SceneFormatError
 from neural.scenes.files.gaussians import formats
+from neural.scenes.near import Near
 
 CITY = Path(__file__).parents[2] / "data" / "city"
 
@@ -20,7 +21,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run on the bundled city."""
     out = tmp_path_factory.mktemp("runs") / "city"
     arguments = ["train", "splats", str(CITY), "--out", str(out), "--steps", "12", "--downscale", "8"]
-    assert cli.main([*arguments, "--model.max-gaussians", "150", "--model.init-gaussians", "150"]) == 0
+    arguments += ["--model.max-gaussians", "150", "--model.init-gaussians", "150", "--model.clear", "0.25"]
+    assert cli.main(arguments) == 0
     return out
 
 
@@ -42,14 +44,23 @@ def test_a_run_is_cropped_and_stays_as_it_is(folder: Path, tmp_path: Path, capsy
 
 
 def test_a_run_knows_its_photographs(folder: Path, tmp_path: Path, capsys) -> None:
-    for source in ([str(folder)], [str(tmp_path / "a.ply"), "--capture", str(CITY)]):
+    for source in ([str(folder)], [str(tmp_path / "a.ply"), "--capture", str(CITY), "--clear", "0.25"]):
         if len(source) > 1:
             edit.write(edit.read(folder), tmp_path / "a.ply")
         arguments = ["edit", "clean", source[0], str(tmp_path / f"{len(source)}.ply"), *source[1:]]
         assert cli.main([*arguments, "--by", "unseen", "contradicted", "--error", "0.3"]) == 0
         assert "of 56 views" in capsys.readouterr().out
-    first, second = (formats.read(tmp_path / f"{n}.ply") for n in (1, 3))
+    first, second = (formats.read(tmp_path / f"{n}.ply") for n in (1, 5))
     np.testing.assert_array_equal(first.means, second.means)
+
+
+def test_a_run_knows_how_much_it_left_clear(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    shares, of = [], Near.of
+    monkeypatch.setattr(Near, "of", lambda scene, share: shares.append(share) or of(scene, share))
+    looking = ["edit", "clean", str(folder), str(tmp_path / "a.ply"), "--dry-run", "--by", "unseen"]
+    for options in ([], ["--clear", "0.125"]):
+        assert cli.main([*looking, *options]) == 0
+    assert shares == [0.25, 0.125]
 
 
 def test_a_capture_is_brought_beside_its_file(folder: Path) -> None:

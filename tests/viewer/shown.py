@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from neural.gaussians.model import Gaussians
-from neural.train.tasks.splats.near import Near
+from neural.scenes.near import Near
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.server import open_door

@@ -15,6 +15,7 @@ from neural.interrupt import EXIT_DONE
 if TYPE_CHECKING:
     from neural.edit.criterion import Criterion
     from neural.gaussians.model import Gaussians
+    from neural.scenes.near import Near
     from neural.scenes.scene import Scene
 
 Name = Literal["faint", "large", "sparse", "islands", "needle", "unseen", "contradicted"]
@@ -54,6 +55,9 @@ class Clean:
     """contradicted: colours wrong by more than this, root mean square, 0 to 1."""
     background: Literal["auto", "white", "black"] = "auto"
     """contradicted: what is behind the scene; auto: that of the training, or of the capture."""
+    clear: float | None = None
+    """unseen, contradicted: what is not drawn before cameras, as `--model.clear` of the training; by default that of
+    the run, or 0.5."""
     dry_run: bool = False
     """Only say what would go."""
     overwrite: bool = False
@@ -88,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
 def _criteria(given: Clean, gaussians: "Gaussians", looking: bool) -> "list[Criterion]":
     from neural.edit import Contradicted, Faint, Islands, Large, Needle, Sparse, Unseen
 
-    scene, background = _capture(given, gaussians) if looking else (None, "black")
+    capture = _capture(given, gaussians) if looking else None
     made: list[Criterion] = []
     for name in dict.fromkeys(given.by):
         if name == "faint":
@@ -102,24 +106,39 @@ def _criteria(given: Clean, gaussians: "Gaussians", looking: bool) -> "list[Crit
         elif name == "needle":
             made.append(Needle(given.ratio))
         elif name == "unseen":
-            assert scene is not None
-            train = scene.cameras[list(scene.splits["train"])]
-            made.append(Unseen(train, given.views, progress=True))
+            assert capture is not None
+            train = capture.scene.cameras[list(capture.scene.splits["train"])]
+            made.append(Unseen(train, given.views, near=capture.near, progress=True))
         else:
-            assert scene is not None
-            made.append(Contradicted(scene, given.error, "white" if background == "white" else "black", progress=True))
+            assert capture is not None
+            made.append(Contradicted(capture.scene, given.error, capture.background, near=capture.near, progress=True))
     return made
 
 
-def _capture(given: Clean, gaussians: "Gaussians") -> "tuple[Scene, str]":
-    """The photographs in the frame of the file, and what is behind them."""
+@dataclass(frozen=True)
+class _Capture:
+    """What was photographed, in the frame of the file, and how the training drew it."""
+
+    scene: "Scene"
+    background: Literal["white", "black"]
+    near: "Near"
+
+
+def _capture(given: Clean, gaussians: "Gaussians") -> _Capture:
     import neural
     from neural.edit import files
+    from neural.scenes.near import Near
 
     if given.capture is not None:
         scene = neural.load(given.capture)
-        background = scene.background or "black"
+        background, clear = scene.background, None
     else:
         run = neural.load_run(given.source, device="cpu")
-        scene, background = run.scene, run.config.run.background
-    return files.beside(scene, gaussians), background if given.background == "auto" else given.background
+        scene, background, clear = run.scene, run.config.run.background, run.config.model.clear
+    if given.background != "auto":
+        background = given.background
+    if given.clear is not None:
+        clear = given.clear
+    beside = files.beside(scene, gaussians)
+    near = Near.of(beside) if clear is None else Near.of(beside, clear)
+    return _Capture(beside, "white" if background == "white" else "black", near)

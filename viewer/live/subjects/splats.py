@@ -15,9 +15,9 @@ from neural.gaussians.order import CLUSTER
 from neural.render.splats import render_bands
 from neural.scenes.files.gaussians import axes, formats
 from neural.scenes.files.gaussians.record import SH_C0
+from neural.scenes.near import NEAR, Near
 from neural.scenes.scene import Scene
 from neural.train.tasks.capture.photographs import BACKGROUNDS
-from neural.train.tasks.splats.near import NEAR, Near
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer.live.frame import ViewerFrame
 from neural.viewer.live.subjects.capture import modes_of, truth_of

@@ -17,11 +17,11 @@ from neural.gaussians.model import Gaussians
 from neural.render.splats import View, project_to
 from neural.scenes.capture import Points
 from neural.scenes.files.gaussians.record import SH_COUNTS
+from neural.scenes.near import reach
 from neural.scenes.scene import Scene
 from neural.train.draws import step_generator
 from neural.train.tasks.splats import start as splats_start
 from neural.train.tasks.splats.config import SplatsConfig
-from neural.train.tasks.splats.near import reach
 from neural.train.tasks.splats.start import Start
 
 INIT_STREAM = 10

@@ -11,8 +11,8 @@ from neural.errors import NotSaved
 from neural.export import recolor
 from neural.gaussians.model import Gaussians
 from neural.gaussians.similarity import transformed
+from neural.scenes.near import Near
 from neural.scenes.scene import Scene
-from neural.train.tasks.splats.near import Near
 from neural.viewer.page import write_page
 
 PAGE = ".html"

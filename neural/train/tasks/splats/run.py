@@ -18,6 +18,7 @@ from neural.gaussians.model import Gaussians
 from neural.render.rendering import Rendering
 from neural.render.splats import render_camera
 from neural.scenes.load import load
+from neural.scenes.near import Near
 from neural.scenes.scene import Scene
 from neural.settings import nearest
 from neural.train import session
@@ -35,7 +36,6 @@ from neural.train.tasks.splats.build import (
 )
 from neural.train.tasks.splats.config import STARTS, SplatsConfig, resolve
 from neural.train.tasks.splats.exposure import Exposure
-from neural.train.tasks.splats.near import Near
 from neural.train.tasks.splats.page import PAGE, export_page
 from neural.train.tasks.splats.sizes import STATE_BYTES, STEP_BYTES
 from neural.train.tasks.splats.sparse_depth import require_observations

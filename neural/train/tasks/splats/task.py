@@ -21,6 +21,7 @@ from neural.gaussians.model import Gaussians
 from neural.gaussians.order import CLUSTER
 from neural.losses import photometric, steady_mean
 from neural.render.splats import Splatted, View, render_camera, splat
+from neural.scenes.near import Near, reach
 from neural.scenes.scene import Scene
 from neural.train.draws import step_generator
 from neural.train.loop import StepResult
@@ -31,7 +32,6 @@ from neural.train.tasks.splats import rehearsal
 from neural.train.tasks.splats.build import build_strategy
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.exposure import Exposure
-from neural.train.tasks.splats.near import Near, reach
 from neural.train.tasks.splats.optimiser import betas, build_optimiser, lr_scales
 from neural.train.tasks.splats.sparse_depth import SparseDepth
 from neural.train.tasks.splats.views import Photograph, Views

@@ -48,7 +48,12 @@ class Near:
 
         The depth of a photograph's closest points is the first hundredth of those that it sees; of all photographs the
         smallest counts. Behind a fisheye depths are distances.
+
+        Raises:
+            ValueError: A share outside 0 to 1.
         """
+        if not 0 <= share <= 1:
+            raise ValueError(f"clear: the share of the closest depth must be 0 to 1, got {share:g}")
         closest, least = math.inf, NEAR * reach(scene)
         for index in range(len(scene.cameras) if share > 0 else 0):
             depths = _depths(scene, index)

@@ -10,8 +10,8 @@ from neural.cameras import Cameras
 from neural.gaussians.model import Gaussians
 from neural.render.splats import render_camera
 from neural.scenes.capture import Observations, Points
+from neural.scenes.near import NEAR, Near, reach
 from neural.scenes.scene import Scene
-from neural.train.tasks.splats.near import NEAR, Near, reach
 
 SIZE = 64
 
@@ -45,6 +45,8 @@ def test_the_share_is_the_users() -> None:
     scene = scene_of(wall(8.0))
     assert Near.of(scene, 0.25).closest == pytest.approx(2.0)
     assert Near.of(scene, 0.0).closest == NEAR * reach(scene)
+    with pytest.raises(ValueError, match="must be 0 to 1"):
+        Near.of(scene, 1.5)
 
 
 def test_points_behind_a_camera_and_beside_its_picture_do_not_count() -> None:
