@@ -79,6 +79,7 @@ def test_info_of_gaussians_says_where_they_lie_and_knows_their_folders(tmp_path:
     formats.write(tmp_path / "sog" / "meta.json", placed)
     text = info.describe(tmp_path / "sog")
     assert text == info.describe(tmp_path / "sog" / "meta.json")
+    assert "bytes a Gaussian" not in text  # which the index has none of
     for said in (
         "Gaussians    50",
         "scale        0.5 m per unit",
