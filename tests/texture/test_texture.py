@@ -1,15 +1,18 @@
 """A texture shows from places where no camera was more than the colours of corners do; on ragged surfaces too."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from neural import texture
 from neural.render.rendering import Rendering
 from neural.scenes.files import mesh
 from neural.surfaces import Surface, fused
 from neural.texture import textured
+from neural.texture.painting import Points, painted
 from tests.texture.two_balls import AT, BOX, cameras, colors, looking, ragged, render, seen_by
 
 pytest.importorskip("open3d", reason="surfaces need Open3D: pip install 'neural[mesh]'")
@@ -76,6 +79,34 @@ def test_without_a_camera_that_sees_it_the_corners_show(found: Surface) -> None:
     column, row = (square.uv.mean(1) * 256).astype(int).clip(0, 255).T
     expected = found.rgb[left.faces].mean(1)
     assert np.quantile(np.abs(square.rgb[row, column] - expected).max(1), 0.9) < 30
+
+
+def test_a_lens_that_bends_is_taken_as_a_pinhole(found: Surface) -> None:
+    """Whatever gives pictures is asked for pinhole ones, so that a point lies in them where it is looked for."""
+    straight = cameras(4)
+    bent = replace(straight, models=torch.ones(4, dtype=torch.int64), distortion=straight.distortion - 0.2)
+    one, two = (textured(render, given, found, size=128)[1].rgb for given in (straight, bent))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_triangles_that_are_lines_are_left_out_and_normals_have_length_1(
+    found: Surface, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few and large triangles the normals between corners are short."""
+    asked: list[Points] = []
+    monkeypatch.setattr(texture, "painted", lambda *given, **_: (asked.append(given[4]), painted(*given))[1])
+    corners = AT + 0.8 * np.array(
+        [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1], [0.5, 0.5, 0]]
+    )
+    faces = np.array(
+        [[0, 1, 2], [1, 3, 2], [3, 4, 2], [4, 0, 2], [1, 0, 5], [3, 1, 5], [4, 3, 5], [0, 4, 5], [0, 6, 1]]
+    )
+    normals = (corners - AT) / np.linalg.norm(corners - AT, axis=1, keepdims=True)
+    rough = Surface(corners, faces, np.zeros((7, 3), np.uint8), normals)
+    left, square = textured(render, cameras(2), rough, size=128)
+    np.testing.assert_array_equal(left.faces, faces[:-1])
+    assert square.uv.shape == (8, 3, 2)
+    np.testing.assert_allclose(np.linalg.norm(asked[0].normals, axis=1), 1, atol=1e-5)
 
 
 def test_the_same_twice(found: Surface) -> None:

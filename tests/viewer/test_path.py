@@ -260,9 +260,44 @@ def test_the_panel_saves_plays_and_films(tmp_path: Path, monkeypatch: pytest.Mon
         assert (tmp_path / "first-path.mp4").is_file() or (tmp_path / "first-path").is_dir()
         browser.messages(0.3)
         panel._act("play")
-        sent = [message for message in browser.messages(1.0) if message["type"] == "SetCameraPositionMessage"]
+        sent = moves(browser, 1.5)
         assert len(sent) >= 3
-        np.testing.assert_allclose(sent[-1]["position"], EYES[1], atol=0.3)
+        np.testing.assert_allclose(sent[0], EYES[0], atol=0.5)
+        np.testing.assert_allclose(sent[-1], EYES[1], atol=1e-6)
+
+
+def moves(browser: RawClient, seconds: float) -> list[Any]:
+    """Where a browser's camera is put within a time."""
+    messages = browser.messages(seconds)
+    return [message["position"] for message in messages if message["type"] == "SetCameraPositionMessage"]
+
+
+@pytest.mark.parametrize("end", ["click", "leave", "close"])
+def test_a_path_is_played_by_a_thread_of_its_own_which_ends(tmp_path: Path, end: str) -> None:
+    """The click is over at once, or a few paths would hold all the server's threads; another click stops it."""
+    with served(tmp_path) as viewer, RawClient(viewer.door.port) as browser:
+        browser.look(EYES[0])
+        until(lambda: bool(viewer.clients) and viewer.clients[0].viewpoint is not None)
+        panel = PathPanel(viewer, viewer.clients[0], tmp_path)
+        panel._keyframes = keyframes()
+        panel._seconds.value = path_panel.LONGEST
+        panel._act("play")
+        playing = panel._playing
+        assert playing is not None and playing.busy
+        until(lambda: bool(moves(browser, 0.2)))
+        assert playing.busy
+        if end == "click":
+            panel._act("play")
+            assert not playing.busy
+            browser.messages(0.2)
+            assert not moves(browser, 0.4)
+            panel._act("play")  # from its beginning
+            np.testing.assert_allclose(moves(browser, 0.5)[0], EYES[0], atol=0.1)
+            panel._act("play")
+        elif end == "leave":
+            browser.close()
+            until(lambda: not playing.busy, 5)
+    until(lambda: not playing.busy, 5)
 
 
 def test_a_browser_is_put_where_a_photograph_was_taken() -> None:

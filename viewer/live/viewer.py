@@ -169,7 +169,7 @@ class Viewer:
 
     def _join(self, handle: "viser.ClientHandle") -> None:
         server, number = self.door.viser, handle.client_id
-        client = Client(handle, self.wake, lambda: number in server.get_clients())
+        client = Client(handle, self.wake, lambda: not self.closing.is_set() and number in server.get_clients())
 
         async def moved(camera: "viser.CameraHandle") -> None:  # on the server's own thread: in order
             client.look(camera)

@@ -159,22 +159,22 @@ class Stages:
         """Cameras and points; None where no two photographs fit together."""
         name = f"model-{_digest([_FORMAT, matches.stem, list(pairs), kind, settings])}"
         result, done = self.cache / f"{name}.npz", self.cache / f"{name}.json"
-        if not done.is_file():
+        sizes = json.loads(done.read_text("utf-8")) if done.is_file() else None
+        if sizes is None or (sizes and not result.is_file()):
             job = {
                 "stage": "map", "kind": kind, "database": str(matches), "models": str(self.cache / "models"),
                 "result": str(result), "settings": settings, "threads": self.threads,
                 "of": len(self.inputs.photographs),
             }  # fmt: skip
-            found = process.run(job, self.cache, f"cameras ({kind})", progress=self.progress)
-            atomic.write_json(done, found["models"])
-        sizes = tuple(json.loads(done.read_text("utf-8")))
-        if not sizes or not result.is_file():
+            sizes = process.run(job, self.cache, f"cameras ({kind})", progress=self.progress)["models"]
+            atomic.write_json(done, sizes)
+        if not sizes:
             return None
         with np.load(result) as arrays:
             model = Model(
                 **{name: arrays[name] for name in arrays.files if name != "models"},
                 lenses=arrays["models"],
-                sizes=sizes,
+                sizes=tuple(sizes),
             )
         return model if len(model.indices) else None
 

@@ -1,9 +1,12 @@
 """Frames of a video: sharp ones, spread over the way of the camera; and files that are no video, or hardly one."""
 
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from neural import video
 from neural.errors import NotSaved, SceneFormatError
@@ -29,6 +32,45 @@ def test_a_sharp_frame_of_each_stretch_is_written_once(tmp_path: Path, monkeypat
     assert max(np.diff(numbers)) <= 8
     monkeypatch.setattr(frames, "_looked", lambda *_: pytest.fail("the frames were there"))
     frames.picked(source, tmp_path / "frames", 10, progress=False)
+    monkeypatch.undo()
+    frames.picked(source, tmp_path / "frames", 5, progress=False)
+    assert len(list((tmp_path / "frames").glob("*.jpg"))) == 5
+    os.utime(source, ns=(1, 1))  # another film of that length
+    monkeypatch.setattr(frames, "_looked", lambda *_: [])
+    with pytest.raises(SceneFormatError, match="a video of 0 frames"):
+        frames.picked(source, tmp_path / "frames", 5, progress=False)
+
+
+def test_frames_of_a_telephone_held_upright_are_turned(tmp_path: Path) -> None:
+    """Its film lies on its side and says so: what is stored at the left belongs to the top."""
+    wide = np.full((96, 160, 3), 20, np.uint8)
+    wide[:, :80] = 220
+    path = tmp_path / "upright.mp4"
+    video.write(path, [wide] * 4, fps=10)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2: the matrix of the track header
+    content[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 96 << 16, 0, 1 << 30)
+    path.write_bytes(content)
+    folder = frames.picked(path, tmp_path / "frames", 3, progress=False)
+    for name in folder.glob("*.jpg"):
+        shown = np.asarray(Image.open(name))
+        assert shown.shape == (160, 96, 3) and shown[:70].min() > 190 and shown[90:].max() < 50
+
+
+def test_a_look_says_how_much_has_changed_since_the_frame_before(tmp_path: Path) -> None:
+    wide = np.asarray(picture(7, (420, 240)))
+    steps = [*range(0, 80, 8), *[80] * 10]  # moves, then rests
+    video.write(tmp_path / "film.mp4", (np.ascontiguousarray(wide[:, k : k + 320]) for k in steps), fps=10)
+    looks = frames._looked(tmp_path / "film.mp4", False)
+    changes = [look.change for look in looks]
+    assert len(looks) == 20 and changes[0] == 0
+    assert min(changes[1:10]) > 4 * max(changes[12:])
+    assert [look.time for look in looks] == pytest.approx([0.1 * k for k in range(20)], abs=0.02)
+
+
+@pytest.mark.parametrize(("seconds", "wanted"), [(5, 40), (30, 60), (30.2, 61), (1000, 300)])
+def test_two_frames_a_second_are_wanted(seconds: float, wanted: int) -> None:
+    assert frames._wanted([_Look(100, 1, 1), _Look(100 + seconds, 1, 1)]) == wanted
 
 
 def test_a_folder_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:

@@ -59,18 +59,23 @@ class Pretended:
         self.inputs = SimpleNamespace(photographs=[SimpleNamespace(name=str(i)) for i in range(n)])
         self.failed = {n - 1: "cannot be decoded"}
         self.finds, self.folder, self.tried = finds, folder, list[str]()
+        self.pairs, self.settings = list[int](), list[Any]()
 
     def extract(self, sift: dict[str, Any]) -> list[Path | None]:
         self.finer = sift is stages.FINER
-        path = self.folder / "features.npz"
+        path, blurred = (self.folder / f"{name}{' finer' * self.finer}.npz" for name in ("features", "blurred"))
         np.savez(path, places=np.zeros((500, 4)))
-        return [None if i in self.failed else path for i in range(len(self.inputs.photographs))]
+        np.savez(blurred, places=np.zeros((99, 4)))
+        n = len(self.inputs.photographs)
+        return [None if i in self.failed else blurred if i == 5 else path for i in range(n)]
 
     def match(self, files: Any, pairs: Any) -> tuple[Path, dict[int, list[int]]]:
+        self.pairs.append(len(pairs))
         return self.folder, {0: [1], 8: [7], 7: [8], 6: []}
 
     def map(self, matches: Path, pairs: Any, kind: str, settings: Any) -> Any:
         self.tried.append(kind + " finer" * self.finer)
+        self.settings.append(settings)
         n = self.finds[self.tried[-1]]
         if n == 0:
             return None
@@ -92,6 +97,8 @@ class Pretended:
          "incremental"),
         ({"global": 2, "incremental": 2, "incremental finer": 7}, ["global", "incremental", "incremental finer"],
          "incremental finer"),
+        ({"global": 4, "incremental": 4, "incremental finer": 4}, ["global", "incremental", "incremental finer"],
+         "global"),
     ],
 )  # fmt: skip
 def test_the_next_way_is_tried_until_nearly_all_have_a_pose_and_the_best_counts(
@@ -102,6 +109,21 @@ def test_the_next_way_is_tried_until_nearly_all_have_a_pose_and_the_best_counts(
     assert run.tried == tried
     assert outcome.way == f"exhaustive matching, {best.split()[0]} mapping" + ", finer features" * ("finer" in best)
     assert outcome.reasons.keys() == set(range(finds[best], 10))
+    assert outcome.features[0] == tmp_path / f"features{' finer' * ('finer' in best)}.npz", "which its points count in"
+
+
+def test_nineteen_of_twenty_are_enough(tmp_path: Path) -> None:
+    run: Any = Pretended(20, {"global": 19, "incremental": 20}, tmp_path)
+    assert ladder.climb(run, "exhaustive", "auto", []).way == "exhaustive matching, global mapping"
+
+
+def test_the_last_way_is_patient_and_compares_all_with_all_where_they_are_not_too_many(tmp_path: Path) -> None:
+    few: Any = Pretended(60, {"global": 3, "incremental": 4, "incremental finer": 5}, tmp_path)
+    assert ladder.climb(few, "sequential", "auto", []).way == "exhaustive matching, incremental mapping, finer features"
+    assert few.pairs[0] == few.pairs[1] < few.pairs[2] == 60 * 59 // 2
+    assert few.settings == [stages.CAREFUL, stages.CAREFUL, stages.LENIENT]
+    many: Any = Pretended(401, {"global": 3, "incremental": 4, "incremental finer": 5}, tmp_path)
+    assert ladder.climb(many, "sequential", "auto", []).way.startswith("sequential")
 
 
 def test_a_model_in_two_pieces_counts_for_the_larger_one(tmp_path: Path) -> None:
@@ -116,6 +138,7 @@ def test_every_photograph_without_a_pose_has_its_own_reason(tmp_path: Path) -> N
     run: Any = Pretended(10, {"global": 5}, tmp_path)
     reasons = ladder.climb(run, "exhaustive", "global", [(np.nan, np.nan)] * 10, patient=False).reasons
     assert reasons[9] == "cannot be decoded"
+    assert reasons[5].startswith("only 99 features")
     assert "too little overlap" in reasons[6]
     assert "no pose either" in reasons[8]
     assert ladder.climb(run, "exhaustive", "global", [], patient=False).reasons.keys() == {5, 6, 7, 8, 9}

@@ -36,6 +36,22 @@ def test_other_pairs_are_ordered_distinct_and_connect_all(n: int, seed: int) -> 
             assert len(found) < 40 * n + n * n // 2
 
 
+def test_frames_in_order_are_compared_near_far_and_across_the_whole() -> None:
+    """With ten to either side, those 16, 32 ... 256 away, and some with each other: a way that closes is found."""
+    found = set(pairs.sequential(600))
+    assert {(100, 100 + gap) for gap in (*range(1, 11), 16, 32, 64, 128, 256)} <= found
+    assert (100, 111) not in found and (100, 115) not in found
+    landmarks = {a for a, b in found if b == 599 and a < 340}
+    assert 0 in landmarks and len(landmarks) > 50 and {(0, b) for b in landmarks if b} <= found
+
+
+def test_a_photograph_that_says_no_place_is_compared_with_ten_to_either_side() -> None:
+    places = np.arange(60)[:, None] * np.array([1000.0, 0])
+    places[30] = np.nan
+    found = {pair for pair in pairs.spatial(places) if 30 in pair}
+    assert found == {(min(30, b), max(30, b)) for b in range(20, 41) if b != 30}
+
+
 def test_neighbours_on_the_ground_are_compared_whatever_their_names() -> None:
     """Two flight lines there and back: the last photograph is beside the first."""
     x = np.concatenate([np.arange(100), np.arange(100)[::-1]]) * 10.0

@@ -43,6 +43,19 @@ def test_the_focal_length_follows_the_pitch_of_the_picture_as_it_was_taken() -> 
     assert said.focal_mm == 4.5
 
 
+@pytest.mark.parametrize(("unit", "millimetres"), [(None, 25.4), (2, 25.4), (3, 10.0), (4, 1.0), (5, 0.001)])
+def test_the_pitch_is_in_its_own_unit_along_the_longer_side(unit: int | None, millimetres: float) -> None:
+    """A sensor of 18 x 24 mm, 3000 x 4000 pixels, held upright and since reduced to a quarter."""
+    said = {37386: 30.0, 41486: 4000 / 24 * millimetres, 41488: unit, 40962: 3000, 40963: 4000}
+    found = with_exif({tag: value for tag, value in said.items() if value is not None}, size=(750, 1000))
+    assert found.focal == pytest.approx(30 / 24 * 1000, rel=1e-4)
+
+
+def test_a_photograph_was_taken_when_it_was_and_not_when_it_was_changed() -> None:
+    assert with_exif({36867: "2020:01:02 03:04:05"}, {306: "2024:01:01 00:00:00"}).taken == "2020:01:02 03:04:05"
+    assert with_exif({}, {306: "2024:01:01 00:00:00"}).taken == "2024:01:01 00:00:00"
+
+
 def test_the_focal_length_of_a_telephone_follows_the_diagonal() -> None:
     assert with_exif({41989: 26}).focal == pytest.approx(26 / math.hypot(36, 24) * 1250)
 
@@ -69,6 +82,8 @@ def test_places_are_read_with_their_signs() -> None:
     assert with_gps().gps == pytest.approx((-1.51, -4.002, -12.5), abs=1e-6)
     other = with_gps(GPSLatitudeRef="N", GPSLongitudeRef="E", GPSAltitudeRef=b"\x00")
     assert other.gps == pytest.approx((1.51, 4.002, 12.5), abs=1e-6)
+    greenwich, equator = with_gps(GPSLongitude=(0.0, 0.0, 0.0)), with_gps(GPSLatitude=(0.0, 0.0, 0.0))
+    assert greenwich.gps == pytest.approx((-1.51, 0, -12.5)) and equator.gps == pytest.approx((0, -4.002, -12.5))
     for unknown in (None, 2e5):
         gps = with_gps(GPSAltitude=unknown).gps
         assert gps is not None and math.isnan(gps[2])
@@ -177,6 +192,50 @@ def test_blur_is_told_by_detail_that_is_missing_whatever_is_shown() -> None:
     assert quality.blurred([1.0] * 10 + [0.3] * 8) == []  # so many are not the odd ones out
 
 
+def test_noise_of_single_pixels_is_no_detail() -> None:
+    generator = np.random.default_rng(0)
+    sharp = np.kron(generator.integers(0, 255, (240, 320)), np.ones((2, 2))).astype(np.uint8)
+    blurred = np.asarray(Image.fromarray(sharp).filter(ImageFilter.GaussianBlur(4)))
+    noisy = (blurred + generator.normal(size=sharp.shape) * 8).clip(0, 255).astype(np.uint8)
+    assert quality.sharpness(noisy) < 0.2 * quality.sharpness(sharp)
+
+
+def test_the_same_file_twice_is_one_photograph_whatever_is_asked(tmp_path: Path) -> None:
+    picture(1).save(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
+    found = survey.survey(tmp_path, weed=False, progress=False)
+    assert len(found.photographs) == 1 and found.left_out == {"b.jpg": "the same file as a.jpg"}
+
+
+def test_one_picture_is_told_by_a_grey_level_and_a_half() -> None:
+    """The third is like the second, which is gone, and not like the first."""
+    generator = np.random.default_rng(0)
+    first = generator.integers(40, 200, (32, 32)).astype(np.uint8)
+    other = generator.integers(40, 200, (32, 32)).astype(np.uint8)
+    near, far = other.copy(), other.copy()
+    near.ravel()[::2] += 2  # 1.41 in the mean
+    far.ravel()[: 32 * 32 * 2 // 3] += 2  # 1.63
+    assert quality.duplicates(np.stack([first, other, near, far])) == [(2, 1)]
+    assert quality.duplicates(np.stack([first, first + 1, first + 2])) == [(1, 0)]
+
+
+def test_of_two_files_as_large_that_which_says_more_is_kept(tmp_path: Path) -> None:
+    data = Image.Exif()
+    data[272] = "Model"
+    picture(1).save(tmp_path / "a.jpg", quality=95)
+    picture(1).save(tmp_path / "b.jpg", quality=94, exif=data)
+    assert [one.name for one in survey.survey(tmp_path, progress=False).photographs] == ["b.jpg"]
+
+
+def test_the_blurred_ones_are_left_out_by_name(tmp_path: Path) -> None:
+    for index in range(10):
+        shot = picture(index, (320, 240))
+        (shot.filter(ImageFilter.GaussianBlur(6)) if index in (2, 7) else shot).save(tmp_path / f"{index}.png")
+    found = survey.survey(tmp_path, progress=False)
+    assert set(found.left_out) == {"2.png", "7.png"}
+    assert [one.name for one in found.photographs] == [f"{i}.png" for i in (0, 1, 3, 4, 5, 6, 8, 9)]
+
+
 def test_the_better_of_two_files_of_one_picture_is_kept(tmp_path: Path) -> None:
     image = picture(1, (640, 480))
     image.resize((320, 240)).save(tmp_path / "a small.jpg")
@@ -199,6 +258,16 @@ def test_a_camera_is_shared_by_make_model_zoom_and_size(tmp_path: Path) -> None:
     assert cameras_of(photographs, "one")[0] == [0, 0, 0, 0]
     assert cameras_of(photographs, "each")[0] == [0, 1, 2, 3]
     assert cameras_of(photographs)[1][0] == pytest.approx(28 / math.hypot(36, 24) * 200)
+
+
+def test_no_lens_spans_two_sizes_or_two_makers(tmp_path: Path) -> None:
+    def shot(make: str, size: tuple[int, int], focal: float) -> survey.Photograph:
+        return survey.Photograph(Path(), "", *size, exif.Exif(make=make, model="1", focal=focal), None, 1.0)
+
+    some = [shot("A", (40, 30), 50), shot("A", (30, 40), 50), shot("B", (40, 30), 51), shot("B", (40, 30), 90),
+            shot("B", (40, 30), 52)]  # fmt: skip
+    assert cameras_of(some) == ([0, 1, 2, 2, 2], [50, 50, 52])
+    assert cameras_of(some, "one")[0] == [0, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])

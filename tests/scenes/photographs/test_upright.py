@@ -49,19 +49,49 @@ def test_stored_pictures_are_turned_as_pillow_turns_them(orientation: int) -> No
     assert axes[:, 2].tolist() == [0, 0, 1]
 
 
-def test_a_flight_up_and_down_a_field_finds_the_ground() -> None:
-    """Cameras look 8 degrees off the vertical; the ground says how much."""
-    generator = np.random.default_rng(0)
+def flight(aside: float) -> list[np.ndarray]:
+    """Lines there and back over a field, 50 up, looking down or as far aside of that."""
     poses = []
     for line in range(4):
         heading = np.array([0.0, 1.0 if line % 2 else -1.0, 0.0])
         for k in range(8):
             centre = np.array([10.0 * line, 10.0 * k, 50.0])
-            poses.append(look_at(centre, centre - 50 * UP + np.array([7.0, 0, 0]), heading))
-    ground = np.column_stack([generator.uniform(-20, 60, (3000, 2)), generator.normal(size=3000) * 0.2])
+            poses.append(look_at(centre, centre - 50 * UP + np.array([aside, 0, 0]), heading))
+    return poses
+
+
+def field(n: int = 3000) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    return np.column_stack([generator.uniform(-20, 60, (n, 2)), generator.normal(size=n) * 0.2])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_flight_up_and_down_a_field_finds_the_ground(seed: int) -> None:
+    """Cameras look 8 degrees off the vertical; the ground says how much, whichever way the reconstruction lies."""
+    generator, ground = np.random.default_rng(seed), field()
     ground[:900, 2] += generator.uniform(0, 15, 900)  # houses
-    found = upright.candidates(cameras(poses, [1] * 32), [1] * 32, ground)
-    assert found[0] @ UP > np.cos(np.radians(0.5))
+    ground[:5] *= 1e5  # and points at random
+    turn = np.eye(4)
+    turn[:3, :3] = np.linalg.qr(generator.normal(size=(3, 3)))[0]
+    turn[:3, :3] *= np.sign(np.linalg.det(turn[:3, :3]))
+    poses = [turn @ pose for pose in flight(7.0)]
+    found = upright.candidates(cameras(poses, [1] * 32), [1] * 32, ground @ turn[:3, :3].T)
+    assert found[0] @ turn[:3, 2] > np.cos(np.radians(0.5))
+
+
+def test_a_facade_below_a_flight_is_no_ground_though_it_has_most_points() -> None:
+    facade = np.random.default_rng(1).uniform(0, 30, (2000, 3)) * [0, 2, 1] + [30, 0, 0]
+    points = np.concatenate([field(1200), facade])
+    found = upright.candidates(cameras(flight(0.0), [1] * 32), [1] * 32, points)
+    assert found[0] @ UP > np.cos(np.radians(2))
+
+
+@pytest.mark.parametrize("n", [0, 2, 3000])
+def test_where_there_is_no_ground_up_is_where_cameras_do_not_look(n: int) -> None:
+    """A forest, or hardly a point."""
+    points = np.random.default_rng(2).uniform(-40, 40, (n, 3))
+    found = upright.candidates(cameras(flight(0.0), [1] * 32), [1] * 32, points)
+    np.testing.assert_allclose(found[0], UP, atol=1e-6)
 
 
 def test_a_wall_photographed_from_a_line_is_no_ground() -> None:

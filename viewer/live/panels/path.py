@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from neural import paths
 from neural.cameras import Cameras
 from neural.errors import NeuralError
 from neural.viewer.live.client import Client, Viewpoint
+from neural.viewer.live.panels.playing import PLAYED, Playing
 from neural.viewer.live.panels.view import bounded
 from neural.viewer.live.pictures.film import Film
 from neural.viewer.live.viewer import Viewer
 
 FPS = 30.0
-PLAYED = 15.0  # poses a second that a browser is sent when it plays a path
 LONGEST = 60.0  # seconds of a path
 MOST_KEYFRAMES = 200
 MOST_DOWNLOAD = 64 << 20  # bytes of a film that is offered at once
@@ -41,7 +40,7 @@ class PathPanel:
         self._keyframes: list[Viewpoint] = []
         self._editing = threading.Lock()  # of the server's threads, which call for one click each
         self._film: Film | None = None
-        self._playing = False
+        self._playing: Playing | None = None
         gui = client.handle.gui
         edit = gui.add_button_group("keyframe", ("add", "remove last", "clear"), hint="Where the camera stands now")
         edit.on_click(lambda event: self._edit(str(event.target.value)))
@@ -70,6 +69,10 @@ class PathPanel:
         self._draw()
 
     def _act(self, what: str) -> None:
+        with self._editing:
+            self._do(what)
+
+    def _do(self, what: str) -> None:
         if what == "film" and self._film is not None and self._film.running:
             self._film.cancel()
             return
@@ -113,24 +116,13 @@ class PathPanel:
             self._client.handle.send_file_download(done.name, done.read_bytes())
 
     def _play(self) -> None:
-        """Moves the browser's camera along the path; a second click stops it."""
-        if self._playing:
-            self._playing = False
+        """Begins to move the browser's camera along the path; a second click stops it."""
+        if self._playing is not None and self._playing.busy:
+            self._playing.stop()
             return
-        self._playing = True
-        frame, camera = self._viewer.subject.frame, self._client.handle.camera
-        poses = self._cameras(PLAYED).c2w.numpy()
-        began = time.perf_counter()
-        try:
-            while self._playing and not self._client.gone:
-                at = round((time.perf_counter() - began) * PLAYED)
-                if at >= len(poses) or self._viewer.closing.wait(1 / PLAYED):
-                    break
-                wxyz, position = frame.pose(poses[at])
-                with self._client.speaking(), self._client.handle.atomic():
-                    camera.position, camera.wxyz = position, wxyz
-        finally:
-            self._playing = False
+        frame = self._viewer.subject.frame
+        poses = [frame.pose(c2w) for c2w in self._cameras(PLAYED).c2w.numpy()]
+        self._playing = Playing(self._client, poses, self._viewer.closing)
 
     def _draw(self) -> None:
         """The keyframes and the way between them, in this browser."""
