@@ -14,6 +14,7 @@ import torch
 
 from neural.errors import BackendUnavailable, SceneFormatError, StageFailed
 from neural.png import write as write_png
+from neural.poses import quarter_turns
 from neural.scenes.load import load
 from neural.scenes.photographs import cameras, written
 from neural.scenes.photographs.settings import CameraSettings
@@ -94,11 +95,8 @@ def picture_of(run: SplatRun, path: Path) -> Path:
     width, height = run.scene.cameras.sizes[index].tolist()
     with torch.no_grad():
         image = run.render_camera(run.scene.cameras, index).rgb.detach().cpu()
-    pixels = to_bytes(image.reshape(height, width, 3))
-    up = run.scene.cameras.c2w[index, 2, :2].numpy()  # +z, which is up in these scenes, along x and y of the picture
-    if np.abs(up).max() > 0.5:  # a photograph that lies on its side; from above there is no up
-        pixels = np.rot90(pixels, int(np.argmax([-up[1], up[0], up[1], -up[0]])))
-    pixels = np.ascontiguousarray(pixels)
+    turns = quarter_turns(run.scene.cameras.c2w[index].double().numpy(), run.scene.up)
+    pixels = np.ascontiguousarray(np.rot90(to_bytes(image.reshape(height, width, 3)), turns))
     return write_png(path, pixels.shape[1], pixels.shape[0], [pixels])
 
 

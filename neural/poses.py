@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 
 _SHEAR = 0.01  # largest relative spread of the column lengths that rounding in text files explains
+_LYING = 0.5  # sine between the axis of a camera and up from which a picture has a top
 _FAR = 1e12  # scene units; beyond it float64 keeps less than a tenth of a millimetre per metre
 
 
@@ -36,6 +37,21 @@ def nearest_rigid(matrix: Float64[np.ndarray, "4 4"]) -> tuple[Float64[np.ndarra
     rigid[:3, :3] = u @ vt
     rigid[:3, 3] = matrix[:3, 3]
     return rigid, float(singular.mean())
+
+
+def quarter_turns(c2w: Float64[np.ndarray, "R 4"], up: Float64[np.ndarray, "3"]) -> int:
+    """Turns of a camera's picture, anticlockwise as `np.rot90` counts, that bring up nearest to its top; 0 to 3.
+
+    Photographs of telephones may be stored on their sides. A camera that looks along up has no top: 0.
+
+    Args:
+        c2w: Pose, x right and y down.
+        up: Unit vector.
+    """
+    right, down = up @ c2w[:3, 0], up @ c2w[:3, 1]
+    if max(abs(right), abs(down)) < _LYING:
+        return 0
+    return int(np.argmax([-down + 1e-6, right, down, -right]))  # halfway it stays as it is
 
 
 def rotation_from_quat(quat: Float64[np.ndarray, "... 4"]) -> Float64[np.ndarray, "... 3 3"]:

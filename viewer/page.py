@@ -24,6 +24,7 @@ from jaxtyping import Float64
 import neural
 from neural.atomic import replacing
 from neural.cameras import Cameras
+from neural.poses import quarter_turns
 from neural.scenes.files.gaussians.record import SplatRecord
 from neural.scenes.files.gaussians.sog.streamed_sog import NAME as LOD_META
 from neural.viewer import bundle, levels
@@ -35,7 +36,6 @@ _STREAM = f"{_BESIDE}/{LOD_META}"
 _BLOCK = 3 << 18  # bytes of one block of base64; a multiple of 3, so that blocks can be decoded one by one
 _FAR = 4.0  # times the radius of everything
 _NEAR = 2e-3  # of the extent
-_LYING = 0.5  # sine between the axis of a camera and up from which a picture has a top
 _NAME = 200  # characters of a title or of a camera's name that are kept
 
 
@@ -158,11 +158,8 @@ def _upright(cameras: Cameras, index: int, up: Float64[np.ndarray, "3"]) -> dict
     """A camera, turned by quarters about its axis until up is nearest to the top of its picture."""
     c2w = cameras.c2w[index, :3].double().numpy().copy()
     (fx, fy, cx, cy), (width, height) = cameras.intrinsics[index].tolist(), cameras.sizes[index].tolist()
-    for _ in range(3):
-        x, y = up @ c2w[:, 0], up @ c2w[:, 1]
-        if -y >= abs(x) - 1e-6 or max(abs(x), abs(y)) < _LYING:  # from above there is no up
-            break
-        c2w[:, 0], c2w[:, 1] = c2w[:, 1].copy(), -c2w[:, 0]  # the picture's right becomes its top
+    for _ in range(quarter_turns(c2w, up)):  # the picture's right becomes its top
+        c2w[:, 0], c2w[:, 1] = c2w[:, 1].copy(), -c2w[:, 0]
         fx, fy, cx, cy, width, height = fy, fx, cy, width - cx, height, width
     return {"c2w": c2w.flatten().tolist(), "intrinsics": [fx, fy, cx, cy], "size": [width, height]}
 

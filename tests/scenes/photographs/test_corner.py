@@ -111,6 +111,16 @@ def test_the_run_is_an_ordinary_one_with_its_files(reconstructed: Reconstruction
     assert len(record.means) == reconstructed.run.gaussians.n
 
 
+def test_the_report_shows_photographs_upright(reconstructed: Reconstruction) -> None:
+    run = neural.load_run(reconstructed.folder, device="cpu")
+    names = [name for name in run.scene.image_names if Path(name).stem in {f"photo {i}" for i in TURNED}]
+    scores = run.evaluate(split="train", progress=False)
+    views = {view.name: view for view in run.show(scores, progress=False).views}
+    shapes = {view.image.shape for view in views.values()}
+    assert len(shapes) == 1 and set(names) & views.keys()
+    assert all(view.target.shape == view.image.shape for view in views.values())
+
+
 def test_the_same_call_does_nothing_again(
     reconstructed: Reconstruction, photographs: Corner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

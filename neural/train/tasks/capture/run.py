@@ -11,6 +11,7 @@ from neural import evaluate, lpips, paths
 from neural.cameras import Cameras
 from neural.errors import BadOption
 from neural.evaluate import Evaluation
+from neural.poses import quarter_turns
 from neural.render.rendering import Rendering
 from neural.report import CameraPlot, View
 from neural.scenes.scene import Scene
@@ -112,7 +113,8 @@ class TrainedCapture(FilmedRun):
             index = self.scene.image_names.index(score.name)
             target = photograph(self.scene, index, self.config.run.background)
             image = self.render_camera(self.scene.cameras, index).rgb.cpu().reshape(target.shape)
-            pictures = (to_bytes(image), to_bytes(target))
+            turns = quarter_turns(self.scene.cameras.c2w[index].double().numpy(), self.scene.up)
+            pictures = (np.ascontiguousarray(np.rot90(to_bytes(one), turns)) for one in (image, target))
             views.append(View(score.name, *pictures, psnr=score.psnr, ssim=score.ssim, lpips=score.lpips))
         return views
 
