@@ -74,7 +74,7 @@ def reconstruct(
     minutes: float | None = None,
     settings: CameraSettings | None = None,
     config: SplatsConfig | None = None,
-    exposure: bool = False,
+    exposure: bool = True,
     preview: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -90,8 +90,7 @@ def reconstruct(
         preview: Write a first picture and page from few, small photographs at once, and better ones as the training
             goes on.
         config: Of the training; what is not said is chosen for the device and the photographs.
-        exposure: Learn how each photograph was exposed, for cameras that adapt; where they did not, it makes colours
-            drift.
+        exposure: Learn how each photograph was exposed and white-balanced; the scene keeps the mean.
         overwrite: Train anew if the run there was trained on other cameras or told other things.
         progress: Whether to say what is done, with progress bars.
         watch: Someone who looks on at the training; see `neural.viewer.live.watch`.

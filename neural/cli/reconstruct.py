@@ -26,9 +26,8 @@ class Reconstruct:
     """Folder of the run; runs/<name> by default."""
     minutes: float | None = None
     """Of training; 8 on a CPU, 30,000 steps on a GPU by default."""
-    exposure: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Learn how each photograph was exposed and white-balanced, for cameras that adapt; where they did not, colours
-    drift by it."""
+    exposure: bool = True
+    """Learn how each photograph was exposed and white-balanced; the scene keeps the mean."""
     preview: tyro.conf.FlagCreatePairsOff[bool] = False
     """A first picture and page from few, small photographs within a minute, then better ones as training goes on."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

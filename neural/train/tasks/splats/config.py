@@ -118,6 +118,9 @@ class SplatOptimConfig:
     """Learn an affine colour correction per photograph; the scene itself keeps the mean colours."""
     exposure_lr: float = 1e-3
     """Of the corrections."""
+    exposure_hold: float = 0.2
+    """Weight in the loss of what a correction changes in its photograph; less explains photographs that differ more, more
+    keeps colours from drifting."""
     refine_poses: bool = False
     """Whether camera poses are refined too, while training; scores and videos take those of the capture."""
     pose_lr: float = 1e-4
@@ -294,6 +297,7 @@ def _check(config: SplatsConfig) -> None:
         "eps",
     ):
         check_positive(f"optim.{name}", getattr(optim, name))
+    check_between("optim.exposure_hold", optim.exposure_hold, 0.0, 1e6)
     for beta in optim.betas:
         check_between("optim.betas", beta, 0.0, 0.9999999)
     for name in ("means_final", "ssim_weight", "coarse_share"):

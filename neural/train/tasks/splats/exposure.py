@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural.cuda.autograd import Function
+from neural.losses import steady_mean
 
 _CHUNK = 1024  # pixels that are added in one row
 
@@ -31,6 +32,13 @@ class Exposure(nn.Module):
         """A and b of one photograph."""
         identity = torch.eye(3, 4, device=self.change.device)
         return identity + self.change[index] - self.change.mean(0)
+
+    def strength(self, image: Float[Tensor, "H W 3"], index: int) -> Float[Tensor, ""]:
+        """What the correction of one photograph changes in it: mean absolute difference, the image taken as given.
+
+        Against the L1 loss of the photograph it weighs what share of the change is for the better.
+        """
+        return steady_mean((self(image.detach(), index) - image.detach()).abs())
 
     def forward(self, image: Float[Tensor, "H W 3"], index: int) -> Float[Tensor, "H W 3"]:
         """The image as photograph `index` would show it."""

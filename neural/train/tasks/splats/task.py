@@ -164,6 +164,8 @@ class SplatsTask:
         target = taken.on(background.cpu()).to(self.device)
         mask = None if taken.mask is None else taken.mask.to(self.device)
         loss = photometric(rgb, target, ssim_weight=optim.ssim_weight, mask=mask) / optim.views
+        if self._exposure is not None and optim.exposure_hold:
+            loss = loss + optim.exposure_hold / optim.views * self._exposure.strength(shown.rgb, taken.index)
         if mask is not None and optim.masks == "thin":
             loss = loss + THIN / optim.views * steady_mean(shown.alpha * (mask == 0))
         if shown.depth is not None:

@@ -49,6 +49,20 @@ def test_colours_are_mixed_by_the_matrix() -> None:
         torch.testing.assert_close(exposure(shown, index), shown @ matrix[:, :3].T + matrix[:, 3])
 
 
+def test_the_pull_is_as_strong_near_none_as_far_from_it() -> None:
+    exposure = Exposure(2)
+    exposure.strength(0).backward()
+    assert exposure.change.grad is not None and not exposure.change.grad.any()  # at none, and finite
+    for far in (1e-3, 1.0):
+        exposure.change.grad = None
+        with torch.no_grad():
+            exposure.change[0, 1, 2] = 2 * far  # half of it is the mean
+        strength = exposure.strength(0)
+        strength.backward()
+        assert float(strength.detach()) == pytest.approx(far, rel=1e-5)
+        assert float(exposure.change.grad[0, 1, 2]) == pytest.approx(0.5, rel=1e-5)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 4), (40, 41)], ids=str)  # 1640 pixels: a whole chunk, and a rest
 def test_gradients_are_those_of_a_matrix_product_in_double(size: tuple[int, int]) -> None:
     shown = image(*size, dtype=torch.float64)

@@ -242,6 +242,21 @@ def test_exposure_finds_the_brightness_of_photographs(tmp_path: Path) -> None:
     assert float(gains[0::2].mean() - gains[1::2].mean()) > 0.25
 
 
+@pytest.mark.parametrize("hold", [0.0, 0.03])
+def test_exposures_that_are_alike_are_held(hold: float, tmp_path: Path) -> None:
+    """All photographs are exposed alike; without the hold corrections drift."""
+    config = splat_tasks.configured(
+        model={"max_gaussians": 500, "sh_degree": 0}, densify={"start": 10, "every": 10},
+        optim={"exposure": True, "exposure_lr": 0.02, "exposure_hold": hold},
+    )  # fmt: skip
+    task = splat_tasks.task(ball.scene(n=8, world=True, points=300), config)
+    for step in range(150):
+        task.step(step, 150)
+    assert task._exposure is not None
+    drift = sum(float(task._exposure.strength(i).detach()) for i in task.scene.splits["train"])
+    assert (drift / len(task.scene.splits["train"]) < 0.1) == (hold > 0)
+
+
 def test_poses_are_refined_towards_the_right_ones() -> None:
     """A scene is learnt from the right poses and held; the camera that is moved then finds its way back."""
     scene = replace(ball.scene(n=8, world=True, points=400), splits={"train": tuple(range(8)), "test": ()})
