@@ -119,8 +119,8 @@ class SplatOptimConfig:
     exposure_lr: float = 1e-3
     """Of the corrections."""
     exposure_hold: float = 0.2
-    """Weight in the loss of what a correction changes in its photograph; less explains photographs that differ more, more
-    keeps colours from drifting."""
+    """Weight in the loss of what a correction changes in its photograph, so that colours do not drift where photographs
+    are exposed alike; 0 where exposures differ by halves."""
     refine_poses: bool = False
     """Whether camera poses are refined too, while training; scores and videos take those of the capture."""
     pose_lr: float = 1e-4

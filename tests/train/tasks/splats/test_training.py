@@ -239,22 +239,23 @@ def test_exposure_finds_the_brightness_of_photographs(tmp_path: Path) -> None:
     gains = torch.stack([task._exposure.matrix(i)[:, :3].diagonal().mean() for i in range(8)]).detach()
     assert float(gains.mean()) == pytest.approx(1, abs=1e-5)
     assert float(gains[0::2].min()) > float(gains[1::2].max()) + 0.1
-    assert float(gains[0::2].mean() - gains[1::2].mean()) > 0.25
+    assert float(gains[0::2].mean() - gains[1::2].mean()) > 0.2
 
 
-@pytest.mark.parametrize("hold", [0.0, 0.03])
-def test_exposures_that_are_alike_are_held(hold: float, tmp_path: Path) -> None:
-    """All photographs are exposed alike; without the hold corrections drift."""
-    config = splat_tasks.configured(
-        model={"max_gaussians": 500, "sh_degree": 0}, densify={"start": 10, "every": 10},
-        optim={"exposure": True, "exposure_lr": 0.02, "exposure_hold": hold},
-    )  # fmt: skip
-    task = splat_tasks.task(ball.scene(n=8, world=True, points=300), config)
-    for step in range(150):
-        task.step(step, 150)
-    assert task._exposure is not None
-    drift = sum(float(task._exposure.strength(i).detach()) for i in task.scene.splits["train"])
-    assert (drift / len(task.scene.splits["train"]) < 0.1) == (hold > 0)
+def test_exposures_that_are_alike_are_held() -> None:
+    """All photographs are exposed alike: corrections only fit errors of the scene, and drift without the hold."""
+    drifts = []
+    for hold in (0.0, 0.2):
+        config = splat_tasks.configured(
+            model={"max_gaussians": 500, "sh_degree": 0}, densify={"start": 10, "every": 10},
+            optim={"exposure": True, "exposure_lr": 0.02, "exposure_hold": hold},
+        )  # fmt: skip
+        task = splat_tasks.task(ball.scene(n=8, world=True, points=300), config)
+        for step in range(150):
+            task.step(step, 150)
+        assert task._exposure is not None
+        drifts.append(float(task._exposure.change.detach().square().sum((1, 2)).sqrt().mean()))
+    assert drifts[1] < 0.75 * drifts[0]
 
 
 def test_poses_are_refined_towards_the_right_ones() -> None:
