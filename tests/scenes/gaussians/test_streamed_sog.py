@@ -161,6 +161,11 @@ def test_depth_and_size_are_bounded(index: Path) -> None:
             formats.read(index)
 
 
+def test_2d_gaussians_stay_what_they_are(tmp_path: Path) -> None:
+    streamed_sog.write(tmp_path / "lod-meta.json", [replace(made(30, 0), surfels=True)])
+    assert streamed_sog.read(tmp_path / "lod-meta.json").surfels
+
+
 def test_levels_that_do_not_go_together(tmp_path: Path) -> None:
     for levels, message in (([], "one level or more"), ([made(4), made(4, antialiased=True)], "different kinds")):
         with pytest.raises(ValueError, match=message):
