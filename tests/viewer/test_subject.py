@@ -47,19 +47,25 @@ def facing(size: tuple[int, int] = (120, 90), eye: np.ndarray = EYE) -> Cameras:
 
 @pytest.fixture(scope="module")
 def field_run() -> RadianceRun:
-    """A field of dense fog in the cube [-1, 1]^3; nothing is trained."""
+    return fog()
+
+
+def fog(shift: tuple[float, float, float] = (0.0, 0.0, 0.0), near: float = 0.0) -> RadianceRun:
+    """A field of dense fog in the cube [-1, 1]^3, or somewhere else; nothing is trained."""
     from neural.encodings.dense_grid import DenseGrid
     from neural.render.rendering import Marching
 
+    torch.manual_seed(0)
     scene = ball.scene()
-    field = RadianceField(DenseGrid(3, n_levels=2, base_resolution=4), aabb=scene.aabb, density_bias=4.0)
+    box = scene.aabb + torch.tensor(shift)
+    field = RadianceField(DenseGrid(3, n_levels=2, base_resolution=4), aabb=box, density_bias=4.0)
     occupancy = OccupancyGrid(
         centre=(0, 0, 0), half_extent=field.half_side, min_step=0.02, seed=0, resolution=32, n_cascades=1
     )
     config = SimpleNamespace(
         run=SimpleNamespace(background="black"), sampling=SimpleNamespace(path="auto"),
     )  # fmt: skip
-    return RadianceRun(Path(), scene, config, field, occupancy, Marching())  # type: ignore[arg-type]
+    return RadianceRun(Path(), scene, config, field, occupancy, Marching(near=near))  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["splats", "field"])
@@ -138,6 +144,28 @@ def test_the_point_that_coordinates_are_relative_to_does_not_show(cut: Cut) -> N
     plain = ball_subject()
     moved = about(plain, (0.5, -0.25, 1.0))
     torch.testing.assert_close(shown(moved, cut).rgb, shown(plain, cut).rgb, atol=0.02, rtol=0)
+
+
+def test_a_field_lies_and_is_cut_where_its_box_is(field_run: RadianceRun) -> None:
+    shift = (20.0, -3.0, 0.5)
+    there, here = (
+        RadianceSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()), None)
+        for run in (fog(shift), fog())
+    )
+    camera, moved = facing(), facing()
+    moved.c2w[0, :3, 3] += torch.tensor(shift)
+    box = np.array([[-0.5, -9, -9], [0.2, 9, 0.3]])
+    cut, other = (Cut(box=tuple(map(tuple, (box + by).tolist()))) for by in (0.0, np.array(shift)))  # type: ignore[arg-type]
+    one, two = here.layers(camera, cut), there.layers(moved, other)
+    assert one is not None and two is not None and 0.1 < float(one.alpha.mean()) < 0.9
+    torch.testing.assert_close(two.alpha, one.alpha, atol=0.02, rtol=0)
+
+
+def test_the_near_plane_of_a_field_is_not_nearer_than_its_trainings() -> None:
+    run = fog(near=3.0)
+    subject = RadianceSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()), None)
+    assert torch.equal(shown(subject, Cut(near=0.5)).depth, shown(subject).depth)
+    assert not torch.equal(shown(subject, Cut(near=3.3)).depth, shown(subject).depth)
 
 
 def test_a_near_plane_is_the_farther_of_those_that_are_asked_for() -> None:
