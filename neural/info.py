@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neural.overview.contents import Overview
 
 DRAWINGS = (".png", ".html")
+MESHES = (".obj", ".ply")
 Rows = list[tuple[str, str]]
 
 
@@ -61,7 +62,12 @@ def find(path: str | Path) -> Found:
         return Found(_grid(path))
     if path.is_file() and path.suffix.lower() in PICTURES:
         return Found(_picture(path))
-    return _gaussians(path) if _is_gaussian(path) else _scene(path)
+    index = _gaussian_file(path)
+    if index is not None:
+        return _gaussians(index)
+    if path.is_file() and path.suffix.lower() in MESHES:
+        return Found(_mesh(path))
+    return _scene(path)
 
 
 def draw(found: Found, path: str | Path, *, progress: bool = False) -> None:
@@ -139,10 +145,24 @@ def _picture(path: Path) -> Rows:
     ] + [("warning", warning) for warning in header.warnings]
 
 
-def _is_gaussian(path: Path) -> bool:
+def _gaussian_file(path: Path) -> Path | None:
     from neural.scenes.files.gaussians import formats
 
-    return path.is_file() and formats.holds_gaussians(path)
+    if path.is_dir():
+        return formats.index_in(path)
+    return path if formats.holds_gaussians(path) else None
+
+
+def _mesh(path: Path) -> Rows:
+    from neural.overview import facts
+    from neural.scenes.files import mesh, ply
+
+    if path.suffix.lower() == ".obj" or ply.read_layout(path).get("face", (0, ()))[0]:
+        return facts.of_mesh(mesh.read(path), path)
+    xyz, _ = ply.read_points(path)
+    if not len(xyz):
+        raise SceneFormatError(path, "has no points")
+    return facts.of_points(xyz, path)
 
 
 def _gaussians(path: Path) -> Found:
@@ -179,6 +199,12 @@ def _scene(path: Path) -> Found:
     from neural.scenes.formats import detect
     from neural.scenes.load import load
 
+    if path.is_file() and not detect.knows(path):
+        raise SceneFormatError(
+            path,
+            "no file that is known here: there may be the list of cameras of a capture, Gaussians, points or a mesh, "
+            "a picture, a voxel grid; or the folder of a run, a capture or photographs",
+        )
     pictures = detect.photographs_without_cameras(path)
     if pictures:
         rows = facts.of_photographs(path, pictures)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from neural import atomic, runs
 from neural.errors import CheckpointError, NotSaved, SceneFormatError
 from neural.file_lock import try_lock
 from neural.first_look import PAGE, PICTURE, Improving, first_look, show
+from neural.scenes.capture import PHOTO_SUFFIXES
 from neural.scenes.photographs import cameras, frames, survey, written
 from neural.scenes.photographs.plan import planned
 from neural.scenes.photographs.settings import CameraSettings
 from neural.scenes.photographs.sfm import process
 from neural.train import session
+from neural.train.loop import Moment, Watcher
 from neural.train.tasks.splats import run as splats_run
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.run import SplatRun
@@ -42,6 +44,7 @@ DEPTH = 0.05  # weight of the depths that structure from motion has measured; 0.
 SOURCE = "reconstruct.json"
 SCENE, STAGES = "scene.spz", "cameras"
 FIRST, CAMERAS, TRAINING, FILES = "first look", "cameras", "training", "files"  # stages, as they are said
+_LISTED = 20  # photographs that are named
 _FIRST, _AROUND, _FILES = 45.0, 60.0, 10.0  # seconds of a first look, of scores and report, of the files
 
 
@@ -75,6 +78,7 @@ def reconstruct(
     preview: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    watch: session.Watch | None = None,
 ) -> Reconstruction:
     """Photographs in, a trained scene out; the same call goes on with what is there.
 
@@ -90,6 +94,7 @@ def reconstruct(
             drift.
         overwrite: Train anew if the run there was trained on other cameras or told other things.
         progress: Whether to say what is done, with progress bars.
+        watch: Someone who looks on at the training; see `neural.viewer.live.watch`.
 
     Raises:
         SceneFormatError: Nothing to reconstruct from, or too few photographs that overlap; says what to do.
@@ -103,6 +108,8 @@ def reconstruct(
     source, settings = Path(source), settings or CameraSettings()
     if not source.exists():
         raise SceneFormatError(source, "no such folder of photographs, and no such video")
+    if source.is_file() and source.suffix.lower() in PHOTO_SUFFIXES:
+        raise SceneFormatError(source, f"is one photograph; give the folder of all of them: {source.parent}")
     folder = (
         Path(out) if out is not None else Path("runs") / (source.stem if source.is_file() else source.resolve().name)
     )
@@ -120,11 +127,28 @@ def reconstruct(
         say.stage(TRAINING)
         run = splats_run.train(
             folder / written.CAMERAS, asked, out=folder, overwrite=overwrite, progress=progress,
-            watch=(lambda trained: Improving(folder, trained, say)) if preview else None,
+            watch=_watching(watch, (lambda trained: Improving(folder, trained, say)) if preview else None),
         )  # fmt: skip
         say.stage(FILES)
         files = export(run, folder, say)
     return Reconstruction(folder, found["registered"], found["photographs"], run, files)
+
+
+class _Together:
+    """Several who look on, one after the other."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self._watchers = watchers
+
+    def look(self, moment: Moment) -> None:
+        """See `neural.train.loop.Watcher`."""
+        for watcher in self._watchers:
+            watcher.look(moment)
+
+
+def _watching(*watches: session.Watch | None) -> session.Watch | None:
+    given = [watch for watch in watches if watch is not None]
+    return (lambda trained: _Together([watch(trained) for watch in given])) if given else None
 
 
 # what a disk says that is full or may not be written
@@ -182,8 +206,7 @@ def find_cameras(
         say(f"cameras are there: {there['registered']} of {there['photographs']} photographs")
         return there
     looked = survey.survey(root, weed=settings.weed, without=folder, progress=say.aloud)
-    for name, why in list(looked.left_out.items())[:20]:
-        say(f"  left out: {name}: {why}")
+    _list("left out", looked.left_out, say)
     for sentence in looked.warnings:
         say(f"  {sentence}")
     if not video:
@@ -201,8 +224,7 @@ def find_cameras(
     found = cameras.reconstruct(
         looked, folder, settings, cache=cache, prefix=prefix, video=video, made_from=made_from, progress=say.aloud
     )
-    for name, why in list(found.reasons.items())[:20]:
-        say(f"  no pose: {name}: {why}")
+    _list("no pose", found.reasons, say)
     for sentence in found.sentences:
         say(f"  {sentence}")
     if found.warning is not None:
@@ -210,6 +232,13 @@ def find_cameras(
     said = _read(found.path)
     assert said is not None
     return said
+
+
+def _list(what: str, reasons: Mapping[str, str], say: Say) -> None:
+    for name, why in list(reasons.items())[:_LISTED]:
+        say(f"  {what}: {name}: {why}")
+    if len(reasons) > _LISTED:
+        say(f"  {what}: {len(reasons) - _LISTED} more")
 
 
 def export(run: SplatRun, folder: Path, say: Say) -> tuple[Path, ...]:
@@ -224,7 +253,7 @@ def _asked(config: SplatsConfig, folder: Path, minutes: float | None) -> SplatsC
     """The configuration with a length and a size of photographs that suit the device."""
     part = config.run
     device = session.choose_device(part.device)
-    if part.downscale == 1:
+    if part.downscale is None:
         most = CPU_PIXELS if device == "cpu" else GPU_PIXELS
         document = _read(folder / written.CAMERAS)
         assert document is not None
@@ -250,7 +279,13 @@ def _opened(folder: Path, source: Path) -> Iterator[None]:
                 )
             stored = _read(folder / SOURCE)
             here = {"source": str(source.resolve())}
-            if stored is not None and stored != here and os.path.exists(str(stored.get("source"))):
+            made = [name for name in runs.RECONSTRUCTED if name not in (SOURCE, STAGES)]  # nothing of a wrong path
+            if (
+                stored is not None
+                and stored != here
+                and os.path.exists(str(stored.get("source")))
+                and any(os.path.lexists(folder / name) for name in made)
+            ):
                 raise CheckpointError(
                     f"{folder}: holds what was reconstructed from {stored.get('source')}, not from {here['source']}; "
                     "choose another --out"

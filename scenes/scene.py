@@ -13,6 +13,7 @@ from torch import Tensor
 from neural.arrangement import camera_radius, up_direction
 from neural.cameras import Cameras
 from neural.scenes.capture import Points
+from neural.scenes.files.gaussians import axes
 from neural.scenes.images import ImageStack
 
 
@@ -82,6 +83,19 @@ class Scene:
         train = self.cameras[list(self.splits["train"])] if self.splits["train"] else self.cameras
         return 1.1 * camera_radius(train)
 
+    @property
+    def says_up(self) -> bool:
+        """Whether the files say which way is up; RDF is what files without a word are taken for."""
+        return self.axes != "RDF"
+
+    @property
+    def up(self) -> Float64[np.ndarray, "3"]:
+        """Unit vector of this frame: as the files say, else as the cameras are held."""
+        if not self.says_up:
+            return up_direction(self.cameras)
+        up = self.world_to_scene[:3, :3] @ axes.up(self.axes)
+        return up / np.linalg.norm(up)
+
     def transformed(self, similarity: Float64[np.ndarray, "4 4"]) -> "Scene":
         """The same capture in another frame; `scene.transformed(np.linalg.inv(scene.world_to_scene))`
         undoes all.
@@ -121,10 +135,10 @@ class Scene:
 
         Args:
             radius: Half of the longest side of the box afterwards.
-            upright: Also turn the up direction estimated from the cameras to +z.
+            upright: Also turn what is up to +z.
         """
         low, high = self.aabb.numpy()
-        rotation = _turn(up_direction(self.cameras), np.array([0.0, 0.0, 1.0])) if upright else np.eye(3)
+        rotation = _turn(self.up, np.array([0.0, 0.0, 1.0])) if upright else np.eye(3)
         scale = 2 * radius / float((high - low).max())
         similarity = np.eye(4)
         similarity[:3, :3] = scale * rotation

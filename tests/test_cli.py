@@ -1,8 +1,8 @@
 """The command line: what is typed reaches one function; the rest is refused with a remedy."""
 
+import os
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -66,11 +66,12 @@ def test_help_is_quick_and_does_not_import_torch(arguments: str) -> None:
         "assert code == 0, code\n"
         "assert not {'torch', 'numpy', 'jaxtyping'} & set(sys.modules), 'too much imported for help'\n"
     )
-    started = time.perf_counter()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "neural" in done.stdout
-    assert time.perf_counter() - started < 5.0  # a guard against torch; 0.2 s on a quiet machine
+    spent = os.times().children_user - before.children_user
+    assert spent < 2.0  # a guard against torch, whatever else the machine does; 0.2 s
 
 
 def test_train_passes_what_was_typed(training) -> None:
@@ -129,6 +130,9 @@ def test_train_splats_passes_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp
         ("train radiance fox --config none.toml", "none.toml: cannot be read"),
         ("render run --path nowhere.json", "--path must be orbit, train or a file with poses"),
         ("render run --frames 0", "--frames"),
+        ("reconstruct photos --minutes -3", "--minutes must be above 0"),
+        ("reconstruct photos --minutes 1 --train.run.steps 5", "exclude each other"),
+        ("info fox --draw", "--draw wants a file"),
         ("doctor --please", "--please"),
         ("", "neural --help lists all commands"),
         ("train", "usage: neural train TASK"),

@@ -10,6 +10,7 @@ from neural.cuda.gradients import GradientBuffer
 from neural.encodings.scalable_hash_grid import ScalableHashGrid
 from neural.mlp import MLP
 from neural.optim import Adam, Group, extend_torch
+from tests.threads import threads
 
 OPTIONS = {"n_levels": 3, "log2_hashmap_size": 8, "finest_resolution": 40}
 
@@ -118,14 +119,13 @@ def test_a_resume_is_bit_exact_before_and_after_growth(at: int) -> None:
 
 
 def test_any_number_of_threads_gives_the_same_run() -> None:
-    before, states = torch.get_num_threads(), []
+    states = []
     for count in (1, 2, 3):
-        torch.set_num_threads(count)
-        run = Run()
-        for _ in range(9):
-            run.step()
+        with threads(count):
+            run = Run()
+            for _ in range(9):
+                run.step()
         states.append(run.state())
-    torch.set_num_threads(before)
     _same(states[0], states[1])
     _same(states[0], states[2])
 

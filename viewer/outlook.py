@@ -41,8 +41,8 @@ class Outlook:
     reach: float
 
 
-def outlook(record: SplatRecord, cameras: Cameras | None) -> Outlook:
-    """See `Outlook`; a scene without cameras has its own -y up, as OpenCV axes have."""
+def outlook(record: SplatRecord, cameras: Cameras | None, up: Float64[np.ndarray, "3"] | None = None) -> Outlook:
+    """See `Outlook`; without `up` as the cameras are held, and without them -y, as OpenCV axes have."""
     means = record.means.astype(np.float64)
     seen = means[_sample(record)]
     centre = np.median(seen, axis=0)
@@ -52,9 +52,10 @@ def outlook(record: SplatRecord, cameras: Cameras | None) -> Outlook:
     if cameras is not None and len(cameras):
         places = cameras.origins.double().numpy() - centre
         reach = max(reach, float(np.linalg.norm(places, axis=1).max()))
-        up, focus = up_direction(cameras), _focus(seen, cameras, extent)
+        up = up_direction(cameras) if up is None else up
+        focus = _focus(seen, cameras, extent)
     else:
-        up, focus = np.array([0.0, -1.0, 0.0]), np.zeros(0)
+        up, focus = np.array([0.0, -1.0, 0.0]) if up is None else up, np.zeros(0)
     largest = float(np.exp(record.log_scales.max(), dtype=np.float64))
     scale = min(_MOST_UNITS / max(reach, 1e-12), _LARGEST / largest)
     return Outlook(centre, extent, scale, up, focus, max(reach, extent))

@@ -35,6 +35,7 @@ _STREAM = f"{_BESIDE}/{LOD_META}"
 _BLOCK = 3 << 18  # bytes of one block of base64, each decoded alone; of multiples of 3 none is padded
 _FAR = 4.0  # times the radius of everything
 _NEAR = 2e-3  # of the extent
+_LYING = 0.5  # sine between the axis of a camera and up from which a picture has a top
 _NAME = 200  # characters of a title or of a camera's name that are kept
 
 
@@ -50,6 +51,7 @@ def write_page(
     origin: Float64[np.ndarray, "3"] | None = None,
     near: float | None = None,
     clear: float = 0.0,
+    up: Float64[np.ndarray, "3"] | None = None,
 ) -> Path:
     """Writes a page that shows Gaussians, sorted and with their spherical harmonics, also when opened from a disk.
 
@@ -65,6 +67,7 @@ def write_page(
         origin: What the record's means are relative to, so that float32 need not hold coordinates of a country.
         near: Smallest depth that is drawn, scene units.
         clear: The same at each of the cameras; it shrinks by the distance to the closest one.
+        up: Unit vector; as the cameras are held without it. Photographs that lie on their sides are shown upright.
 
     Raises:
         BackendUnavailable: The viewer was not built.
@@ -77,7 +80,8 @@ def write_page(
     if cameras is not None and not 0 <= start < max(len(cameras), 1):
         raise ValueError(f"write_page: start must be one of {len(cameras)} cameras, got {start}")
     shift = np.zeros(3) if origin is None else np.asarray(origin, dtype=np.float64)
-    found = outlook(record, None if cameras is None else cameras.to("cpu").relative_to(torch.from_numpy(shift)))
+    local = None if cameras is None else cameras.to("cpu").relative_to(torch.from_numpy(shift))
+    found = outlook(record, local, up)
     path = Path(path)
     beside = levels.halved(record) if path.name == FOLDER else []
     parts = [levels.as_spz(level, found) for level in (beside[-1:] or levels.inside(record))]
@@ -145,15 +149,22 @@ def _cameras(cameras: Cameras | None, names: Sequence[str] | None, found: Outloo
         return []
     chosen = names if names is not None else [f"camera {i + 1}" for i in range(len(cameras))]
     return [
-        {
-            "name": _plain(str(name)),
-            "c2w": cameras.c2w[i, :3].double().flatten().tolist(),
-            "intrinsics": cameras.intrinsics[i].double().tolist(),
-            "size": cameras.sizes[i].tolist(),
-            "focus": float(found.focus[i]),
-        }
+        {"name": _plain(str(name)), **_upright(cameras, i, found.up), "focus": float(found.focus[i])}
         for i, name in enumerate(chosen)
     ]
+
+
+def _upright(cameras: Cameras, index: int, up: Float64[np.ndarray, "3"]) -> dict[str, Any]:
+    """A camera, turned by quarters about its axis until up is nearest to the top of its picture."""
+    c2w = cameras.c2w[index, :3].double().numpy().copy()
+    (fx, fy, cx, cy), (width, height) = cameras.intrinsics[index].tolist(), cameras.sizes[index].tolist()
+    for _ in range(3):
+        x, y = up @ c2w[:, 0], up @ c2w[:, 1]
+        if -y >= abs(x) - 1e-6 or max(abs(x), abs(y)) < _LYING:  # from above there is no up
+            break
+        c2w[:, 0], c2w[:, 1] = c2w[:, 1].copy(), -c2w[:, 0]  # the picture's right becomes its top
+        fx, fy, cx, cy, width, height = fy, fx, cy, width - cx, height, width
+    return {"c2w": c2w.flatten().tolist(), "intrinsics": [fx, fy, cx, cy], "size": [width, height]}
 
 
 def _start(cameras: Cameras | None, start: int, found: Outlook, shift: Float64[np.ndarray, "3"]) -> dict[str, Any]:

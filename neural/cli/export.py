@@ -20,9 +20,10 @@ class Export:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
     file: tyro.conf.Positional[Path]
-    """What to write; splats: .ply (3DGS, everything), .compressed.ply, .spz, .sog, .splat (one
-    colour) or .html (a page for any browser; index.html: one whose scene streams); signed
-    distances: a mesh, .ply or .obj; a volume: .npy of voxels."""
+    """What to write; splats: .ply (3DGS, everything), .compressed.ply, .spz, .sog (also as DIR/meta.json, or with
+    levels of detail as DIR/lod-meta.json), .splat (one colour), .glb, .usdc, .usda, .html (a page for any browser;
+    index.html: one whose scene streams), .obj (a mesh); signed distances: a mesh, .ply, .obj or .glb; a volume: .npy
+    of voxels."""
     frame: str | None = None
     """Splats: coordinates of the capture's files ("input", the default), of the scene as it was trained ("scene"), or
     those of the input turned to axes: directions of x, y and z such as RUB (right, up, back), RFU or FLU."""

@@ -15,7 +15,8 @@ class Info:
     """Say what a scene or a run holds, and draw it."""
 
     path: tyro.conf.Positional[Path]
-    """A capture, a folder of photographs, a Gaussian scene (.ply, .spz, .sog, ...), or the folder of a run."""
+    """A capture, a folder of photographs, Gaussians (.ply, .spz, .sog, ...), points or a mesh (.ply, .obj), a picture,
+    a voxel grid, or the folder of a run."""
     draw: tuple[Path, ...] = ()
     """Files to draw cameras and points into: a picture from above and from the side (.png), a page that turns, with
     all photographs (.html), or both."""
@@ -26,6 +27,8 @@ class Info:
 def main(arguments: Sequence[str]) -> int:
     given = tyro.cli(Info, prog="neural info", args=list(arguments))
 
+    if "--draw" in arguments and not given.draw:
+        raise UsageError("--draw wants a file to draw into, such as scene.png or scene.html")
     for file in given.draw:
         if file.exists() and not given.overwrite:
             raise UsageError(f"{file} is there already; name another file, or give --overwrite")

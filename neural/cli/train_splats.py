@@ -22,7 +22,8 @@ class Splats:
     """
 
     scene: tyro.conf.Positional[Path]
-    """Folder or file of the capture: transforms.json (nerfstudio, instant-ngp, Blender) or COLMAP."""
+    """A capture, that is photographs with cameras: its folder, or the file that lists the cameras (COLMAP, nerfstudio,
+    Metashape ...; `neural info` of a folder without any lists all formats)."""
     out: Path | None = None
     """Folder of the run; runs/<scene>-splats by default."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -38,8 +38,10 @@ def viewed(options: ViewOptions) -> Iterator[Any]:
         return
 
     from neural.interrupt import Interrupted
+    from neural.viewer.live.server import check_door
     from neural.viewer.live.watch import watching
 
+    check_door(host=options.view_host, port=options.view_port, token=options.view_token)
     with watching(host=options.view_host, port=options.view_port, token=options.view_token) as watch:
         yield watch
         if watch.viewer is not None:

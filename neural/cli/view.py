@@ -18,7 +18,8 @@ class View:
     """Look at a run, or at a file of Gaussians, in a browser (extra [viewer])."""
 
     what: tyro.conf.Positional[Path]
-    """Folder of a run, of any task, or a file: .ply, .compressed.ply, .spz, .sog, .splat."""
+    """Folder of a run, of any task, or Gaussians: .ply, .compressed.ply, .spz, .sog (also its folder), .splat, .glb,
+    .usdc, .usda."""
     host: str = "127.0.0.1"
     """Address to listen on. One that others reach needs a token, which is made if none is given."""
     port: int = 8080

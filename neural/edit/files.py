@@ -36,9 +36,10 @@ def read(path: str | Path) -> Gaussians:
     if (path / runs.CONFIG).is_file():
         return _of_run(path)
     if path.is_dir():
-        if not (path / META).is_file():
+        index = formats.index_in(path)
+        if index is None:
             raise SceneFormatError(path, f"a folder that is neither a run ({runs.CONFIG}) nor a SOG scene ({META})")
-        path = path / META
+        path = index
     if not path.exists():
         raise SceneFormatError(path, "there is no such file")
     return Gaussians.from_record(own(formats.read(path)))

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from neural.arrangement import up_direction
 from neural.overview.unused import unused
 from neural.scenes.files.gaussians import axes
 from neural.scenes.files.gaussians.packing import opacities
@@ -79,7 +78,7 @@ class Overview:
                 splits[member] = name
         paths = scene.image_paths or ()
         used = [Photograph(*row) for row in zip(scene.image_names, paths, splits, strict=True)] if paths else []
-        up = levelled(up_direction(cameras))
+        up = levelled(scene.up)
         unit = "of unknown length" if scene.metres_per_unit is None else f"of {scene.metres_per_unit:g} m"
         frame = "that of the files" if np.allclose(scene.world_to_scene, np.eye(4)) else "that of the files, moved"
         return cls(
@@ -93,7 +92,8 @@ class Overview:
             box=scene.aabb.numpy(),
             up=up,
             notes=(
-                f"frame: {frame}; up: {axis_name(up)}, estimated from the cameras",
+                f"frame: {frame}; up: {axis_name(up)}, "
+                + (f"as {scene.axes} axes have it" if scene.says_up else "estimated from the cameras"),
                 f"unit: {unit}; CRS: {scene.crs or 'not stated'}",
             ),
             metres_per_unit=scene.metres_per_unit,

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 
-from neural.arrangement import camera_radius, focus_point, up_direction
+from neural.arrangement import camera_radius, focus_point
 from neural.cameras import CAMERA_MODELS, Cameras
 from neural.errors import SceneFormatError
 from neural.overview.contents import UNUSED, Overview, axis_name, levelled
 from neural.scenes import photos
 from neural.scenes.capture import Points
-from neural.scenes.files.gaussians import axes, packing
-from neural.scenes.files.gaussians.record import SplatRecord
-from neural.scenes.files.gaussians.sog.files import META
+from neural.scenes.files.gaussians import axes, formats, packing
+from neural.scenes.files.gaussians.record import Placement, SplatRecord
+from neural.scenes.files.mesh import Mesh
 from neural.scenes.scene import Scene
 
 Row = tuple[str, str]
@@ -40,7 +41,7 @@ def of_scene(scene: Scene, path: Path) -> list[Row]:
         ("box", box(low, high) + (", unbounded" if scene.unbounded else "")),
         ("extent", f"{float(scene.extent):.4g} scene units"),
         ("cameras", f"within {camera_radius(cameras):.4g} units; {agreement:.0%} look at one point"),
-        ("up", f"{axis_name(levelled(up_direction(cameras)))}, as the cameras are held"),
+        ("up", f"{axis_name(levelled(scene.up))}, as the {'files say' if scene.says_up else 'cameras are held'}"),
         ("frame", "the files say that the scene was moved; exports undo it" if moved else "that of the files"),
         ("scale", "unknown" if scene.metres_per_unit is None else f"{scene.metres_per_unit:g} m per unit"),
     ]
@@ -82,7 +83,7 @@ def of_gaussians(record: SplatRecord, path: Path) -> list[Row]:
     opacities = packing.opacities(record.opacity_logits)
     named = record.placement.axes
     rows = [("Gaussians", f"{len(record):,} ({path})")]
-    if path.name.lower() != META:  # beside which the rest of it lies
+    if not path.name.lower().endswith(formats.INDICES):  # beside which the rest of it lies
         size = path.stat().st_size
         rows.append(("file", f"{size / 1e6:.2f} MB, {size / len(record):.1f} bytes a Gaussian"))
     return [
@@ -94,6 +95,24 @@ def of_gaussians(record: SplatRecord, path: Path) -> list[Row]:
         ("98 % in", box(most_low, most_high)),
         ("scales", f"median {scales[1]:.3g}, 98 % from {scales[0]:.3g} to {scales[2]:.3g} units"),
         ("opacities", f"mean {opacities.mean():.3g}, {(opacities < 0.05).mean():.1%} below 0.05"),
+        *_placement(record.placement),
+    ]
+
+
+def of_mesh(mesh: Mesh, path: Path) -> list[Row]:
+    """Triangles."""
+    vertices = mesh.vertices
+    return [
+        ("mesh", f"{len(mesh.faces):,} triangles, {len(vertices):,} corners ({path})"),
+        ("box", box(vertices.min(axis=0).tolist(), vertices.max(axis=0).tolist())),
+    ]
+
+
+def of_points(xyz: Float64[np.ndarray, "P 3"], path: Path) -> list[Row]:
+    """Points of a file, at least one."""
+    return [
+        ("points", f"{len(xyz):,} ({path})"),
+        ("box", box(xyz.min(axis=0).tolist(), xyz.max(axis=0).tolist())),
     ]
 
 
@@ -102,6 +121,19 @@ def box(low: Sequence[float], high: Sequence[float]) -> str:
     places = 3 - math.floor(math.log10(max(b - a for a, b in zip(low, high, strict=True)) or 1.0))
     corners = (", ".join(f"{round(value, places) + 0.0:.15g}" for value in corner) for corner in (low, high))
     return " to ".join(f"({corner})" for corner in corners)
+
+
+def _placement(placement: Placement) -> list[Row]:
+    """Where the file says that it lies."""
+    rows = []
+    if placement.metres_per_unit is not None:
+        rows.append(("scale", f"{placement.metres_per_unit:g} m per unit"))
+    if placement.crs is not None:
+        rows.append(("CRS", placement.crs))
+    if any(placement.offset):
+        taken = ", ".join(f"{value:.15g}" for value in placement.offset)
+        rows.append(("offset", f"({taken}), taken off these numbers"))
+    return rows
 
 
 def _points(points: Points, cameras: Cameras) -> str:

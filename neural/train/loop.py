@@ -166,8 +166,8 @@ def fit(task: Task, run: Run, habits: Habits, watcher: Watcher | None = None) ->
                 save()
             if fixed and steps is not None:  # after the save: no step that did not know them is taken again
                 run.fix_steps(steps)
-                bar.reset(total=steps)
-                bar.update(step)
+                bar.total = steps  # not reset(): the time of the steps so far counts for the rate
+                bar.refresh()
             if watcher is not None and not interrupt:
                 before = time.perf_counter()
                 watcher.look(Moment(step, steps, spent + before - start, values, save, interrupt.__bool__))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from neural.errors import SceneFormatError
-from neural.scenes.files.ply_header import ORDERS, Element
+from neural.scenes.files.ply_header import ORDERS, Element, Property
 
 _AHEAD = 64  # rows that are tried at first as laid out like the one before them
 
@@ -28,16 +28,7 @@ def binary_rows(
         return np.frombuffer(data, dtype, element.count, start) if wanted else None, end
     for row in range(element.count):
         for p in element.properties:
-            length = 1
-            if p.count_type:
-                counter = np.dtype(order + p.count_type)
-                if start + counter.itemsize > len(data):
-                    raise _short(path, element, row)
-                length = int(np.frombuffer(data, counter, 1, start)[0])
-                start += counter.itemsize
-            start += length * np.dtype(p.type).itemsize
-            if length < 0 or start > len(data):
-                raise _short(path, element, row)
+            _, start = _values(path, data, start, element, row, p, order)
     return None, start
 
 
@@ -105,18 +96,10 @@ def binary_lists(
         fields: list[tuple[str, str, int]] = []
         at = start
         for p in element.properties:
-            length = 1
+            length, at = _values(path, data, at, element, row, p, order)
             if p.count_type:
-                counter = np.dtype(order + p.count_type)
-                if at + counter.itemsize > len(data):
-                    raise _short(path, element, row)
-                length = int(np.frombuffer(data, counter, 1, at)[0])
-                fields.append((f"{p.name} counted", counter.str, 1))
-                at += counter.itemsize
+                fields.append((f"{p.name} counted", order + p.count_type, 1))
             fields.append((p.name, order + p.type, length))
-            at += length * np.dtype(p.type).itemsize
-            if length < 0 or at > len(data):
-                raise _short(path, element, row)
         dtype = np.dtype([(field, kind, (length,)) for field, kind, length in fields])
         most = min(element.count - row, ahead, (len(data) - start) // dtype.itemsize)
         rows = np.frombuffer(data, dtype, most, start)
@@ -168,6 +151,21 @@ def refuse_rest(path: Path, data: bytes, end: int, element: Element) -> None:
             f"goes on for {len(data) - end} bytes after the {element.count} rows that its header claims for element "
             f"{element.name}; the count is wrong, write the file again",
         )
+
+
+def _values(path: Path, data: bytes, at: int, element: Element, row: int, p: Property, order: str) -> tuple[int, int]:
+    """How many values a property has in a binary row, and where they end."""
+    length = 1
+    if p.count_type:
+        counter = np.dtype(order + p.count_type)
+        if at + counter.itemsize > len(data):
+            raise _short(path, element, row)
+        length = int(np.frombuffer(data, counter, 1, at)[0])
+        at += counter.itemsize
+    end = at + length * np.dtype(p.type).itemsize
+    if length < 0 or end > len(data):
+        raise _short(path, element, row)
+    return length, end
 
 
 def _short(path: Path, element: Element, found: int) -> SceneFormatError:

@@ -106,6 +106,11 @@ def read(path: Path, downscale: int, missing: Literal["refuse", "skip"]) -> Capt
     return replace(capture, warnings=(*capture.warnings, warning))
 
 
+def knows(path: Path) -> bool:
+    """Whether any format has its files here."""
+    return bool(_found(path.absolute()))
+
+
 def photographs_without_cameras(path: Path) -> list[Path]:
     """Image files of a folder, or of `images/` in it, that is no capture of any format; sorted."""
     path = path.absolute()

@@ -67,6 +67,14 @@ def numbers(source: Path, words: list[str], where: str) -> Float64[np.ndarray, "
         raise SceneFormatError(source, f"{where}: {error}; the file is damaged, export it again") from None
 
 
+def as_float(value: int | float) -> float:
+    """A number of a JSON file; an integer too large for a float counts as infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def read_rows(path: Path) -> list[Float64[np.ndarray, "N"]]:
     """The numbers of each line that is not empty, separated by blanks or commas."""
     lines = read_text(path, 1 << 26).splitlines()
@@ -138,10 +146,7 @@ class Fields:
         value = self.required(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fault(key, f"is {_shown(value)}, expected a number")
-        try:
-            result = float(value)
-        except OverflowError:
-            result = math.inf
+        result = as_float(value)
         if not math.isfinite(result):
             raise self.fault(key, f"is {result}; correct it")
         return result

@@ -7,42 +7,23 @@ three files hold a split each. Data sets that write it otherwise are translated 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from neural.cameras import Cameras
 from neural.errors import SceneFormatError
-from neural.lenses import FISHEYE, OPENCV, PINHOLE
-from neural.scenes import photos
-from neural.scenes.capture import IMAGE_SUFFIXES, PHOTO_SUFFIXES, Capture, Points, keep_existing, resolve
+from neural.scenes.capture import Capture, Points, keep_existing, resolve
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians.axes import NAMES, is_mirror
 from neural.scenes.formats import matrixcity, scannetpp
-from neural.scenes.formats.fields import read_json
+from neural.scenes.formats.fields import as_float, read_json
 from neural.scenes.formats.tracks import observations
-from neural.scenes.formats.views import OPENCV_FROM_OPENGL
+from neural.scenes.formats.transforms_frames import cameras_of, frames_of
 
 SPLIT_FILES = {split: f"transforms_{split}.json" for split in ("train", "val", "test")}
 _NGP_SCALE = 0.33  # instant-ngp's default: its unit cube is 1 / 0.33 file units wide
-
-# camera_model -> our lens; the names are nerfstudio's and COLMAP's
-_MODELS = {
-    "PINHOLE": PINHOLE,
-    "SIMPLE_PINHOLE": PINHOLE,
-    "SIMPLE_RADIAL": OPENCV,
-    "RADIAL": OPENCV,
-    "OPENCV": OPENCV,
-    "PERSPECTIVE": OPENCV,
-    "FULL_OPENCV": OPENCV,
-    "OPENCV_FISHEYE": FISHEYE,
-    "SIMPLE_RADIAL_FISHEYE": FISHEYE,
-    "RADIAL_FISHEYE": FISHEYE,
-    "FISHEYE": FISHEYE,
-}
 
 
 def found_in(path: Path) -> tuple[Path, ...]:
@@ -83,13 +64,13 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         files = {s: path / name for s, name in SPLIT_FILES.items() if (path / name).is_file()}
         files = files or {"": found_in(path)[0]}
     documents = {split: _Document(file) for split, file in files.items()}
-    frames = [frame for document in documents.values() for frame in document.frames()]
+    frames = [frame for document in documents.values() for frame in document.frames]
     source = next(iter(files.values()))
     if not frames:
         raise SceneFormatError(source, "frames: the list is empty; nothing can be trained from it")
     kept, warnings = keep_existing(source, [f.image for f in frames], missing)
     frames = [frames[i] for i in kept]
-    cameras = _cameras(frames)
+    cameras = cameras_of(frames)
     main = next(iter(documents.values()))
     points, point_warnings = main.points(kept)
     aabb = main.aabb(cameras)
@@ -100,7 +81,7 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
         image_paths=tuple(f.image for f in frames),
         image_names=tuple(f.name for f in frames),
         mask_paths=masks if any(masks) else None,
-        splits=main.splits() if "" in files else {s: tuple(f.name for f in d.frames()) for s, d in documents.items()},
+        splits=main.splits() if "" in files else {s: tuple(f.name for f in d.frames) for s, d in documents.items()},
         points=points,
         aabb=aabb,
         world_to_scene=main.world_to_scene(),
@@ -113,139 +94,22 @@ def read(path: Path, *, downscale: int = 1, missing: Literal["refuse", "skip"] =
     )
 
 
-@dataclass(frozen=True)
-class _Frame:
-    """One entry of `frames`, with the fields of the whole document behind it."""
-
-    document: "_Document"
-    where: str
-    fields: dict[str, Any]
-    name: str
-    image: Path
-    mask: Path | None
-
-    def number(self, key: str) -> float | None:
-        """A number from the frame or the document, None where neither has it."""
-        fields, where = (self.fields, f"{self.where}.{key}") if key in self.fields else (self.document.content, key)
-        value = fields.get(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SceneFormatError(self.document.path, f"{where} is {str(value)[:40]!r}, expected a number")
-        if not math.isfinite(_float(value)):
-            raise SceneFormatError(self.document.path, f"{where} is {_float(value)}; correct or remove it")
-        return _float(value)
-
-    def c2w(self) -> np.ndarray:
-        value = self.fields.get("transform_matrix")
-        try:
-            matrix = np.array(value, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError):
-            matrix = np.empty(0)
-        if matrix.shape == (3, 4):
-            matrix = np.vstack([matrix, [0, 0, 0, 1]])
-        if matrix.shape != (4, 4):
-            raise SceneFormatError(
-                self.document.path, f"{self.where}.transform_matrix is not a 4 x 4 matrix of numbers"
-            )
-        return matrix * OPENCV_FROM_OPENGL
-
-    def size(self) -> tuple[int, int]:
-        """Width and height as stated, else as the image has them."""
-        width, height = self.number("w"), self.number("h")
-        if width is None or height is None:
-            info = photos.probe(self.image)
-            width, height = width or info.width, height or info.height
-        if not (1 <= width <= 1e6 and 1 <= height <= 1e6):
-            raise SceneFormatError(self.document.path, f"{self.where}: w h are {width:g} {height:g}")
-        return int(width), int(height)
-
-    def intrinsics(self, size: tuple[int, int]) -> list[float]:
-        """fx fy cx cy; angles, image centre and square pixels stand in for what is missing."""
-        focal = []
-        for axis, side in zip("xy", size, strict=True):
-            value = self.number(f"fl_{axis}")
-            angle = self.number(f"camera_angle_{axis}") if value is None else None
-            if angle is not None:
-                if not 0 < angle < math.pi:
-                    raise SceneFormatError(
-                        self.document.path,
-                        f"camera_angle_{axis} is {angle:g}, expected radians between 0 and pi",
-                    )
-                value = 0.5 * side / math.tan(0.5 * angle)
-            focal.append(value)
-        fx, fy = focal
-        fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
-        if fx is None or fy is None:
-            raise SceneFormatError(self.document.path, f"{self.where}: no focal length; give fl_x or camera_angle_x")
-        if fx <= 0 or fy <= 0:
-            raise SceneFormatError(
-                self.document.path,
-                f"{self.where}: fl_x fl_y are {fx:g} {fy:g}; focal lengths must be positive",
-            )
-        cx, cy = self.number("cx"), self.number("cy")
-        return [fx, fy, size[0] / 2 if cx is None else cx, size[1] / 2 if cy is None else cy]
-
-    def lens(self) -> tuple[int, list[float]]:
-        """Model and its eight coefficients (order: `neural.lenses`)."""
-        stated = self.fields.get("camera_model", self.document.content.get("camera_model"))
-        fisheye = self.fields.get("is_fisheye", self.document.content.get("is_fisheye")) is True
-        name = stated if stated is not None else ("OPENCV_FISHEYE" if fisheye else "OPENCV")
-        if not isinstance(name, str) or name.upper() not in _MODELS:
-            raise SceneFormatError(
-                self.document.path,
-                f"camera_model is {str(name)[:40]!r}, expected one of {', '.join(_MODELS)}; "
-                "undistort the images with colmap image_undistorter",
-            )
-        model = _MODELS[name.upper()]
-        k1, k2, k3, k4, k5, k6, p1, p2 = (
-            self.number(key) or 0.0 for key in ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
-        )
-        if model == FISHEYE:
-            return FISHEYE, [k1, k2, k3, k4, 0, 0, 0, 0]
-        if k4 and name.upper() != "FULL_OPENCV":
-            raise SceneFormatError(
-                self.document.path,
-                f"{self.where}: k4 = {k4:g} with camera_model {name} has two meanings (nerfstudio: the r^8 "
-                "term; OpenCV: a denominator); write FULL_OPENCV for the latter, or undistort the images",
-            )
-        distortion = [k1, k2, p1, p2, k3, k4, k5, k6]
-        return (OPENCV, distortion) if model == OPENCV and any(distortion) else (PINHOLE, [0.0] * 8)
-
-
 class _Document:
     """One JSON file, in nerfstudio's form whatever it came in."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.folder = path, path.parent
+        self.path = path
         self.metres_per_unit: float | None = None
-        self.content = read_json(path)
+        self.content, folder = read_json(path), path.parent
         if not isinstance(self.content, dict) or not isinstance(self.content.get("frames"), list):
             raise SceneFormatError(path, "has no list 'frames'; is it a transforms.json?")
         self.format = _written_by(self.content)
         for name, dialect in (("ScanNet++", scannetpp), ("MatrixCity", matrixcity)):
             if (translated := dialect.translated(path, self.content)) is not None:
-                self.content, self.folder, self.metres_per_unit = translated
+                self.content, folder, self.metres_per_unit = translated
                 self.format = name
                 break
-
-    def frames(self) -> list[_Frame]:
-        result = []
-        for i, fields in enumerate(self.content["frames"]):
-            where = f"frames[{i}]"
-            if not isinstance(fields, dict) or not isinstance(fields.get("file_path"), str):
-                raise SceneFormatError(self.path, f"{where}.file_path is missing; it names the frame's image")
-            name = fields["file_path"]
-            image = _with_suffix(resolve(self.path, self.folder, name, f"{where}.file_path"))
-            mask = fields.get("mask_path")
-            if mask is not None:
-                if not isinstance(mask, str):
-                    raise SceneFormatError(self.path, f"{where}.mask_path is not a string")
-                mask = resolve(self.path, self.folder, mask, f"{where}.mask_path")
-                if not mask.is_file():
-                    raise SceneFormatError(self.path, f"{where}.mask_path: {mask} is missing; restore or remove it")
-            result.append(_Frame(self, where, fields, name.removeprefix("./"), image, mask))
-        return result
+        self.frames = frames_of(path, folder, self.content)
 
     def splits(self) -> dict[str, tuple[str, ...]] | None:
         """nerfstudio's train_filenames, val_filenames and test_filenames."""
@@ -268,7 +132,7 @@ class _Document:
         file, warnings = self._beside("tracks_file_path", "observations of points")
         if file is None:
             return Points(xyz, rgb), warnings
-        return Points(xyz, rgb, observations(file, len(xyz), len(self.content["frames"]), kept)), ()
+        return Points(xyz, rgb, observations(file, len(xyz), len(self.frames), kept)), ()
 
     def _beside(self, key: str, what: str) -> tuple[Path | None, tuple[str, ...]]:
         """The file that `key` names; None and a warning where it is missing."""
@@ -305,9 +169,9 @@ class _Document:
         value = self.content.get("metres_per_unit", self.metres_per_unit)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < _float(value) < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < as_float(value) < math.inf:
             raise SceneFormatError(self.path, f"metres_per_unit is {str(value)[:40]!r}, expected a positive number")
-        return _float(value)
+        return as_float(value)
 
     def notes(self) -> tuple[str, ...]:
         """Our own key `notes`: sentences that whoever uses the cameras should see."""
@@ -368,36 +232,6 @@ class _Document:
                 "aabb must be [[x0, y0, z0], [x1, y1, z1]], finite, with x1 > x0 and so on; mend or remove it",
             )
         return box
-
-
-def _cameras(frames: list[_Frame]) -> Cameras:
-    sizes = [frame.size() for frame in frames]
-    lenses = [frame.lens() for frame in frames]
-    return Cameras(
-        c2w=torch.from_numpy(np.stack([frame.c2w() for frame in frames])),
-        intrinsics=torch.tensor(
-            [frame.intrinsics(size) for frame, size in zip(frames, sizes, strict=True)], dtype=torch.float64
-        ),
-        sizes=torch.tensor(sizes),
-        models=torch.tensor([model for model, _ in lenses]),
-        distortion=torch.tensor([distortion for _, distortion in lenses], dtype=torch.float64),
-    )
-
-
-def _with_suffix(path: Path) -> Path:
-    """Blender and instant-ngp leave the suffix out; .png is theirs, the others are tried after it."""
-    if path.suffix.lower() in PHOTO_SUFFIXES:
-        return path
-    candidates = [path.with_name(path.name + suffix) for suffix in IMAGE_SUFFIXES]
-    return next((p for p in candidates if p.is_file()), candidates[0])
-
-
-def _float(value: int | float) -> float:
-    """An integer too large for a float counts as infinite."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
 
 
 def _written_by(content: dict[str, Any]) -> str:

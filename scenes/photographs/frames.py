@@ -148,7 +148,12 @@ def _opened(video: Path) -> Iterator[tuple[Any, Any]]:
     try:
         container = av.open(str(video))
     except _DAMAGE as error:
-        raise SceneFormatError(video, f"not a video that can be read ({error}); convert it to mp4") from error
+        if not _stat(video)[0]:
+            raise SceneFormatError(video, "the file is empty; copy it again from its source") from error
+        why = getattr(error, "strerror", None) or error
+        raise SceneFormatError(
+            video, f"not a video that can be read ({why}); copy it again if it is damaged, else convert it to mp4"
+        ) from error
     with container:
         if not container.streams.video:
             raise SceneFormatError(video, "has no pictures, only sound; give the video")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from neural.errors import BadOption
 from neural.scenes.photographs import georeference
 from neural.scenes.photographs.georeference import Origin
 from neural.scenes.photographs.settings import CameraSettings
@@ -50,6 +51,9 @@ def planned(survey: Survey, settings: CameraSettings, *, video: bool) -> Plan:
         survey: The photographs.
         settings: What was asked for.
         video: Whether they are frames of one, in order.
+
+    Raises:
+        BadOption: Neighbours by GPS where there is none.
     """
     photographs = survey.photographs
     own, focals = cameras_of(photographs, settings.share)
@@ -61,6 +65,8 @@ def planned(survey: Survey, settings: CameraSettings, *, video: bool) -> Plan:
     if origin is not None:
         places[known] = origin.enu(gps[known])[:, :2]
     pairing = settings.matching
+    if pairing == "spatial" and not known.any():
+        raise BadOption("--matching spatial: no photograph says in its EXIF where it was taken; choose sequential")
     if pairing == "auto":
         pairing = pairs.choose(len(photographs), video=video, placed=int(known.sum()))
     return Plan(inputs, gps, origin, [(float(x), float(y)) for x, y in places], pairing)

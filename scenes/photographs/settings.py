@@ -15,8 +15,8 @@ class CameraSettings:
     """Which photographs share a lens: those of one make, model, zoom and size ("auto"), of one size ("one"), or none
     ("each")."""
     matching: Literal["auto", "exhaustive", "sequential", "spatial"] = "auto"
-    """Which are compared: all with all, neighbours by name, neighbours by GPS; "auto": all with all up to 100, a video
-    by name, others by GPS where there is one."""
+    """Which are compared: all with all, neighbours by name, neighbours by GPS; "auto": by GPS where there is
+    one and more than 60 photographs, else all with all up to 100 (40 frames of a video), others by name."""
     mapping: Literal["auto", "global", "incremental"] = "auto"
     """How poses are found: all at once or one after the other; "auto": all at once, then the other way if photographs
     are missing."""

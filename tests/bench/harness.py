@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from neural.cuda import native
+from tests.threads import threads
 
 Size = Literal["full", "tiny"]
 Verdict = Literal["pass", "FAIL", "not measurable now", ""]
@@ -121,17 +120,6 @@ def interleave(
                 work()
             seconds[name].append((clock() - start) / batch)
     return Times(seconds)
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """`count` threads for torch and for our kernels, inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from neural.cuda.cell_blend import cell_blend
 from neural.cuda.reference import cell_blend as reference
+from tests.threads import same_bits
 
 
 def _case(n: int, slots: int, weighted: bool, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
@@ -70,15 +71,13 @@ def test_second_derivatives_in_all_three() -> None:
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     features, places, order, weights = _case(20_000, 4, True)
-    before, results = torch.get_num_threads(), []
-    for count in (1, 2, 3):
-        torch.set_num_threads(count)
+
+    def run():
         x, w = _float(features), _float(weights)
         out = cell_blend(x, places, order, w)
-        results.append((out, *torch.autograd.grad(out, (x, w), out.detach())))
-    torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        return (out, *torch.autograd.grad(out, (x, w), out.detach()))
+
+    same_bits(run)
 
 
 def test_places_that_do_not_fit_are_refused() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from neural.cuda import native
 from neural.cuda.composite import composite
 from neural.cuda.reference import composite as reference
+from tests.threads import same_bits
 
 COUNTS = (0, 1, 3, 16, 17, 40, 0, 130, 5, 64)  # empty rays, parts of vectors, whole vectors, long rays
 
@@ -114,19 +115,14 @@ def test_thin_matter_keeps_its_digits(isa: str) -> None:
 
 def test_results_are_equal_for_any_number_of_threads() -> None:
     scene = _single(_scene(3, counts=COUNTS * 40))
-    before = torch.get_num_threads()
-    runs = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            leaves = scene[0].clone().requires_grad_(), scene[1].clone().requires_grad_()
-            result = composite(*leaves, *scene[2:])
-            (result.rgb.square().sum() + result.weights.square().sum()).backward()
-            runs.append([*(r.detach() for r in result), leaves[0].grad, leaves[1].grad])
-    finally:
-        torch.set_num_threads(before)
-    for other in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
+
+    def run():
+        leaves = scene[0].clone().requires_grad_(), scene[1].clone().requires_grad_()
+        result = composite(*leaves, *scene[2:])
+        (result.rgb.square().sum() + result.weights.square().sum()).backward()
+        return [*(r.detach() for r in result), leaves[0].grad, leaves[1].grad]
+
+    same_bits(run)
 
 
 def test_samples_that_no_ray_owns_stay_zero() -> None:

@@ -12,6 +12,7 @@ from neural.cuda.gaussian_blend import Blended, blend, contributions, median_dep
 from neural.cuda.gaussian_tiles import Tiles, intersect
 from neural.cuda.reference import gaussian_blend as reference
 from tests.gaussian_scenes import Scene, layered, render
+from tests.threads import same_bits
 
 SIZES = [(1, 1), (3, 18), (16, 16), (37, 21), (70, 50)]
 CHANNELS = [1, 3, 4, 0, 9, 20]
@@ -133,18 +134,15 @@ def test_absgrad_is_the_norm_of_the_pixels_sums(isa: str) -> None:
 @pytest.mark.parametrize("channels", [3, 20])
 def test_any_number_of_threads_gives_the_same(channels: int, isa: str) -> None:
     scene = layered(3000, (150, 90), radius=4.0, channels=channels)
-    tiles, before, found = _tiles(scene), torch.get_num_threads(), []
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            absolute = torch.zeros(3000)
-            out, grads = _blend(scene, tiles, absolute)
-            shares = contributions(scene.means2d, scene.conics, scene.opacities, tiles, scene.size)
-            found.append([*out, *grads, absolute, *shares])
-    finally:
-        torch.set_num_threads(before)
-    for others in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+    tiles = _tiles(scene)
+
+    def run():
+        absolute = torch.zeros(3000)
+        out, grads = _blend(scene, tiles, absolute)
+        shares = contributions(scene.means2d, scene.conics, scene.opacities, tiles, scene.size)
+        return [*out, *grads, absolute, *shares]
+
+    same_bits(run)
 
 
 def test_a_pixel_ends_before_what_would_leave_too_little(isa: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neural.cuda.gaussian_color import COEFFICIENTS, gaussian_color
 from neural.cuda.reference import gaussian_color as reference
+from tests.threads import same_bits
 
 
 def scene(n: int, degree: int = 3, seed: int = 0) -> list[Tensor]:
@@ -67,18 +68,15 @@ def test_degree_zero_is_the_stored_colour(isa: str) -> None:
 
 
 def test_results_are_equal_for_any_number_of_threads() -> None:
-    inputs, before, runs = scene(9001), torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            narrow = leaves(inputs, torch.float32)
-            found = gaussian_color(*narrow, 3)
-            found.square().sum().backward()
-            runs.append([found.detach(), *(x.grad for x in narrow)])
-    finally:
-        torch.set_num_threads(before)
-    for other in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
+    inputs = scene(9001)
+
+    def run():
+        narrow = leaves(inputs, torch.float32)
+        found = gaussian_color(*narrow, 3)
+        found.square().sum().backward()
+        return [found.detach(), *(x.grad for x in narrow)]
+
+    same_bits(run)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])

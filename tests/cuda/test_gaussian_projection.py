@@ -12,6 +12,7 @@ from torch import Tensor
 from neural import lenses
 from neural.cuda.gaussian_projection import MODELS, Projected, project
 from neural.cuda.reference import gaussian_projection as reference
+from tests.threads import same_bits
 
 SIZE = (128, 96)
 NAMES = ("means", "quats", "log_scales", "opacity_logits", "w2c", "intrinsics")
@@ -169,19 +170,15 @@ def test_only_the_camera_may_want_a_gradient() -> None:
 
 
 def test_results_are_equal_for_any_number_of_threads() -> None:
-    inputs, before = single(scene(9001)), torch.get_num_threads()
-    runs = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            given_ = leaves(inputs)
-            found = rows(project(*given_, SIZE, antialiased=True))
-            found[:7].sin().sum().backward()
-            runs.append([found.detach(), *(x.grad for x in given_)])
-    finally:
-        torch.set_num_threads(before)
-    for other in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
+    inputs = single(scene(9001))
+
+    def run():
+        given_ = leaves(inputs)
+        found = rows(project(*given_, SIZE, antialiased=True))
+        found[:7].sin().sum().backward()
+        return [found.detach(), *(x.grad for x in given_)]
+
+    same_bits(run)
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,17 @@ def test_wild_positions_are_defined_in_every_derivative(outside: str, interpolat
         got = torch.autograd.grad((got[0] * direction).sum(), leaves, allow_unused=True)
         for actual, expected in zip(got, reference.backward_backward(direction.double(), *wide, *grid), strict=True):
             _finite_or_nan(actual, expected, 2e-2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"positions": torch.zeros(5, 2)}, r"levels must be \[T, L, 10\]"),
+        ({"interpolation": "cubic"}, r"one of nearest, linear, smoothstep, got 'cubic'"),
+    ],
+)
+def test_wrong_arguments_say_what_to_do(change: dict, message: str) -> None:
+    rows, table = small_levels(3, 2)
+    arguments = {"positions": torch.zeros(5, 3), "table": table, "levels": rows} | change
+    with pytest.raises(ValueError, match=message):
+        hash_grid(**arguments)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from neural.cuda.level_blend import level_blend
 from neural.cuda.reference import level_blend as reference
+from tests.threads import same_bits
 
 BACK_AND_FORTH = (lambda t: t.contiguous(), lambda t: t.T.contiguous().T)
 SIZES = [(1, 1, 1, 1), (37, 6, 4, 2), (11, 3, 5, 8), (700, 6, 2, 1)]  # points, samples, levels, features
@@ -86,17 +87,14 @@ def test_a_width_of_zero_has_no_slope_and_nan_stays(isa: str) -> None:
 
 def test_the_number_of_threads_changes_no_bit() -> None:
     features, widths, reach, upstream = _problem(5000, 6, 3, 2)
-    results = []
-    before = torch.get_num_threads()
-    for count in (1, 2, 3):
-        torch.set_num_threads(count)
+
+    def run():
         f, w = features.clone().requires_grad_(), widths.clone().requires_grad_()
         out = level_blend(f, w, reach, 6)
         out.backward(upstream)
-        results.append((out.detach(), f.grad, w.grad))
-    torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        return (out.detach(), f.grad, w.grad)
+
+    same_bits(run)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ def _table() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(entries, 2, requires_grad=True), rows
 
 
+def _lattice_backward(code: int) -> tuple:
+    """Of seven points without sub-tables and weights; `code` is the op's own."""
+    table, rows = _table()
+    return torch.randn(7, 8), torch.rand(7, 3), table.detach(), None, rows, None, None, code, 1
+
+
 def _cells() -> tuple:
     """positions, coordinates and frame of seven points over two cells, and how to cut."""
     frame = torch.tensor([[0.0] * 3, [1.0] * 3])
@@ -193,29 +199,9 @@ SAMPLES: dict[str, Callable[[], tuple]] = {
         2,
     ),
     "hash_grid": lambda: (torch.rand(7, 3).requires_grad_(), *_table(), None, None, None, 1, 1),
-    "hash_grid_backward": lambda: (
-        torch.randn(7, 8),
-        torch.rand(7, 3),
-        _table()[0].detach(),
-        None,
-        _table()[1],
-        None,
-        None,
-        1,
-        1,
-    ),
+    "hash_grid_backward": lambda: _lattice_backward(1),
     "simplex": lambda: (torch.rand(7, 3).requires_grad_(), *_table(), None, None, None, 0, 1),
-    "simplex_backward": lambda: (
-        torch.randn(7, 8),
-        torch.rand(7, 3),
-        _table()[0].detach(),
-        None,
-        _table()[1],
-        None,
-        None,
-        0,
-        1,
-    ),
+    "simplex_backward": lambda: _lattice_backward(0),
     "adam": _adam,
     "axis_encoding": lambda: (torch.rand(7, 3).requires_grad_(), 1, 4),
     "axis_encoding_backward": lambda: (torch.rand(7, 12).requires_grad_(), torch.rand(7, 3).requires_grad_(), 1, 4),

@@ -7,6 +7,7 @@ import torch
 
 from neural.cuda.metric_maps import METRICS, Metrics, metric_maps
 from neural.cuda.reference import metric_maps as reference
+from tests.threads import same_bits
 
 
 def _positions(n: int, dims: int, seed: int = 0) -> torch.Tensor:
@@ -92,16 +93,13 @@ def test_signal_maps_grow_everywhere() -> None:
 @pytest.mark.parametrize("n_threads", [2, 3])
 def test_results_do_not_depend_on_the_number_of_threads(n_threads: int, isa: str) -> None:
     positions, upstream = _positions(9000, 3).float(), _draw(27000, 3, seed=1).float()
-    before, runs = torch.get_num_threads(), []
-    try:
-        for threads in (1, n_threads):
-            torch.set_num_threads(threads)
-            leaf = positions.clone().requires_grad_()
-            out = metric_maps(leaf)
-            runs.append([out, torch.autograd.grad(out, leaf, upstream)[0]])
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+    def run():
+        leaf = positions.clone().requires_grad_()
+        out = metric_maps(leaf)
+        return [out, torch.autograd.grad(out, leaf, upstream)[0]]
+
+    same_bits(run, (1, n_threads))
 
 
 def test_nan_stays_nan_and_alone(isa: str) -> None:

@@ -7,6 +7,7 @@ from neural.cuda.gradients import GradientBuffer
 from neural.cuda.mlp import mlp, mlp_input_gradient
 from neural.cuda.mlp_spec import ACTIVATIONS, MLPSpec
 from neural.cuda.reference import mlp as reference
+from tests.threads import same_bits
 
 # of the largest entry: fp32 sums of up to 128 terms through up to 9 layers
 TOLERANCE = 2e-5
@@ -101,19 +102,14 @@ def test_eikonal_loss_trains_on_the_same_gradient_as_the_oracle() -> None:
 def test_results_are_bit_equal_for_any_number_of_threads(n: int, isa: str) -> None:
     spec = MLPSpec(32, 16, 64, 2, "softplus", bias=True)
     inputs, params, upstream, second = (t.float().requires_grad_() for t in _sample(spec, n))
-    before = torch.get_num_threads()
-    runs = []
-    try:
-        for n_threads in (1, 2, 3):
-            torch.set_num_threads(n_threads)
-            out = mlp(inputs, params, spec)
-            grads = torch.autograd.grad(out, (inputs, params), upstream, create_graph=True)
-            seconds = torch.autograd.grad(grads[0], (upstream, inputs, params), second)
-            runs.append([out, *grads, *seconds])
-    finally:
-        torch.set_num_threads(before)
-    for other in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
+
+    def run():
+        out = mlp(inputs, params, spec)
+        grads = torch.autograd.grad(out, (inputs, params), upstream, create_graph=True)
+        seconds = torch.autograd.grad(grads[0], (upstream, inputs, params), second)
+        return [out, *grads, *seconds]
+
+    same_bits(run)
 
 
 def test_parameter_gradient_sums_all_ranges_of_a_large_batch(isa: str) -> None:

@@ -7,6 +7,7 @@ from neural.cuda.gradients import GradientBuffer
 from neural.cuda.modulated_sine import modulated_sine
 from neural.cuda.modulated_sine_spec import ModulatedSineSpec
 from neural.cuda.reference import modulated_sine as reference
+from tests.threads import same_bits
 
 # of the largest entry: angles of some 10 radians in fp32, through up to 8 layers
 TOLERANCE = 5e-5
@@ -116,16 +117,12 @@ def test_library_op_is_the_same_to_second_order() -> None:
 def test_results_are_bit_equal_for_any_number_of_threads(n: int, isa: str) -> None:
     spec = ModulatedSineSpec(2, 6, 3, 32, 3)
     *leaves, upstream = (t.float().requires_grad_() for t in _sample(spec, n))
-    before, runs = torch.get_num_threads(), []
-    try:
-        for n_threads in (1, 2, 3):
-            torch.set_num_threads(n_threads)
-            out = modulated_sine(*leaves, spec)
-            runs.append([out, *torch.autograd.grad(out, leaves, upstream)])
-    finally:
-        torch.set_num_threads(before)
-    for other in runs[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(runs[0], other, strict=True))
+
+    def run():
+        out = modulated_sine(*leaves, spec)
+        return [out, *torch.autograd.grad(out, leaves, upstream)]
+
+    same_bits(run)
 
 
 def test_parameter_gradient_is_added_to_a_buffer(isa: str) -> None:

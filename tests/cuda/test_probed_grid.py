@@ -10,6 +10,7 @@ from neural.cuda.hash_grid import INTERPOLATIONS, hash_grid
 from neural.cuda.lattice_checks import OUTSIDES
 from neural.cuda.probed_grid import probed_grid
 from neural.cuda.reference import probed_grid as reference
+from tests.threads import same_bits
 
 N = 53
 SHAPES = [(1, 2, 2), (2, 1, 4), (2, 4, 16), (3, 2, 4), (3, 8, 8), (4, 2, 4)]  # dims, features, probes
@@ -152,17 +153,14 @@ def test_the_buffer_takes_the_gradient_and_its_marks(isa: str) -> None:
 def test_the_number_of_threads_changes_no_bit() -> None:
     rows, table, probabilities, codes = _problem(3, 2, 4)
     x, upstream = torch.rand(30_000, 3, generator=torch.Generator().manual_seed(0)), _normal(30_000, 8)
-    results = []
-    before = torch.get_num_threads()
-    for count in (1, 2, 3):
-        torch.set_num_threads(count)
+
+    def run():
         leaves = [v.clone().requires_grad_() for v in (x, table, probabilities)]
         out = probed_grid(*leaves, codes, rows)
         out.backward(upstream)
-        results.append([out.detach(), *(v.grad for v in leaves)])
-    torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        return [out.detach(), *(v.grad for v in leaves)]
+
+    same_bits(run)
 
 
 def test_wrong_arguments_say_what_to_do() -> None:

@@ -13,6 +13,7 @@ from neural.cuda.ray_march import JITTER_STREAM, Samples
 from neural.cuda.ray_points import ray_points
 from neural.cuda.reference import ray_march as reference
 from neural.cuda.reference import ray_points as points_reference
+from tests.threads import same_bits
 
 CENTRE = (0.1, 0.0, -0.05)
 BOX = {"centre": CENTRE, "half_extent": 0.5, "resolution": 16, "step": 0.011}
@@ -231,24 +232,22 @@ def test_samples_do_not_depend_on_threads_or_instruction_set(cone_angle: float) 
     n = 1000
     (origins, directions), (t_min, t_max) = _rays(n, 9), _everywhere(n)
     bits, results = _grid(2, 0.2, 10), []
-    before, isa = torch.get_num_threads(), native.active_isa()
+
+    def run():
+        found = ray_march.ray_march(
+            origins, directions, t_min, t_max, bits, jitter=(1, 2), cone_angle=cone_angle, **BOX
+        )
+        return found.t_starts, found.t_ends, found.packed_info
+
+    isa = native.active_isa()
     try:
         for name in native.available_isas():
             native.set_isa(name)
-            for threads in (1, 2, 3):
-                torch.set_num_threads(threads)
-                results.append(
-                    ray_march.ray_march(
-                        origins, directions, t_min, t_max, bits, jitter=(1, 2), cone_angle=cone_angle, **BOX
-                    )
-                )
+            results.append(same_bits(run))
     finally:
-        torch.set_num_threads(before)
         native.set_isa(isa)
     for other in results[1:]:
-        assert torch.equal(results[0].t_starts, other.t_starts)
-        assert torch.equal(results[0].t_ends, other.t_ends)
-        assert torch.equal(results[0].packed_info, other.packed_info)
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
 def test_rays_that_do_not_fit_are_cut_whole_from_the_end() -> None:

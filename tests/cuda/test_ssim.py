@@ -7,6 +7,7 @@ from torch import Tensor
 from neural import metrics
 from neural.cuda.reference import ssim as reference
 from neural.cuda.ssim import ssim_loss
+from tests.threads import same_bits
 
 SIZES = [(11, 11, 1), (12, 37, 3), (40, 19, 4), (29, 300, 3), (33, 505, 1)]  # one window; several strips
 
@@ -82,16 +83,11 @@ def test_any_order_of_axes_gives_the_same(order: tuple[int, int, int], isa: str)
 
 def test_the_number_of_threads_changes_nothing(isa: str) -> None:
     image, target = (x.float() for x in _pair(40, 700, 3))
-    before = torch.get_num_threads()
-    found = []
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            found.append(_loss(image, target))
-    finally:
-        torch.set_num_threads(before)
-    for loss, gradient in found[1:]:
-        assert torch.equal(loss, found[0][0]) and torch.equal(gradient, found[0][1])
+
+    def run():
+        return _loss(image, target)
+
+    same_bits(run)
 
 
 def test_without_a_gradient_the_value_is_the_same(isa: str) -> None:

@@ -14,6 +14,7 @@ from neural.cuda.reference import surfel_projection
 from neural.cuda.surfel_blend import BlendedSurfels, blend
 from neural.cuda.surfel_projection import Surfels, project
 from tests.surfel_scenes import NEAR, on, parameters, seen, single, tiles_of
+from tests.threads import same_bits
 
 SIZES = [(1, 1), (3, 18), (37, 21), (70, 50)]
 CHANNELS = [6, 3, 0, 20]
@@ -81,6 +82,14 @@ def _close(got: Tensor, expected: Tensor, share: float) -> None:
     torch.testing.assert_close(got.double().cpu(), expected.double(), atol=share * scale + 1e-12, rtol=0)
 
 
+def _alike(got: tuple[Tensor, list[Tensor]], expected: tuple[Tensor, list[Tensor]], shares: tuple[float, ...]) -> None:
+    """The planes, and the gradients within their shares."""
+    for one, other in zip(got[0], expected[0], strict=True):
+        _close(one, other, 2e-5)
+    for one, other, share in zip(got[1], expected[1], shares, strict=True):
+        _close(one, other, share)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_values_and_gradients_match_the_reference(size: tuple[int, int], channels: int, isa: str) -> None:
@@ -88,12 +97,8 @@ def test_values_and_gradients_match_the_reference(size: tuple[int, int], channel
     surfels = _seen(n, size)
     tiles = tiles_of(surfels, size)
     absolute, sums = torch.full((n,), 2.0), torch.full((n,), 2.0, dtype=torch.float64)
-    planes, found = _blend(surfels, tiles, size, channels, absolute)
-    expected, wanted = _reference(surfels, tiles, size, channels, sums)
-    for got, want in zip(planes, expected, strict=True):
-        _close(got, want, 2e-5)
-    for got, want, share in zip(found, wanted, SHARES, strict=True):
-        _close(got, want, share)
+    blended = _blend(surfels, tiles, size, channels, absolute)
+    _alike(blended, _reference(surfels, tiles, size, channels, sums), SHARES)
     _close(absolute, sums, 1e-5)
 
 
@@ -117,18 +122,15 @@ def test_the_reference_agrees_with_finite_differences() -> None:
 @pytest.mark.parametrize("channels", [6, 20])
 def test_any_number_of_threads_gives_the_same(channels: int, isa: str) -> None:
     size, n = (150, 90), 2000
-    surfels, before, found = seen(n, size), torch.get_num_threads(), []
+    surfels = seen(n, size)
     tiles = tiles_of(surfels, size)
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            absolute = torch.zeros(n)
-            planes, grads = _blend(surfels, tiles, size, channels, absolute)
-            found.append([planes, *grads, absolute])
-    finally:
-        torch.set_num_threads(before)
-    for others in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+    def run():
+        absolute = torch.zeros(n)
+        planes, grads = _blend(surfels, tiles, size, channels, absolute)
+        return [planes, *grads, absolute]
+
+    same_bits(run)
 
 
 def test_gsplat_agrees_on_where_rays_meet_surfels() -> None:
@@ -260,21 +262,14 @@ def test_the_cuda_path(n: int, size: tuple[int, int], channels: int, cuda_device
     surfels, tiles = _scene(n, size, cuda_device)
     assert n < 1000 or int(tiles.offsets.diff().max()) > 512
     absolute, sums = torch.full((n,), 2.0, device=cuda_device), torch.full((n,), 2.0, dtype=torch.float64)
-    planes, found = _blend(surfels, tiles, size, channels, absolute)
-    expected, wanted = _reference(surfels, tiles, size, channels, sums)
-    for got, want in zip(planes, expected, strict=True):
-        _close(got, want, 2e-5)
-    for got, want, share in zip(found, wanted, CUDA_SHARES, strict=True):
-        _close(got, want, share)
+    blended = _blend(surfels, tiles, size, channels, absolute)
+    _alike(blended, _reference(surfels, tiles, size, channels, sums), CUDA_SHARES)
     _close(absolute, sums, 1e-5)
     with on("cpu"):
         native_sums = torch.full((n,), 2.0)
         native = Surfels(*(x.cpu() for x in surfels)), Tiles(*(x.cpu() for x in tiles))
-        native_planes, native_found = _blend(*native, size, channels, native_sums)
-    for got, want in zip(planes, native_planes, strict=True):
-        _close(got, want, 2e-5)
-    for got, want, share in zip(found, native_found, CUDA_SHARES, strict=True):
-        _close(got, want, share)
+        by_cpu = _blend(*native, size, channels, native_sums)
+    _alike(blended, by_cpu, CUDA_SHARES)
     _close(absolute, native_sums, 1e-5)
 
 

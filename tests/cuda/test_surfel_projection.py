@@ -11,6 +11,7 @@ from neural.cuda.reference import surfel_blend as blend_reference
 from neural.cuda.reference import surfel_projection as reference
 from neural.cuda.surfel_projection import Surfels, project
 from tests.surfel_scenes import NEAR, on, parameters, seen, single
+from tests.threads import same_bits
 
 SIZE = (128, 96)
 
@@ -123,19 +124,15 @@ def _parts(image: Tensor) -> list[Tensor]:
 
 
 def test_any_number_of_threads_gives_the_same(isa: str) -> None:
-    before, found = torch.get_num_threads(), []
     given = single(parameters(5000, SIZE))
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            inputs = leaves(given)
-            image = rows(project(*inputs, SIZE, near=NEAR))  # type: ignore[arg-type]
-            image[:13].backward(upstream(5000).float())
-            found.append([image.detach(), *(leaf.grad for leaf in inputs)])
-    finally:
-        torch.set_num_threads(before)
-    for others in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))  # type: ignore[arg-type]
+
+    def run():
+        inputs = leaves(given)
+        image = rows(project(*inputs, SIZE, near=NEAR))  # type: ignore[arg-type]
+        image[:13].backward(upstream(5000).float())
+        return [image.detach(), *(leaf.grad for leaf in inputs)]
+
+    same_bits(run)
 
 
 def extremes(n: int) -> list[Tensor]:

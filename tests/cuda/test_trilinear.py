@@ -6,6 +6,7 @@ import torch
 from neural.cuda import native
 from neural.cuda.reference import trilinear as reference
 from neural.cuda.trilinear import DTYPES, trilinear
+from tests.threads import same_bits
 
 
 def _voxels(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -58,14 +59,12 @@ def test_any_position_is_safe(isa: str) -> None:
 
 def test_threads_change_no_bit() -> None:
     voxels, positions = _voxels(20, 20, 20, 4), _positions(10_000)
-    before = torch.get_num_threads()
-    found = []
-    for count in (1, 2, 3):
-        torch.set_num_threads(count)
-        found.append(trilinear(positions, voxels, scale=20.0))
-    torch.set_num_threads(before)
-    assert all(torch.equal(found[0], other) for other in found[1:])
-    assert native.threads() == before
+
+    def run():
+        return [trilinear(positions, voxels, scale=20.0)]
+
+    same_bits(run)
+    assert native.threads() == torch.get_num_threads()
 
 
 def test_wrong_arguments_say_what_to_do() -> None:

@@ -9,6 +9,7 @@ from neural.densify.adaptive import AdaptiveControl
 from tests.densify.conftest import Make
 from tests.densify.test_population import moments, tags
 from tests.densify.views import view
+from tests.threads import same_bits
 
 
 def chance() -> torch.Generator:
@@ -153,22 +154,15 @@ def test_it_happens_between_start_and_stop_every_so_often(make: Make) -> None:
 
 
 def test_threads_change_no_bit(make: Make) -> None:
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            population = make(70_001)
-            strategy = AdaptiveControl(1.0, start=100, gradient=1.0, max_gaussians=90_000)
-            strategy.prepare(population)
-            strategy.observe(population, view(torch.rand(70_001, generator=chance()) * 2))
-            strategy.refine(100, 1000, population, chance())
-            results.append([param.detach().clone() for param in population.gaussians.parameters()])
-    finally:
-        torch.set_num_threads(before)
-    assert results[0][0].shape[0] == 90_000
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    def run():
+        population = make(70_001)
+        strategy = AdaptiveControl(1.0, start=100, gradient=1.0, max_gaussians=90_000)
+        strategy.prepare(population)
+        strategy.observe(population, view(torch.rand(70_001, generator=chance()) * 2))
+        strategy.refine(100, 1000, population, chance())
+        return [param.detach().clone() for param in population.gaussians.parameters()]
+
+    assert same_bits(run)[0].shape[0] == 90_000
 
 
 def test_values_out_of_range_are_named() -> None:

@@ -8,6 +8,7 @@ from neural.densify.population import Population
 from tests.densify.conftest import Make
 from tests.densify.test_population import moments, tags
 from tests.densify.views import view
+from tests.threads import same_bits
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -139,23 +140,16 @@ def test_counters_and_step_are_all_its_state(make: Make) -> None:
 
 
 def test_threads_change_no_bit(make: Make) -> None:
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            population = make(70_001)
-            population.gaussians.opacity_logits.data[::7] = -7.0
-            strategy = Budget(90_000, start=100, stop=0.1)
-            strategy.prepare(population)
-            pulls(population, strategy)
-            strategy.refine(100, 1000, population, chance())
-            results.append([param.detach().clone() for param in population.gaussians.parameters()])
-    finally:
-        torch.set_num_threads(before)
-    assert len(results[0][0]) == 90_000
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    def run():
+        population = make(70_001)
+        population.gaussians.opacity_logits.data[::7] = -7.0
+        strategy = Budget(90_000, start=100, stop=0.1)
+        strategy.prepare(population)
+        pulls(population, strategy)
+        strategy.refine(100, 1000, population, chance())
+        return [param.detach().clone() for param in population.gaussians.parameters()]
+
+    assert len(same_bits(run)[0]) == 90_000
 
 
 def test_values_out_of_range_are_named() -> None:

@@ -15,6 +15,7 @@ from neural.gaussians.model import Gaussians
 from neural.optim import Adam, Group
 from tests.densify.conftest import Make
 from tests.densify.test_population import moments, tags
+from tests.threads import same_bits
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -141,20 +142,14 @@ def test_degenerate_populations_stay(make: Make) -> None:
 
 
 def test_threads_and_resumption_change_no_bit(make: Make) -> None:
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            population = make(70_001)
-            population.gaussians.opacity_logits.data[::3] = -7.0
-            strategy = MCMC(80_000)
-            strategy.refine(100, 1000, population, chance(3))
-            results.append([param.detach().clone() for param in population.gaussians.parameters()])
-    finally:
-        torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    def run():
+        population = make(70_001)
+        population.gaussians.opacity_logits.data[::3] = -7.0
+        strategy = MCMC(80_000)
+        strategy.refine(100, 1000, population, chance(3))
+        return [param.detach().clone() for param in population.gaussians.parameters()]
+
+    same_bits(run)
 
 
 def test_its_wishes_and_refusals() -> None:

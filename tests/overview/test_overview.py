@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from neural import cli, info
 from neural.errors import BadOption, SceneFormatError
 from neural.overview import contents, facts, page, plan, unused
 from neural.overview.contents import UNUSED, Overview, Photograph
+from neural.scenes.files import mesh, ply
 from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.record import Placement
 from neural.scenes.load import load
 from tests.scenes import formats as captures
 from tests.splat_files import made
@@ -55,9 +58,55 @@ def test_info_says_what_it_found(capture: Path) -> None:
         assert said in text
 
 
+def test_up_is_what_the_files_say(capture: Path, tmp_path: Path) -> None:
+    assert "as the cameras are held" in info.describe(capture)
+    content = json.loads((capture / "transforms.json").read_text())
+    (capture / "transforms.json").write_text(json.dumps({**content, "axes": "URF"}))
+    assert re.search(r"up +\+x, as the files say", info.describe(capture))
+    overview = Overview.of_scene(load(capture))
+    np.testing.assert_allclose(overview.up, [1, 0, 0], atol=1e-12)
+    assert "up: +x, as URF axes have it" in overview.notes[0]
+
+
 def test_a_box_far_from_the_origin_is_shown_with_the_digits_that_matter() -> None:
     box = facts.box([449_998.5, 5_199_000.25, 98.0], [450_001.5, 5_199_003.75, 101.0])
     assert box == "(449998.5, 5199000.25, 98) to (450001.5, 5199003.75, 101)"
+
+
+def test_info_of_gaussians_says_where_they_lie_and_knows_their_folders(tmp_path: Path) -> None:
+    placed = replace(made(50), placement=Placement(0.5, "EPSG:32633", (449_000.0, 0.0, 12.5)))
+    (tmp_path / "sog").mkdir()
+    formats.write(tmp_path / "sog" / "meta.json", placed)
+    text = info.describe(tmp_path / "sog")
+    assert text == info.describe(tmp_path / "sog" / "meta.json")
+    assert "bytes a Gaussian" not in text  # which the index has none of
+    for said in (
+        "Gaussians    50",
+        "scale        0.5 m per unit",
+        "CRS          EPSG:32633",
+        "(449000, 0, 12.5), taken",
+    ):
+        assert said in text
+    formats.write(tmp_path / "a.ply", made(50))
+    assert "offset" not in info.describe(tmp_path / "a.ply")
+    assert "CRS" not in info.describe(tmp_path / "a.ply")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "meta.json").write_text('{"frames": []}')
+    with pytest.raises(SceneFormatError, match="no capture of a known format"):
+        info.describe(tmp_path / "other")
+
+
+def test_info_of_meshes_points_and_what_is_none_of_it(tmp_path: Path) -> None:
+    corners = np.array([[0.0, 0, 0], [2, 0, 0], [0, 3, 0], [0, 0, 4]])
+    mesh.write(tmp_path / "m.obj", corners, np.array([[0, 1, 2], [0, 1, 3]]))
+    mesh.write(tmp_path / "m.ply", corners, np.array([[0, 1, 2], [0, 1, 3]]))
+    ply.write_points(tmp_path / "p.ply", corners, np.zeros((4, 3), np.uint8))
+    for name, first in (("m.obj", "2 triangles, 4 corners"), ("m.ply", "2 triangles, 4 corners"), ("p.ply", "4 (")):
+        found = info.find(tmp_path / name)
+        assert first in found.text and "(0, 0, 0) to (2, 3, 4)" in found.text
+    (tmp_path / "notes.md").write_text("hello")
+    with pytest.raises(SceneFormatError, match=r"notes\.md: no file that is known here: there may be"):
+        info.describe(tmp_path / "notes.md")
 
 
 def test_info_ends_with_what_the_reader_noticed(capture: Path) -> None:

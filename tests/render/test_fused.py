@@ -24,6 +24,7 @@ from neural.render import fused
 from neural.render.occupancy import OccupancyGrid
 from neural.render.rendering import Marching, Traced
 from neural.render.volume import render_rays, trace
+from tests.threads import same_bits
 
 BOX = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 BACKGROUND = torch.tensor([0.2, 0.5, 0.9])
@@ -181,10 +182,8 @@ def test_threads_change_no_bit(form: tuple, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(kernels, "N_PARTS", 7)
     rays, target = make_rays(), torch.rand(300, 3, generator=torch.Generator().manual_seed(4))
     comparison = fused.Comparison(target, BACKGROUND.expand(300, 3), None, "huber", 0.1)
-    results = []
-    before = torch.get_num_threads()
-    for n_threads in (1, 2, 3):
-        torch.set_num_threads(n_threads)
+
+    def run():
         shown = trace(form[0], rays, *form[1:], background=BACKGROUND, path="fused", jitter=(0, 3)).rendering
         grads = torch.autograd.grad((shown.rgb * target).sum() + shown.depth.sum(), list(form[0].parameters()))
         modules = with_buffers(form[0])
@@ -193,10 +192,9 @@ def test_threads_change_no_bit(form: tuple, monkeypatch: pytest.MonkeyPatch) -> 
             taken = take([module])
             grads = (*grads, *taken)
             module.gradients = None  # type: ignore[assignment]
-        results.append([shown.rgb.detach(), shown.depth.detach(), *grads, stepped.rendering.rgb])
-    torch.set_num_threads(before)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+        return [shown.rgb.detach(), shown.depth.detach(), *grads, stepped.rendering.rgb]
+
+    same_bits(run)
 
 
 def test_a_ray_looks_the_same_in_any_company(form: tuple) -> None:

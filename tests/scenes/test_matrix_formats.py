@@ -9,6 +9,7 @@ from PIL import Image
 
 from neural.errors import SceneFormatError
 from neural.scenes.load import load
+from tests.scenes import real_captures
 from tests.scenes.formats import (
     HEIGHT,
     NAMES,
@@ -294,13 +295,7 @@ def test_dtu_archive_gives_the_cameras_that_were_recorded_beside_it(neural_data,
 
     folder = neural_data / "dtu_scan24"
     recorded = json.loads((folder / "cameras.json").read_text())
-    half = np.array([[0.5, 0, -0.25, 0], [0, 0.5, -0.25, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    with np.load(folder / "cameras_sphere_fullres.npz") as archive:
-        arrays = {k: half @ archive[k] if k.startswith("world_mat_") else archive[k] for k in archive if "inv" not in k}
-    np.savez(tmp_path / "cameras_sphere.npz", **arrays)
-    (tmp_path / "image").symlink_to(folder / "images")
-    (tmp_path / "mask").symlink_to(folder / "masks")
-    scene = load(tmp_path)
+    scene = load(real_captures.dtu(neural_data, tmp_path))
     centres = np.array([np.linalg.inv(np.array(f["w2c"]))[:3, 3] for f in recorded["frames"]])
     np.testing.assert_allclose(scene.cameras.origins.numpy(), centres, atol=0.05)  # millimetres
     middle = scene.aabb.numpy().mean(axis=0)

@@ -1,9 +1,12 @@
 """Frames, subsets and splits of a scene; boxes; point files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from neural.arrangement import up_direction
 from neural.errors import SceneFormatError
 from neural.scenes import splits
 from neural.scenes.boxes import scene_box
@@ -33,6 +36,19 @@ def test_normalising_centres_the_box_and_keeps_pixels(tiny):
     torch.testing.assert_close(after, before, atol=1e-9, rtol=0, equal_nan=True)
     with pytest.raises(ValueError, match="uniform positive scale"):
         scene.transformed(np.diag([1.0, 2.0, 1.0, 1.0]))
+
+
+def test_up_is_what_the_files_say_else_as_the_cameras_are_held(tiny):
+    scene = load(tiny.colmap_binary())
+    np.testing.assert_array_equal(scene.up, up_direction(scene.cameras))
+    said = replace(scene, axes="RFU")
+    np.testing.assert_allclose(said.up, [0, 0, 1])
+    turn = np.eye(4)
+    turn[:3, :3] = 2.5 * np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    np.testing.assert_allclose(said.transformed(turn).up, [1, 0, 0], atol=1e-12)
+    high = said.normalised(upright=True)
+    np.testing.assert_allclose(high.up, [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(high.world_to_scene[:3, :3] / high.world_to_scene[2, 2], np.eye(3), atol=1e-12)
 
 
 def test_extent_is_a_tenth_more_than_the_radius_of_the_training_cameras(tiny):

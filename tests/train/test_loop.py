@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from neural import checkpoint, log, runs
 from neural.errors import DivergenceError
@@ -143,6 +144,28 @@ def test_a_slow_machine_decides_within_a_fifth_of_the_time(tmp_path: Path, clock
     task = Counting(clock, lambda step: 2.0)
     assert fit(tmp_path, task, minutes=1.0) == 30
     assert next(step for step, told in task.asked if told) == 6
+
+
+def test_the_bar_counts_the_time_of_the_steps_before_their_number_was_known(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tqdm] = []
+
+    class Bar(tqdm):
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
+            self._time, self.start_t = clock.perf_counter, clock.now
+            bars.append(self)
+
+    monkeypatch.setattr(loop, "tqdm", Bar)
+    began = clock.now
+    with runs.opened(tmp_path, {"run": {"steps": None, "minutes": 1.0}}) as run:
+        habits = Habits(minutes=1.0, checkpoint_minutes=1e9, log_every=1, eval_every=None, progress=True)
+        loop.fit(Counting(clock, lambda step: 0.5), run, habits)
+        steps = run.config["run"]["steps"]
+    (bar,) = bars
+    assert (bar.n, bar.total) == (steps, steps)
+    assert bar.format_dict["elapsed"] == clock.now - began
 
 
 def test_minutes_go_on_counting_over_a_stop(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from neural import doctor
+from neural.cameras import Cameras
 from neural.errors import BackendUnavailable, BadOption, NotSaved
 from neural.gaussians.model import Gaussians
 from neural.scenes.files.gaussians.spz import spz
@@ -19,6 +20,7 @@ from neural.scenes.load import load
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.run import SplatRun
 from neural.viewer import bundle, page
+from neural.viewer.page import write_page
 from tests.viewer import pages
 
 CITY = Path(__file__).parents[2] / "data" / "city"
@@ -45,6 +47,37 @@ def run(tmp_path: Path) -> SplatRun:
 
 def _described(path: Path) -> dict:
     return json.loads(re.search(r'id="scene">(.*?)</script>', path.read_text("utf-8"), re.S)[1])
+
+
+def _lying(cameras: Cameras) -> Cameras:
+    """The same photographs as telephones store them: each turned by as many quarters as its number says."""
+    c2w, intrinsics, sizes = cameras.c2w.clone(), cameras.intrinsics.clone(), cameras.sizes.clone()
+    for i in range(len(cameras)):
+        for _ in range(i % 4):
+            c2w[i, :3, 0], c2w[i, :3, 1] = -c2w[i, :3, 1].clone(), c2w[i, :3, 0].clone()
+            fx, fy, cx, cy = intrinsics[i].tolist()
+            intrinsics[i] = torch.tensor([fy, fx, float(sizes[i, 1]) - cy, cx])
+            sizes[i] = sizes[i].flip(0)
+    return Cameras.pinhole(c2w, intrinsics, sizes)
+
+
+def test_photographs_that_lie_on_their_sides_are_shown_upright(run: SplatRun, tmp_path: Path) -> None:
+    straight = pages.ring(8)
+    up = np.array([0.0, -1.0, 0.0])
+    for name, cameras in (("a.html", straight), ("b.html", _lying(straight))):
+        write_page(tmp_path / name, pages.generated(60), cameras=cameras, up=up)
+    wanted, got = (_described(tmp_path / name)["cameras"] for name in ("a.html", "b.html"))
+    for one, other in zip(wanted, got, strict=True):
+        for key in ("c2w", "intrinsics", "size"):
+            np.testing.assert_allclose(other[key], one[key], atol=1e-9)
+    run.scene = replace(run.scene, cameras=_lying(run.scene.cameras), images=None, masks=None, axes="RFU")
+    about = _described(run.export(tmp_path / "run.html"))
+    np.testing.assert_allclose(about["up"], [0, 0, 1], atol=1e-9)
+    tops = np.array([-np.reshape(camera["c2w"], (3, 4))[2, 1] for camera in about["cameras"]])
+    level = -load(CITY, downscale=8).cameras.c2w[:, 2, 1].numpy() > 0.55  # the others look down: no side is up
+    assert (tops[level] > 0.5).all() and level.sum() > 30
+    film = run._along("orbit", 12, 1)
+    assert bool((-film.c2w[:, 2, 1] > 0.2).all())
 
 
 def test_a_run_is_exported_in_the_frame_of_its_input(run: SplatRun, tmp_path: Path) -> None:

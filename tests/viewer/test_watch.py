@@ -1,19 +1,12 @@
-"""Watching a training: the result has the same bits; it can be paused, stepped and saved; it ends when told to."""
+"""Whole trainings that are watched: the result has the same bits; they can be paused, stepped and saved."""
 
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -22,13 +15,9 @@ pytest.importorskip("viser", reason="needs viser, which make installs")
 
 from websockets.exceptions import ConnectionClosed
 
-from neural import checkpoint, runs
-from neural.errors import NotSaved
+from neural import checkpoint
 from neural.fields.radiance import RadianceField
-from neural.scenes.files import mesh as meshes
-from neural.scenes.files.gaussians import formats
 from neural.train.config import BaseRunConfig
-from neural.train.loop import Moment
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.field.config import FieldConfig
 from neural.train.tasks.image.config import ImageConfig, ImageDataConfig
@@ -43,18 +32,12 @@ from neural.train.tasks.volume.config import VolumeConfig, VolumeSamplingConfig,
 from neural.train.tasks.volume.run import VolumeRun, volume
 from neural.viewer.live import watch as watches
 from neural.viewer.live.budget import Budget
-from neural.viewer.live.panels.tabs import Tabs
-from neural.viewer.live.panels.training import TrainingPanel
-from neural.viewer.live.server import open_door
-from neural.viewer.live.viewer import Viewer
-from neural.viewer.live.watch import Controls, TrainingViewer, Watching, watching
+from neural.viewer.live.watch import TrainingViewer, Watching, watching
 from tests import ball
 from tests.shapes import icosphere
 from tests.viewer.fields import cloud, stripes
 from tests.viewer.raw_client import RawClient
-from tests.viewer.shown import ball_subject
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 40
 
 
@@ -221,194 +204,3 @@ def test_pause_step_and_save(tmp_path: Path) -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", watch.viewer.viewer.door.port), timeout=10)
     assert checkpoint.latest_step(tmp_path) == STEPS
-
-
-class Door:
-    """A server that has worked for so many seconds."""
-
-    worked = 0.0
-
-    def seconds(self) -> float:
-        return self.worked
-
-
-def held(budget: Budget, controls: Controls, door: Door) -> TrainingViewer:
-    """A viewer of a training without a server and pictures."""
-    viewer = object.__new__(TrainingViewer)
-    viewer.budget, viewer.controls, viewer._served = budget, controls, 0.0
-    viewer.panel = MagicMock()
-    viewer.viewer = SimpleNamespace(door=door, clients=[], serve_once=lambda: None)  # type: ignore[assignment]
-    viewer._refresh = lambda moment, **_: None  # type: ignore[method-assign]
-    return viewer
-
-
-def moment(save: Callable[[], None] = lambda: None, stopping: Callable[[], bool] = lambda: False) -> Moment:
-    return Moment(7, 100, 1.0, None, save, stopping)
-
-
-def test_what_is_served_while_paused_is_no_debt_of_the_training() -> None:
-    """Browsers that look around during a pause are served as fast as can be; pictures go on at once after it."""
-    controls, budget, door = Controls(), Budget(), Door()
-    viewer = held(budget, controls, door)
-
-    def serve_once() -> None:
-        door.worked += 60.0
-        controls.pause(False)
-
-    viewer.viewer.serve_once = serve_once  # type: ignore[method-assign]
-    controls.pause(True)
-    viewer.look(moment())
-    viewer.look(moment())
-    assert budget.left > 0.3
-    door.worked += 60.0  # beside the training it counts
-    viewer.look(moment())
-    assert budget.left < -10
-
-
-def test_a_disk_that_refuses_a_checkpoint_asked_for_in_a_browser_does_not_end_the_training() -> None:
-    def refused() -> None:
-        raise NotSaved("the disk is full")
-
-    controls, said = Controls(), []
-    viewer = held(Budget(), controls, Door())
-    viewer.panel.not_saved = said.append  # type: ignore[method-assign]
-    controls.ask_save()
-    viewer.look(moment(refused))
-    controls.pause(True)
-    controls.ask_save()
-    viewer.viewer.serve_once = lambda: controls.pause(False)  # type: ignore[method-assign]
-    viewer.look(moment(refused))
-    assert [str(error) for error in said] == ["the disk is full"] * 2
-    saved: list[int] = []
-    controls.ask_save()
-    viewer.look(moment(lambda: saved.append(1)))
-    assert saved == [1]
-
-
-def test_a_pause_ends_when_a_signal_comes() -> None:
-    controls = Controls()
-    viewer = held(Budget(), controls, Door())
-    controls.pause(True)
-    turns: list[int] = []
-    viewer.viewer.serve_once = lambda: turns.append(1)  # type: ignore[method-assign]
-    viewer.look(moment(stopping=lambda: len(turns) == 3))
-    assert len(turns) == 3
-
-
-def test_the_button_says_what_it_will_do_whoever_has_pressed_it(tmp_path: Path) -> None:
-    """Two browsers, and a pause that is taken back before the training has come to it."""
-    viewer = Viewer(ball_subject(200), open_door(port=0))
-    try:
-        controls = Controls()
-        panel = TrainingPanel(viewer, Tabs(viewer, tmp_path, []), controls, Budget())
-        panel.note(moment())
-        panel._toggle()
-        assert (controls.paused, panel._pause.label) == (True, "resume")
-        panel._toggle()
-        panel.paused(moment())  # the training had seen the first click only
-        assert (controls.paused, panel._pause.label) == (False, "pause")
-        panel._ask("step")
-        assert (controls.paused, panel._pause.label) == (True, "resume")
-        controls.pause(False)  # from elsewhere
-        panel._told = -1e9
-        panel.note(moment())
-        assert panel._pause.label == "pause"
-        panel.not_saved(NotSaved("no room"))
-        panel.note(moment())
-        assert "not saved: no room" in panel._text.content
-        panel.saved(7)
-        panel.note(moment())
-        assert "saved at step 7" in panel._text.content
-    finally:
-        viewer.close()
-
-
-def test_steps_are_taken_once_each() -> None:
-    controls = Controls()
-    assert controls.goes_on()
-    controls.ask_step()
-    controls.ask_step()
-    assert controls.paused
-    assert [controls.goes_on() for _ in range(3)] == [True, True, False]
-    controls.ask_step()
-    controls.pause(True)
-    assert not controls.goes_on(), "a pause forgets steps that were asked for"
-    controls.pause(False)
-    assert controls.goes_on()
-    assert not controls.take_save()
-    controls.ask_save()
-    controls.ask_save()
-    assert [controls.take_save(), controls.take_save()] == [True, False]
-
-
-@contextmanager
-def command(*arguments: str) -> Iterator[tuple[subprocess.Popen, int]]:
-    """`neural ...` as a process, and the port of its viewer."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "neural", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=environment, cwd=ROOT,
-    )  # fmt: skip
-    assert process.stdout is not None
-    try:
-        text = ""
-        for line in process.stdout:
-            text += line
-            if found := re.search(r"viewer: http://127\.0\.0\.1:(\d+)/", line):
-                yield process, int(found[1])
-                return
-        raise AssertionError(text)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def test_ctrl_c_ends_a_viewer_cleanly(tmp_path: Path) -> None:
-    path = tmp_path / "ball.ply"
-    formats.write(path, ball_subject()._gaussians.to_record())
-    with command("view", str(path), "--port", "0") as (process, port):
-        with RawClient(port) as client:
-            client.look((0.0, -3.0, 0.0))
-            assert client.pictures(1)[0].std() > 5
-            process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=20)
-        assert process.returncode == 0
-        assert "Traceback" not in said
-
-
-@pytest.mark.slow
-def test_ctrl_c_saves_a_watched_training(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    arguments = ("data/city", "--out", str(out), "--steps", "100000", "--downscale", "8", "--device", "cpu")
-    with command("train", "splats", *arguments, "--view", "--view-port", "0") as (process, port):
-        with RawClient(port) as client:
-            client.look((0.0, -3.0, 0.0))
-            client.pictures(1)
-            process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert "Traceback" not in said
-    assert checkpoint.latest_step(out)
-    assert runs.read_config(out)["task"] == "splats"
-
-
-@pytest.mark.slow
-def test_a_surface_is_watched_and_viewed_from_the_command_line(tmp_path: Path) -> None:
-    pytest.importorskip("open3d", reason="distances to a mesh need Open3D: pip install 'neural[mesh]'")
-    body, out = icosphere(3), tmp_path / "run"
-    mesh = meshes.write(tmp_path / "ball.ply", body.vertices, body.faces)
-    small = ("--model.log2-hashmap-size", "12", "--sampling.shard-size", "2048", "--sampling.shards", "3")
-    arguments = ("train", "sdf", str(mesh), "--out", str(out), "--steps", "100000", "--device", "cpu", *small)
-    with command(*arguments, "--view", "--view-port", "0", "--view.size", "64") as (process, port):
-        with RawClient(port) as client:
-            client.look((0.0, 0.0, -3.0), wxyz=(1.0, 0.0, 0.0, 0.0))
-            assert client.pictures(1)[0].std() > 5
-            process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert "Traceback" not in said
-    assert runs.read_config(out)["view"]["size"] == 64
-    with command("view", str(out), "--port", "0") as (process, port), RawClient(port) as client:
-        client.look((0.0, 0.0, -3.0), wxyz=(1.0, 0.0, 0.0, 0.0))
-        assert client.pictures(1)[0].std() > 5

@@ -27,13 +27,15 @@ class ViewerFrame:
     up: Float64[np.ndarray, "3"]
 
     @classmethod
-    def of_cameras(cls, cameras: Cameras, box: Float64[np.ndarray, "2 3"]) -> "ViewerFrame":
-        """Around what photographs look at; around the box where they agree on nothing."""
+    def of_cameras(
+        cls, cameras: Cameras, box: Float64[np.ndarray, "2 3"], up: Float64[np.ndarray, "3"] | None = None
+    ) -> "ViewerFrame":
+        """Around what photographs look at, or the box if they agree on nothing; up is as they are held by default."""
         focus, agreement = focus_point(cameras)
         centre = focus if agreement >= LEAST_AGREEMENT else box.mean(0)
         distances = np.linalg.norm(cameras.origins.cpu().double().numpy() - centre, axis=1)
         unit = float(np.median(distances)) / 2 or camera_radius(cameras) or float((box[1] - box[0]).max()) / 2
-        return cls(centre, unit or 1.0, up_direction(cameras))
+        return cls(centre, unit or 1.0, up_direction(cameras) if up is None else up)
 
     @classmethod
     def of_points(cls, points: Float64[np.ndarray, "N 3"], up: Float64[np.ndarray, "3"]) -> "ViewerFrame":

@@ -7,7 +7,8 @@ from typing import Literal
 
 import torch
 
-from neural import log
+from neural import log, runs
+from neural.scenes.files.gaussians import formats
 from neural.train import session
 from neural.train.load import load_run
 from neural.train.tasks.capture.photographs import BACKGROUNDS
@@ -50,6 +51,8 @@ def view(
         SceneFormatError: A file that is not of Gaussians.
     """
     path = Path(what)
+    if not (path / runs.CONFIG).is_file():
+        path = formats.index_in(path) or path
     place = session.choose_device(device)
     if path.is_dir():
         run = load_run(path, device=place)

@@ -93,15 +93,9 @@ def open_door(*, host: str = "127.0.0.1", port: int = PORT, token: str | None = 
         BackendUnavailable: viser is not installed, or one that cannot be guarded.
         BadOption: The address is not this machine's, no port is free, or the token is none.
     """
-    if importlib.util.find_spec("viser") is None:
-        raise BackendUnavailable(f"the live viewer needs viser: {PIP}")
-    if token is not None:
-        try:
-            check_token(token)
-        except ValueError as error:
-            raise BadOption(str(error)) from error
+    _check(token)
     local = is_loopback(host)
-    listening = _listen("127.0.0.1" if host == "localhost" else host, port)
+    listening = _listen(_numeric(host), port)
     bound = listening.getsockname()
     guard = Guard(bound[1], local, token if token is not None or local else new_token(), _protocol())
     try:
@@ -110,6 +104,26 @@ def open_door(*, host: str = "127.0.0.1", port: int = PORT, token: str | None = 
         listening.close()
         raise
     return Door(server, guard, bound[0], bound[1], port)
+
+
+def check_door(*, host: str = "127.0.0.1", port: int = PORT, token: str | None = None) -> None:
+    """Raises what `open_door` would, before something that takes long."""
+    _check(token)
+    _listen(_numeric(host), port).close()
+
+
+def _check(token: str | None) -> None:
+    if importlib.util.find_spec("viser") is None:
+        raise BackendUnavailable(f"the live viewer needs viser: {PIP}")
+    if token is not None:
+        try:
+            check_token(token)
+        except ValueError as error:
+            raise BadOption(str(error)) from error
+
+
+def _numeric(host: str) -> str:
+    return "127.0.0.1" if host == "localhost" else host
 
 
 def _listen(host: str, port: int) -> socket.socket:

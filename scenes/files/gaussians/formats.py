@@ -44,6 +44,8 @@ _BY_ENDING: dict[str, ModuleType] = {
 ENDINGS = tuple(_BY_ENDING)  # of files that are written
 TILES = ".tiles.json"
 LEVELS = streamed_sog.NAME
+INDICES = (META, LEVELS, TILES)  # what names of files end in that hold no Gaussians themselves
+_MOST_META = 1 << 20  # bytes
 _PLACELESS = (".splat", ".spz")  # which cannot say where they lie
 _GAUSSIANS = {"f_dc_0", "rot_0", "scale_0", "packed_position"}  # one of these properties makes a .ply a Gaussian scene
 
@@ -151,6 +153,17 @@ def holds_gaussians(path: Path) -> bool:
         return bool(_GAUSSIANS & _properties(path))
     name = path.name.lower()
     return name in (META, LEVELS) or name.endswith(TILES) or _ending(path) is not None
+
+
+def index_in(folder: Path) -> Path | None:
+    """The file by which a folder of Gaussians is read: of a streamed SOG, or of a SOG; None of any other folder."""
+    if (folder / LEVELS).is_file():
+        return folder / LEVELS
+    path = folder / META
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:  # others have files of that name, too
+        return path if b'"means"' in file.read(_MOST_META) else None
 
 
 def _properties(path: Path) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import neural
-from neural import first_look
+from neural import first_look, reconstruction
 from neural.errors import CheckpointError, NotSaved, SceneFormatError
 from neural.reconstruction import Reconstruction, reconstruct
 from neural.scenes.files import ply
@@ -22,6 +22,7 @@ from neural.scenes.photographs.georeference import Origin
 from neural.scenes.photographs.settings import CameraSettings
 from neural.scenes.photographs.sfm import process
 from neural.train.tasks.capture.config import RunConfig
+from neural.train.tasks.splats import run as splats_run
 from neural.train.tasks.splats.config import SplatsConfig
 from tests.scenes.photographs import corner
 from tests.scenes.photographs.conftest import BAD, STEPS, TURNED, Corner
@@ -145,6 +146,52 @@ def test_files_that_are_named_as_ours_stay(photographs: Corner, tmp_path: Path) 
 def test_a_folder_is_of_one_set_of_photographs(reconstructed: Reconstruction, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="choose another --out"):
         reconstruct(tmp_path, out=reconstructed.folder, progress=False)
+
+
+def test_a_wrong_path_does_not_claim_the_folder(photographs: Corner, tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap")
+    (tmp_path / "wrong").mkdir()
+    with pytest.raises(SceneFormatError, match="no photographs here"):
+        reconstruct(tmp_path / "wrong", out=tmp_path / "run", progress=False)
+    one = photographs.folder / "été 0" / "photo 0.jpg"
+    with pytest.raises(SceneFormatError, match=r"is one photograph; give the folder .*été 0"):
+        reconstruct(one, out=tmp_path / "run", progress=False)
+    (tmp_path / "right").mkdir()
+    with pytest.raises(SceneFormatError, match="no photographs here"):  # and not that the folder holds others'
+        reconstruct(tmp_path / "right", out=tmp_path / "run", progress=False)
+
+
+def test_the_size_that_is_asked_for_is_trained_on_and_somebody_may_look_on(
+    reconstructed: Reconstruction, photographs: Corner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int | None, object]] = []
+
+    def train(*_: object, **options: object) -> None:
+        config, watch = _[1], options["watch"]
+        assert isinstance(config, SplatsConfig)
+        seen.append((config.run.downscale, watch(lambda: None).look(moment) if callable(watch) else None))
+        raise KeyboardInterrupt
+
+    looked: list[object] = []
+    moment = object()
+    monkeypatch.setattr(splats_run, "train", train)
+    monkeypatch.setattr(reconstruction, "CPU_PIXELS", corner.WIDTH * corner.HEIGHT // 9)
+    monkeypatch.setattr(first_look.Improving, "look", lambda _, at: looked.append(at))
+
+    class Looker:
+        def look(self, at: object) -> None:
+            looked.append(at)
+
+    def again(downscale: int | None, **options: object) -> None:
+        config = SplatsConfig(run=RunConfig(steps=STEPS, device="cpu", downscale=downscale))
+        with pytest.raises(KeyboardInterrupt):
+            reconstruct(photographs.folder, out=reconstructed.folder, config=config, progress=False, **options)  # type: ignore[arg-type]
+
+    again(None)
+    again(1)
+    assert (seen, looked) == ([(3, None), (1, None)], [])
+    again(2, watch=lambda _: Looker(), preview=True)
+    assert looked == [moment, moment]
 
 
 def test_photographs_that_share_nothing_are_refused_with_what_to_do(tmp_path: Path) -> None:

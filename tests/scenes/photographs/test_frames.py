@@ -111,8 +111,11 @@ def test_a_video_of_hardly_a_frame_is_refused(tmp_path: Path, n: int) -> None:
 
 def test_what_is_no_video_is_refused_and_what_breaks_off_is_used_up_to_there(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a film")
-    with pytest.raises(SceneFormatError, match="not a video"):
+    with pytest.raises(SceneFormatError, match=r"not a video that can be read \(Invalid data.*copy it again"):
         frames.picked(tmp_path / "text.mp4", tmp_path / "frames", progress=False)
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(SceneFormatError, match="the file is empty; copy it again"):
+        frames.picked(tmp_path / "empty.mp4", tmp_path / "frames", progress=False)
     whole = film(tmp_path / "whole.mkv", 150, step=1)
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])

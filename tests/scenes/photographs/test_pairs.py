@@ -1,11 +1,18 @@
 """Which photographs are compared with which."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from neural.errors import BadOption
+from neural.scenes.photographs.plan import planned
+from neural.scenes.photographs.settings import CameraSettings
 from neural.scenes.photographs.sfm import pairs
+from neural.scenes.photographs.survey import survey
+from tests.scenes.photographs import corner
 
 
 @given(st.integers(0, 60))
@@ -62,3 +69,13 @@ def test_neighbours_on_the_ground_are_compared_whatever_their_names() -> None:
 )  # fmt: skip
 def test_the_kind_follows_what_is_known(n: int, video: bool, placed: int, kind: str) -> None:
     assert pairs.choose(n, video=video, placed=placed) == kind
+
+
+def test_neighbours_by_gps_are_refused_where_there_is_none(tmp_path: Path) -> None:
+    shot = corner.shots(1)[0]
+    for name, gps in (("a", False), ("b", True)):
+        corner.save(shot, tmp_path / name / "photo.jpg", gps=gps)
+    with pytest.raises(BadOption, match="--matching spatial: no photograph says"):
+        planned(survey(tmp_path / "a", progress=False), CameraSettings(matching="spatial"), video=False)
+    plan = planned(survey(tmp_path / "b", progress=False), CameraSettings(matching="spatial"), video=False)
+    assert plan.pairing == "spatial"

@@ -91,5 +91,5 @@ def of_run(run: RadianceRun, earlier: Subject | None) -> RadianceSubject:
     scene = run.scene
     if earlier is not None:
         return RadianceSubject(run, earlier.frame, earlier.truth)
-    frame = ViewerFrame.of_cameras(scene.cameras, scene.aabb.numpy())
+    frame = ViewerFrame.of_cameras(scene.cameras, scene.aabb.numpy(), scene.up)
     return RadianceSubject(run, frame, truth_of(scene, frame, run.config.run.background))

@@ -103,7 +103,7 @@ def of_run(run: SplatRun, earlier: Subject | None) -> SplatSubject:
     """The Gaussians of a run; see `choose.subject_of_run`."""
     scene = run.scene
     box = scene.aabb.numpy()
-    frame = ViewerFrame.of_cameras(scene.cameras, box) if earlier is None else earlier.frame
+    frame = ViewerFrame.of_cameras(scene.cameras, box, scene.up) if earlier is None else earlier.frame
     background = run.config.run.background
     return SplatSubject(
         run.gaussians, run.origin, name=scene.name, frame=frame, scene=scene, box=box,

@@ -13,8 +13,9 @@ from neural.train.config import BaseRunConfig, check_base_run, check_between
 class RunConfig(BaseRunConfig):
     """Length, place and habits of a run on photographs."""
 
-    downscale: int = 1
-    """Photographs are made smaller by this whole factor."""
+    downscale: int | None = None
+    """Photographs are made smaller by this whole factor; 1, in `neural reconstruct` what suits the device, by
+    default."""
     background: Literal["auto", "white", "black"] = "auto"
     """What transparent photographs are composited on for scores; "auto": the scene's, else white."""
     split_every: int = 8

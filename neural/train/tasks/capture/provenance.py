@@ -35,7 +35,9 @@ def read_scene(folder: Path, identity: Mapping[str, Any], config: Any) -> Scene:
         source = str(folder / source)
     if not Path(source).exists():
         raise session.gone(folder, "scene", source)
-    return load(source, downscale=config.run.downscale, cache=folder / runs.CACHE, test_every=config.run.split_every)
+    return load(
+        source, downscale=config.run.downscale or 1, cache=folder / runs.CACHE, test_every=config.run.split_every
+    )
 
 
 def same_scene(folder: Path, identity: Mapping[str, Any], scene: Scene) -> None:

@@ -130,7 +130,7 @@ class TrainedCapture(FilmedRun):
         if downscale > int(self.scene.cameras.sizes.min()):
             raise BadOption(f"nothing is left of the pictures at --downscale {downscale}")
         if path == "orbit":
-            cameras = paths.orbit(shown, frames)
+            cameras = paths.orbit(shown, frames, up=self.scene.up if self.scene.says_up else None)
         elif path == "train":
             cameras = paths.along_cameras(shown, frames)
         else:

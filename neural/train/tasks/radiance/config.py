@@ -186,6 +186,7 @@ def resolve(
             config.run,
             steps=steps,
             device=device,
+            downscale=config.run.downscale or 1,
             background=(background or "white") if config.run.background == "auto" else config.run.background,
         ),
     )

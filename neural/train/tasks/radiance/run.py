@@ -123,7 +123,9 @@ def train(
     asked = config or RadianceConfig()
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
-    capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
+    capture = load(
+        scene, downscale=asked.run.downscale or 1, cache=folder / runs.CACHE, test_every=asked.run.split_every
+    )
     resolved = resolve(
         asked, session.choose_device(asked.run.device), unbounded=capture.unbounded, background=capture.background
     )

@@ -233,6 +233,7 @@ def resolve(
             run,
             steps=steps,
             device=device,
+            downscale=run.downscale or 1,
             background=(background or "white") if run.background == "auto" else run.background,
         ),
     )

@@ -58,7 +58,7 @@ def export_page(
         return write_page(
             path, moved.to_record(), cameras=scene.cameras.posed(c2w), names=scene.image_names, title=scene.name,
             background=(background,) * 3, origin=similarity[:3, :3] @ origin.numpy() + similarity[:3, 3],
-            near=near.least * scale, clear=near.closest * scale,
+            near=near.least * scale, clear=near.closest * scale, up=similarity[:3, :3] @ scene.up / scale,
         )  # fmt: skip
     except OSError as error:
         raise NotSaved(f"{path}: cannot be written: {error.strerror}") from error

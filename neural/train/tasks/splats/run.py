@@ -208,7 +208,9 @@ def train(
     asked = config or SplatsConfig()
     if not overwrite:
         asked = session.as_long_as_stored(asked, folder)
-    capture = load(scene, downscale=asked.run.downscale, cache=folder / runs.CACHE, test_every=asked.run.split_every)
+    capture = load(
+        scene, downscale=asked.run.downscale or 1, cache=folder / runs.CACHE, test_every=asked.run.split_every
+    )
     return splats(capture, config=asked, out=folder, overwrite=overwrite, progress=progress, watch=watch)
 
 

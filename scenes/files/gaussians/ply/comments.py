@@ -4,7 +4,9 @@ Source: the comment `SplatRenderMode` as in splat-transform; for the others see 
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
@@ -25,14 +27,36 @@ def written(record: SplatRecord, axes: Axes) -> list[str]:
     ]
 
 
-def drawn_as(path: Path) -> str:
-    """What the comments say: `SplatRenderMode: default`, `mip` or `2dgs`; `mip` too for `antialiased` alone or with a
-    value that is not 0 or false.
+class Said(NamedTuple):
+    """What the comments of a file say.
+
+    Attributes:
+        antialiased, surfels: As those of `SplatRecord`.
+        placement: Where the scene lies.
+        axes: Of the file.
+    """
+
+    antialiased: bool
+    surfels: bool
+    placement: Placement
+    axes: Axes
+
+
+def said(path: Path) -> Said:
+    """Reads `SplatRenderMode: default`, `mip` or `2dgs`, as `mip` too `antialiased` alone or with a value that is not 0
+    or false, and what `placement` has written.
 
     Raises:
-        SceneFormatError: Another mode.
+        SceneFormatError: Another mode, or something that cannot be.
     """
-    for line in ply.read_comments(path):
+    lines = ply.read_comments(path)
+    mode = _mode(path, lines)
+    place, axes = placement.understood(path, placement.from_comments(path, lines), AXES)
+    return Said(mode == "mip", mode == "2dgs", place, axes)
+
+
+def _mode(path: Path, lines: Sequence[str]) -> str:
+    for line in lines:
         if mode := re.match(r"SplatRenderMode:?\s*(\w+)", line, re.IGNORECASE):
             if mode[1].lower() not in _MODES:
                 raise SceneFormatError(
@@ -42,12 +66,3 @@ def drawn_as(path: Path) -> str:
         if flag := re.match(r"anti-?aliased:?\s*(\w*)\s*$", line, re.IGNORECASE):
             return "default" if flag[1].lower() in ("0", "false") else "mip"
     return "default"
-
-
-def placed(path: Path) -> tuple[Placement, Axes]:
-    """What the comments say of where the scene lies, and of the file's axes.
-
-    Raises:
-        SceneFormatError: Something that cannot be.
-    """
-    return placement.understood(path, placement.from_comments(path, ply.read_comments(path)), AXES)

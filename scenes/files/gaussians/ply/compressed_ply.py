@@ -22,7 +22,7 @@ from neural.morton import morton_order
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import packing
 from neural.scenes.files.gaussians.axes import Axes, flipped
-from neural.scenes.files.gaussians.ply.comments import AXES, drawn_as, placed, written
+from neural.scenes.files.gaussians.ply.comments import AXES, said, written
 from neural.scenes.files.gaussians.record import SH_C0, SH_COUNTS, SplatRecord
 
 _CHUNK = 256
@@ -61,7 +61,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     with np.errstate(over="ignore"):  # what is beyond fp32 becomes infinite, and is refused
         sh0 = ((colors - 0.5) / SH_C0).astype(np.float32)
     parts = _split(rotation, _ROTATION)
-    mode, (place, said) = drawn_as(path), placed(path)
+    header = said(path)
     try:
         record = SplatRecord(
             means=_within(path, chunks, _BOUNDS[0], _fractions(position)).astype(np.float32),
@@ -72,11 +72,11 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
             opacity_logits=packing.logits(red_to_blue[:, 3].astype(np.uint8)),
             sh0=sh0,
             shN=_harmonics(path, layout, n),
-            antialiased=mode == "mip",
-            surfels=mode == "2dgs",
-            placement=place,
+            antialiased=header.antialiased,
+            surfels=header.surfels,
+            placement=header.placement,
         )
-        return flipped(record, (axes or said, "RDF"))
+        return flipped(record, (axes or header.axes, "RDF"))
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
 

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from neural.errors import SceneFormatError
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians.axes import Axes, flipped
-from neural.scenes.files.gaussians.ply.comments import AXES, drawn_as, placed, written
+from neural.scenes.files.gaussians.ply.comments import AXES, said, written
 from neural.scenes.files.gaussians.record import SH_COUNTS, SplatRecord
 
 _CERTAIN_LOGIT = 80.0  # read for an infinite one: its sigmoid is 1 in fp32
@@ -38,8 +38,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     rows = ply.read(path, "vertex")
     names = set(rows.dtype.names or ())
     _refuse_other_kinds(path, names)
-    mode, (place, said) = drawn_as(path), placed(path)
-    surfels = mode == "2dgs" or "scale_2" not in names
+    header = said(path)
 
     fields = [rows.dtype[name] for name in rows.dtype.names or ()]
     plain = bool(fields) and all(field == np.dtype("<f4") for field in fields)
@@ -79,11 +78,11 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
             opacity_logits=columns("opacity")[:, 0],
             sh0=columns("f_dc_0", "f_dc_1", "f_dc_2"),
             shN=np.ascontiguousarray(rest.transpose(0, 2, 1)),
-            antialiased=mode == "mip",
-            surfels=surfels,
-            placement=place,
+            antialiased=header.antialiased,
+            surfels=header.surfels or "scale_2" not in names,
+            placement=header.placement,
         )
-        return flipped(record, (axes or said, "RDF"))
+        return flipped(record, (axes or header.axes, "RDF"))
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
 

@@ -23,6 +23,7 @@ from neural.train.tasks.image.data import ImageData
 from neural.train.tasks.image.pictures import part
 from neural.train.tasks.image.run import ImageRun
 from neural.train.tasks.image.task import ImageTask
+from tests.threads import same_bits
 
 SMALL = ImageConfig(
     model=FieldConfig(n_levels=6, log2_hashmap_size=12, finest_resolution=64, width=16, hidden_layers=1),
@@ -171,14 +172,13 @@ def test_steps_are_the_same_for_any_number_of_threads(kind: str) -> None:
     model = replace(SMALL.model, encoding=kind, n_levels=12, log2_hashmap_size=10, log2_codebook_size=14)
     asked = replace(SMALL, model=model)
     config = resolve(asked, "cpu", width=60, height=40, linear=False)
-    losses, before = [], torch.get_num_threads()
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
+
+    def run():
         data = ImageData(Picture.from_array(pixels()), replace(config.data, batch=30_000), 0)
         task = ImageTask(build_field(config.model, 2, 3, seed=0), data, config, torch.device("cpu"))
-        losses.append([task.step(step, 6).loss for step in range(6)])
-    torch.set_num_threads(before)
-    assert losses[0] == losses[1] == losses[2]
+        return [torch.tensor([task.step(step, 6).loss for step in range(6)], dtype=torch.float64)]
+
+    same_bits(run)
 
 
 @pytest.mark.parametrize("sampling", ["stratified", "uniform"])

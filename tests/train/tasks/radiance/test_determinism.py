@@ -1,6 +1,5 @@
 """A large training step gives the same bits on any number of threads, and again when it is repeated."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from neural.train.loop import StepResult
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.radiance.config import ModelConfig, OptimConfig, RadianceConfig, SamplingConfig, resolve
 from neural.train.tasks.radiance.task import RadianceTask, build_field
+from tests.threads import threads
 
 # Everything that learns, with more rays and samples than torch or a kernel leaves to one thread; neither number is a
 # multiple of what threads work on at a time.
@@ -35,18 +35,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory, write_capture) -> Scene:
     return load(write_capture(tmp_path_factory.mktemp("determinism") / "scene"))
 
 
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def two_steps(
     scene: Scene, config: RadianceConfig, n_threads: int
 ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor], list[StepResult]]:
     """Every gradient of the first two steps, the state after them, and what they reported."""
-    torch.set_num_threads(n_threads)
     task = RadianceTask(build_field(config, scene), scene, config, torch.device("cpu"))
     learning = dict(task.field.named_parameters()) | task._own_parameters()
     gradients: list[dict[str, Tensor]] = []
@@ -60,7 +52,8 @@ def two_steps(
         update(scale)
 
     task.optimiser.step = step
-    results = [task.step(i, 100) for i in range(2)]
+    with threads(n_threads):
+        results = [task.step(i, 100) for i in range(2)]
     return gradients, task.tensors(), results
 
 
@@ -73,7 +66,7 @@ def two_steps(
     ids=["box", "unbounded"],
 )
 def test_a_large_step_has_the_same_bits_on_any_number_of_threads(
-    model: dict[str, Any], loss: str, steps_per_box: int, scene: Scene, threads: None
+    model: dict[str, Any], loss: str, steps_per_box: int, scene: Scene
 ) -> None:
     asked = replace(
         CONFIG, model=replace(CONFIG.model, **model), optim=replace(CONFIG.optim, loss=loss),

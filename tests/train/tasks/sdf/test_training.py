@@ -22,6 +22,7 @@ from neural.train.tasks.sdf.config import SdfConfig, SdfOptimConfig, SdfSampling
 from neural.train.tasks.sdf.samples import Samples, SurfacePoints
 from neural.train.tasks.sdf.task import SdfTask
 from tests.shapes import box, icosphere, mesh_of, without
+from tests.threads import same_bits
 
 pytest.importorskip("open3d", reason="distances to a mesh need Open3D: pip install 'neural[mesh]'")
 
@@ -215,15 +216,10 @@ def test_the_eikonal_term_has_the_gradient_of_autograd(distance: MeshDistance) -
 def test_steps_have_the_same_bits_for_any_number_of_threads(
     distance: MeshDistance, threads: int, encoding: str, eikonal: float
 ) -> None:
-    before = torch.get_num_threads()
-    states = []
-    try:
-        for n in (1, threads):
-            torch.set_num_threads(n)
-            trained = task(distance, encoding, eikonal=eikonal)
-            for step in range(5):
-                trained.step(step, 5)
-            states.append({name: value.clone() for name, value in trained.tensors().items()})
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    def run():
+        trained = task(distance, encoding, eikonal=eikonal)
+        for step in range(5):
+            trained.step(step, 5)
+        return [value.clone() for value in trained.tensors().values()]
+
+    same_bits(run, (1, threads))

@@ -1,6 +1,5 @@
 """Steps of splats give the same bits on any number of threads, with everything on that can be learnt."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from torch import Tensor
 from neural.scenes.scene import Scene
 from neural.train.loop import StepResult
 from tests import ball, splat_tasks
+from tests.threads import threads
 
 STEPS = 5
 # More Gaussians and pixels than torch leaves to one thread (32768 values); neither is a multiple of what threads work
@@ -23,17 +23,10 @@ def scene() -> Scene:
     return ball.scene(n=5, size=SIZE, points=N, masks=True)
 
 
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def some_steps(scene: Scene, config: Any, n_threads: int) -> tuple[dict[str, Tensor], list[StepResult]]:
-    torch.set_num_threads(n_threads)
-    task = splat_tasks.task(scene, config)
-    results = [task.step(step, 20) for step in range(STEPS)]
+    with threads(n_threads):
+        task = splat_tasks.task(scene, config)
+        results = [task.step(step, 20) for step in range(STEPS)]
     return {name: value.clone() for name, value in task.tensors().items()}, results
 
 
@@ -45,9 +38,7 @@ def some_steps(scene: Scene, config: Any, n_threads: int) -> tuple[dict[str, Ten
         ("adaptive", {"coarse": 2, "coarse_share": 0.1, "lazy": True}),
     ],
 )
-def test_steps_have_the_same_bits_on_any_number_of_threads(
-    strategy: str, more: dict[str, Any], scene: Scene, threads: None
-) -> None:
+def test_steps_have_the_same_bits_on_any_number_of_threads(strategy: str, more: dict[str, Any], scene: Scene) -> None:
     config = splat_tasks.configured(
         model={"max_gaussians": 34_003, "antialiased": strategy == "mcmc"},
         densify={"strategy": strategy, "start": 1, "every": 2, "stop": 1.0, "gradient": 1e-7},

@@ -1,19 +1,11 @@
 """Colour corrections per photograph: none at first, none on average, gradients right and the same on any threads."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
 
 from neural.train.tasks.splats.exposure import Exposure
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+from tests.threads import same_bits
 
 
 def changed(n_images: int, dtype: torch.dtype = torch.float32) -> Exposure:
@@ -82,12 +74,12 @@ def test_finite_differences_agree() -> None:
     assert torch.autograd.gradcheck(corrected, (pixels, exposure.change.detach().clone().requires_grad_()))
 
 
-def test_a_large_photograph_gives_the_same_bits_on_any_number_of_threads(threads: None) -> None:
-    shown, found = image(301, 307), []
-    for n_threads in (1, 2, 3):
-        torch.set_num_threads(n_threads)
+def test_a_large_photograph_gives_the_same_bits_on_any_number_of_threads() -> None:
+    shown = image(301, 307)
+
+    def run():
         exposure, pixels = changed(4), shown.clone().requires_grad_()
         (exposure(pixels, 2) * shown).sum().backward()
-        found.append((pixels.grad, exposure.change.grad))
-    for again in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(found[0], again, strict=True))
+        return pixels.grad, exposure.change.grad
+
+    same_bits(run)
