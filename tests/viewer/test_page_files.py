@@ -142,6 +142,9 @@ def test_a_page_begins_at_the_camera_that_was_asked_for_and_says_what_is_clear(t
     assert about["start"] == {"camera": 2, "focus": about["cameras"][2]["focus"]}
     assert about["cameras"][2]["focus"] > about["cameras"][0]["focus"] + 1
     assert about["clear"] == 0.25
+    record.means[0] = [0, 90, 0]  # far out, and drawn
+    pages.written(tmp_path, record, cameras)
+    assert _described(tmp_path / "page.html")["far"] > 95
     pages.write_page(tmp_path / "page.html", record)
     small = _described(tmp_path / "page.html")["near"]
     grown = replace(record, means=record.means * 8, log_scales=record.log_scales + np.float32(np.log(8)))
