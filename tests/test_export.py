@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from neural.export import export, levels
+from neural.export import export, levels, recorded, written
 from neural.gaussians.model import Gaussians
 from neural.poses import rotation_from_quat
 from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.axes import change
+from neural.scenes.files.gaussians.record import SH_C0
 
 
 @pytest.fixture
@@ -76,6 +77,41 @@ def test_metres_of_utm_get_an_offset(gaussians: Gaussians, tmp_path: Path) -> No
     whole = formats.read(index)
     here = np.sort(whole.means.astype(np.float64) + whole.placement.offset, axis=0)
     np.testing.assert_allclose(here, np.sort(there, axis=0), atol=1e-3)
+
+
+def test_the_origin_of_the_training_goes_into_the_offset(gaussians: Gaussians, tmp_path: Path) -> None:
+    origin = torch.tensor([4_582_100.25, -31.5, 9.0], dtype=torch.float64)
+    got = formats.read(export(gaussians, tmp_path / "a.ply", origin=origin))
+    assert got.placement.offset[0] > 4e6
+    there = gaussians.means.detach().double().numpy() + origin.numpy()
+    np.testing.assert_allclose(got.means.astype(np.float64) + got.placement.offset, there, atol=1e-5)
+
+
+def test_an_exposure_that_is_baked_in_maps_every_colour(gaussians: Gaussians) -> None:
+    """A c + b of colours from any side; of harmonics above the first only A."""
+    colors = torch.tensor([[0.9, 0.2, 0.0, 0.1], [0.0, 1.1, -0.3, -0.05], [0.4, 0.0, 0.8, 0.02]])
+    record = recorded(gaussians, colors=colors)
+    matrix, shift = colors[:, :3].numpy(), colors[:, 3].numpy()
+    first, others = gaussians.sh0.detach().numpy(), gaussians.shN.detach().numpy()
+    np.testing.assert_allclose(
+        0.5 + SH_C0 * record.sh0, (0.5 + SH_C0 * first) @ matrix.T + shift, atol=1e-5
+    )  # fmt: skip
+    np.testing.assert_allclose(record.shN, others @ matrix.T, atol=1e-5)
+
+
+def test_the_files_of_a_scene_are_all_of_it_and_no_others(gaussians: Gaussians, tmp_path: Path) -> None:
+    index = export(gaussians, tmp_path / "a[1].ply", tile=2.0)
+    (tmp_path / "a1_0_0_0.ply").touch()
+    (tmp_path / "b.ply").touch()
+    found = {path.name for path in written(index)}
+    assert index.name in found and len(found) > 4
+    assert found == {path.name for path in tmp_path.iterdir()} - {"a1_0_0_0.ply", "b.ply"}
+
+
+def test_steps_of_single_precision_are_judged_in_units_of_the_file(gaussians: Gaussians, tmp_path: Path) -> None:
+    """A scene in kilometres of a file in metres: fifty metres large, at ten million, where steps are one."""
+    path = export(gaussians, tmp_path / "a.ply", world_to_scene=_to_scene(1e-3, (1e4, 0, 0)))
+    assert formats.read(path).placement.offset == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

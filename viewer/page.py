@@ -33,7 +33,7 @@ from neural.viewer.outlook import Outlook, first_view, outlook
 FOLDER = "index.html"  # the name of a page whose scene lies beside it
 _BESIDE = "scene"  # the folder of it
 _STREAM = f"{_BESIDE}/{LOD_META}"
-_BLOCK = 3 << 18  # bytes of one block of base64; a multiple of 3, so that blocks can be decoded one by one
+_BLOCK = 3 << 18  # bytes of one block of base64, each decoded alone; of multiples of 3 none is padded
 _FAR = 4.0  # times the radius of everything
 _NEAR = 2e-3  # of the extent
 _NAME = 200  # characters of a title or of a camera's name that are kept

@@ -47,8 +47,7 @@ def occupied(scene: Float[np.ndarray, "N 3"], points: Float[np.ndarray, "M 3"], 
 
 def contains(known: Int64[np.ndarray, "K"], asked: Int64[np.ndarray, "M"]) -> Bool[np.ndarray, "M"]:
     """Which numbers are among the known ones, which are sorted."""
-    at = np.searchsorted(known, asked)
-    return (at < len(known)) & (known[np.minimum(at, len(known) - 1)] == asked)
+    return known[np.minimum(np.searchsorted(known, asked), len(known) - 1)] == asked
 
 
 def require_countable(low: Float[np.ndarray, "3"], high: Float[np.ndarray, "3"], cell: float) -> None:

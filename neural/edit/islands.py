@@ -53,8 +53,8 @@ def components(cells: Int64[np.ndarray, "K"]) -> Int64[np.ndarray, "K"]:
     """
     ends = []
     for step in around()[around() > 0]:
-        at = np.searchsorted(cells, cells + step)
-        hit = np.flatnonzero((at < len(cells)) & (cells[np.minimum(at, len(cells) - 1)] == cells + step))
+        at = np.minimum(np.searchsorted(cells, cells + step), len(cells) - 1)
+        hit = np.flatnonzero(cells[at] == cells + step)
         ends.append(np.stack([hit, at[hit]]))
     first, second = np.concatenate(ends, axis=1)
     labels = np.arange(len(cells))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from neural import cli, edit
-from neural.edit import Box, Polygon, crop, merge
+from neural.edit import Box, Polygon, crop, joining, merge
+from neural.edit.cells import occupied
 from neural.gaussians.model import Gaussians
 from neural.scenes.files.gaussians import formats
 from neural.scenes.files.gaussians.record import Placement
@@ -74,6 +75,25 @@ def test_where_the_first_is_later_ones_are_not() -> None:
     assert abs(merged.n - n - n * 0.8 / 1.2) < 0.1 * n
     assert merge([first, first], overlap="first").n == n  # nothing is left of the second
     assert merge([first, second, second], overlap="first", cell=0.1).n == merged.n  # nor of the third
+
+
+def test_equal_hashes_alone_make_no_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "_hashes", lambda words: np.zeros(len(words), np.uint64))
+    some = scene(20)
+    assert merge([some, some.taken(torch.tensor([0, 0, 3]))], overlap="twins").n == 21  # those of the first row
+
+
+def test_a_scene_that_says_no_crs_is_in_that_of_the_first() -> None:
+    a, b = scene(9), scene(9)
+    a.placement = Placement(crs="EPSG:1")
+    assert merge([a, b]).placement.crs == "EPSG:1" and merge([b, a]).placement.crs is None
+
+
+def test_what_lies_far_outside_is_in_no_cell_of_a_scene() -> None:
+    """Also where numbers of cells begin anew: a million along z is one along y."""
+    here = np.array([[0.0, 0, 0], [10, 10, 10]], np.float32)
+    points = np.array([[0, 0, 0.9], [1.9, 0, 0], [2.1, 0, 0], [-5, 0, 0], [1e7, 0, 0], [0, -1, 1 << 20], [0, 0, -1e30]])
+    assert occupied(here, points, 1.0).tolist() == [True, True, False, False, False, False, False]
 
 
 def test_degrees_are_lifted() -> None:

@@ -139,3 +139,21 @@ def test_a_region_of_ones_own() -> None:
     left = crop(scene(300), Upper())
     assert isinstance(left, Gaussians)
     assert float(left.means[:, 2].detach().min()) > 0
+
+
+def test_the_surface_belongs_to_a_region() -> None:
+    points = torch.tensor([[0.0, 0, 0], [1, 2, 3], [1, 1, 1], [1, 2, 3.001], [-0.001, 1, 1]])
+    assert Box((0, 0, 0), (1, 2, 3)).contains(points).tolist() == [True, True, True, False, False]
+    assert Sphere((0, 0, 0), 3.0).contains(torch.tensor([[3.0, 0, 0], [0, 3.001, 0]])).tolist() == [True, False]
+    square = Polygon(((0, 0), (2, 0), (2, 2), (0, 2)), low=0, high=1)
+    assert square.contains(torch.tensor([[1.0, 1, 0], [1, 1, 1], [1, 1, 1.001]])).tolist() == [True, True, False]
+
+
+def test_numbers_of_a_region_are_finer_than_those_of_points() -> None:
+    """At five million, where steps of single precision are half a metre."""
+    far = 5e6
+    points = torch.tensor([[far, 0, 0], [far + 0.5, 0, 0]])
+    assert Sphere((far + 0.25, 0, 0), 0.3).contains(points).tolist() == [True, True]
+    left, right = ((far - 0.25, -1.0), (far - 0.25, 1.0)), ((far + 0.25, 1.0), (far + 0.25, -1.0))
+    assert Polygon((*left, *right)).contains(points).tolist() == [True, False]
+    assert Box((far - 0.25, -1, -1), (far + 0.25, 1, 1)).contains(points).tolist() == [True, False]

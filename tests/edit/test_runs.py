@@ -11,6 +11,7 @@ from neural import cli, edit
 from neural.edit.files import beside
 from neural.errors import CheckpointError, SceneFormatError
 from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.axes import change
 from neural.scenes.near import Near
 
 CITY = Path(__file__).parents[2] / "data" / "city"
@@ -71,6 +72,9 @@ def test_a_capture_is_brought_beside_its_file(folder: Path) -> None:
     np.testing.assert_allclose(moved.cameras.origins.numpy() + np.array([10.0, 20.0, 30.0]), _world(scene), atol=1e-9)
     turned = scene.normalised(upright=True)
     np.testing.assert_allclose(beside(turned, edit.read(folder)).cameras.origins.numpy(), _world(scene), atol=1e-9)
+    gaussians.placement = replace(gaussians.placement, axes="LUF", offset=(10.0, 20.0, 30.0))  # of a file's own
+    there = _world(scene) @ change((scene.axes, "LUF")).T - [10, 20, 30]
+    np.testing.assert_allclose(beside(turned, gaussians).cameras.origins.numpy(), there, atol=1e-9)
 
 
 def _world(scene: neural.Scene) -> np.ndarray:

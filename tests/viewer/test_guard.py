@@ -91,6 +91,7 @@ def test_beyond_loopback_any_name_is_answered_but_none() -> None:
     ("origin", "refused"),
     [
         ("http://localhost:8080", None),
+        ("http://LOCALHOST:8080", None),
         ("http://evil.example", 403),
         ("http://localhost:9999", 403),
         ("null", 403),
@@ -149,6 +150,18 @@ def test_a_token_is_asked_for_before_anything_is_given() -> None:
         assert status(guard, request("/?token=wr%C3%B6ng", websocket=websocket)) == 401
         assert status(guard, request(websocket=websocket, Cookie=cookie)) is None
     assert status(guard, request(f"/?token={TOKEN}", websocket=True)) is None
+
+
+def test_the_cookie_may_be_in_any_of_several_headers() -> None:
+    asked = request(Cookie="a=b")
+    asked.headers["Cookie"] = f"neural_viewer_8080={TOKEN}"  # adds one
+    assert status(Guard(8080, False, TOKEN), asked) is None
+
+
+def test_a_refusal_is_kept_by_nobody_and_ends_the_connection() -> None:
+    answer = Guard(8080, False, TOKEN).refusal(request("/?token=wrong"))
+    assert answer is not None and answer.headers["Connection"] == "close"
+    assert {name: answer.headers[name] for name in guards._HEADERS} == guards._HEADERS
 
 
 def test_the_token_moves_from_the_address_into_a_cookie() -> None:

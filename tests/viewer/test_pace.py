@@ -100,6 +100,26 @@ def test_one_slow_picture_does_not_end_all_of_them() -> None:
     assert resolution.moving(MOST) > 100_000
 
 
+def test_sizes_grow_by_steps_up_to_the_window() -> None:
+    resolution, before = Resolution(), 0
+    for _ in range(12):
+        pixels = resolution.moving(500_000)
+        assert pixels <= 500_000 and (before == 0 or pixels <= before * GROWTH + 1)
+        before = pixels
+        resolution.measured(pixels, 1e-9 * pixels)
+    assert before == 500_000
+
+
+def test_what_pictures_cost_now_is_what_counts() -> None:
+    """A scene that is ten times as dear as before: found in a second or two."""
+    resolution = Resolution()
+    for rate, n in ((2e-7, 300), (2e-6, 40)):
+        for _ in range(n):
+            pixels = resolution.moving(MOST)
+            resolution.measured(pixels, rate * pixels)
+    assert 2e-6 * resolution.moving(MOST) == pytest.approx(TARGET, rel=0.2)
+
+
 def test_a_renderer_that_is_too_slow_gives_the_smallest() -> None:
     resolution = Resolution()
     for _ in range(40):

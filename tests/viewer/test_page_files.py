@@ -19,7 +19,7 @@ from neural.scenes.files.gaussians.spz import spz
 from neural.scenes.load import load
 from neural.train.tasks.splats.config import SplatsConfig
 from neural.train.tasks.splats.run import SplatRun
-from neural.viewer import bundle
+from neural.viewer import bundle, page
 from neural.viewer.page import write_page
 from tests.viewer import pages
 
@@ -120,6 +120,43 @@ def test_the_levels_are_the_scene(tmp_path: Path) -> None:
     assert counts == [16_000, 21_000]
     back = read.means / about["scale"] + np.array(about["centre"])
     assert np.abs(back - record.means).max() < 1e-4
+
+
+def test_a_level_is_in_blocks_that_are_decoded_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "_BLOCK", 300)
+    pages.written(tmp_path, pages.generated(200, degree=0), None)
+    text = (tmp_path / "page.html").read_text("utf-8")
+    (level,) = _described(tmp_path / "page.html")["levels"]
+    found = re.findall(r'id="level-0-(\d+)">(.*?)</script>', text)
+    assert [int(number) for number, _ in found] == list(range(level["blocks"])) and len(found) > 3
+    (tmp_path / "level.spz").write_bytes(data := b"".join(base64.b64decode(block) for _, block in found))
+    assert len(data) == level["bytes"] and len(spz.read(tmp_path / "level.spz")) == 200
+
+
+def test_a_page_begins_at_the_camera_that_was_asked_for_and_says_what_is_clear(tmp_path: Path) -> None:
+    record = pages.generated(400, degree=0)
+    cameras = pages.ring()
+    cameras.c2w[2, :3, 3] *= 2
+    pages.written(tmp_path, record, cameras, start=2, clear=0.25)
+    about = _described(tmp_path / "page.html")
+    assert about["start"] == {"camera": 2, "focus": about["cameras"][2]["focus"]}
+    assert about["cameras"][2]["focus"] > about["cameras"][0]["focus"] + 1
+    assert about["clear"] == 0.25
+    record.means[0] = [0, 90, 0]  # far out, and drawn
+    pages.written(tmp_path, record, cameras)
+    assert _described(tmp_path / "page.html")["far"] > 95
+    pages.write_page(tmp_path / "page.html", record)
+    small = _described(tmp_path / "page.html")["near"]
+    grown = replace(record, means=record.means * 8, log_scales=record.log_scales + np.float32(np.log(8)))
+    pages.write_page(tmp_path / "page.html", grown)
+    assert _described(tmp_path / "page.html")["near"] == pytest.approx(8 * small)
+
+
+def test_a_name_of_a_camera_ends_no_script(tmp_path: Path) -> None:
+    names = ["</script><script>alert(1)</script>", "<!--", "a\x00\ud800", "x" * 300]
+    pages.written(tmp_path, pages.generated(20, degree=0), pages.ring(), names=names)
+    found = [camera["name"] for camera in _described(tmp_path / "page.html")["cameras"]]
+    assert found == [*names[:2], "a\N{REPLACEMENT CHARACTER}?", "x" * 200]
 
 
 def test_the_policy_allows_these_texts_and_nothing_else(tmp_path: Path) -> None:

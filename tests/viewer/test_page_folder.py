@@ -1,11 +1,15 @@
 """The page of a folder: coarse at first, then level by level what is near; from a disk a preview that says so."""
 
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from neural.scenes.files.gaussians.spz import spz
 from neural.viewer import bundle, levels
 from tests.viewer import pages
 
@@ -57,6 +61,19 @@ def test_a_smaller_scene_leaves_nothing_of_a_larger_one(tmp_path: Path) -> None:
     pages.write_page(path, pages.generated(300))  # all of which is inside the page
     assert files() == {"index.html"}
     assert not (tmp_path / "scene").exists()
+
+
+@pytest.mark.usefixtures("small_levels")
+def test_the_stream_is_the_scene_about_its_origin_and_the_page_holds_the_coarsest(tmp_path: Path) -> None:
+    record = pages.generated(2000, degree=0)
+    record.means[:] += [50, -20, 10]
+    text = pages.write_page(tmp_path / "index.html", record).read_text("utf-8")
+    about = json.loads(re.search(r'id="scene">(.*?)</script>', text, re.S)[1])
+    finest = levels.streamed_sog.read(tmp_path / about["stream"]["index"])
+    places = finest.means + np.array(about["stream"]["origin"])
+    assert np.abs(places[:, None] - record.means).max(2).min(0).max() < 0.02
+    (tmp_path / "level.spz").write_bytes(base64.b64decode(re.search(r'id="level-0-0">(.*?)</script>', text)[1]))
+    assert len(about["levels"]) == 1 and len(spz.read(tmp_path / "level.spz")) == 500
 
 
 @pytest.mark.usefixtures("small_levels")

@@ -331,3 +331,16 @@ def test_curves_are_thinned_and_keep_the_last() -> None:
 
 def test_times_are_said_in_words() -> None:
     assert [duration(s) for s in (40, 700, 12_600)] == ["40 s", "12 min", "3.5 h"]
+
+
+def test_what_is_said_while_the_viewer_closes_does_not_matter(tmp_path: Path) -> None:
+    """Its server may be gone before its browsers are."""
+    with served(tmp_path) as viewer, RawClient(viewer.door.port) as browser:
+        browser.look(EYES[0])
+        until(lambda: bool(viewer.clients))
+        with pytest.raises(RuntimeError, match="closed"), viewer.clients[0].speaking():
+            raise RuntimeError("the loop is closed")
+        client = viewer.clients[0]
+        viewer.closing.set()
+        with client.speaking():
+            raise RuntimeError("the loop is closed")

@@ -16,6 +16,8 @@ from neural.fields.radiance import RadianceField
 from neural.poses import look_at
 from neural.render.occupancy import OccupancyGrid
 from neural.scenes.files.gaussians import formats
+from neural.scenes.images import ImageStack
+from neural.scenes.near import Near
 from neural.train.tasks.radiance.run import RadianceRun
 from neural.viewer.live.axes import AXES, axis
 from neural.viewer.live.client import Client, Order, Viewpoint, Wish
@@ -26,6 +28,7 @@ from neural.viewer.live.pictures.painter import FAR_AWAY, Painter
 from neural.viewer.live.pictures.photographs import Photographs
 from neural.viewer.live.subjects.choose import subject_of_file, subject_of_run
 from neural.viewer.live.subjects.radiance import RadianceSubject
+from neural.viewer.live.subjects.splats import SplatSubject
 from neural.viewer.live.subjects.subject import Cut, Layers, Subject
 from tests import ball
 from tests.viewer.shown import ball_subject
@@ -44,19 +47,25 @@ def facing(size: tuple[int, int] = (120, 90), eye: np.ndarray = EYE) -> Cameras:
 
 @pytest.fixture(scope="module")
 def field_run() -> RadianceRun:
-    """A field of dense fog in the cube [-1, 1]^3; nothing is trained."""
+    return fog()
+
+
+def fog(shift: tuple[float, float, float] = (0.0, 0.0, 0.0), near: float = 0.0) -> RadianceRun:
+    """A field of dense fog in the cube [-1, 1]^3, or somewhere else; nothing is trained."""
     from neural.encodings.dense_grid import DenseGrid
     from neural.render.rendering import Marching
 
+    torch.manual_seed(0)
     scene = ball.scene()
-    field = RadianceField(DenseGrid(3, n_levels=2, base_resolution=4), aabb=scene.aabb, density_bias=4.0)
+    box = scene.aabb + torch.tensor(shift)
+    field = RadianceField(DenseGrid(3, n_levels=2, base_resolution=4), aabb=box, density_bias=4.0)
     occupancy = OccupancyGrid(
         centre=(0, 0, 0), half_extent=field.half_side, min_step=0.02, seed=0, resolution=32, n_cascades=1
     )
     config = SimpleNamespace(
         run=SimpleNamespace(background="black"), sampling=SimpleNamespace(path="auto"),
     )  # fmt: skip
-    return RadianceRun(Path(), scene, config, field, occupancy, Marching())  # type: ignore[arg-type]
+    return RadianceRun(Path(), scene, config, field, occupancy, Marching(near=near))  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["splats", "field"])
@@ -108,6 +117,73 @@ def test_clip_planes_cut_the_near_and_the_far(subject: Subject) -> None:
     assert shown(subject, Cut(near=10.0)).alpha.max() < 0.05
     kept = shown(subject, Cut(far=3.0))
     assert kept.alpha[45, 60] > 0.5
+
+
+def test_each_crop_box_is_its_own(subject: Subject) -> None:
+    """One after the other, and together with a clip plane."""
+    left, right = ((-9.0, -9.0, -9.0), (0.0, 9.0, 9.0)), ((0.0, -9.0, -9.0), (9.0, 9.0, 9.0))
+    for _ in range(2):
+        assert shown(subject, Cut(box=left)).alpha[:, 72:].max() < 0.1 < shown(subject, Cut(box=left)).alpha[45, 45]
+        assert shown(subject, Cut(box=right)).alpha[:, :48].max() < 0.1 < shown(subject, Cut(box=right)).alpha[45, 75]
+    both = shown(subject, Cut(box=left, far=3.0)).alpha
+    assert both[:, 72:].max() < 0.1 < both[45, 45]
+
+
+def about(subject: SplatSubject, origin: tuple[float, float, float], near: float = 0.01) -> SplatSubject:
+    """The same Gaussians with coordinates from another point on."""
+    gaussians, shift = subject._gaussians.taken(torch.arange(subject._gaussians.n)), torch.tensor(origin).double()
+    gaussians.means.data -= shift.float()
+    return SplatSubject(
+        gaussians, shift, name="moved", frame=subject.frame, scene=subject.scene, box=subject.box, background=1.0,
+        near=Near.everywhere(near),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [Cut(), Cut(box=((-9.0, -9.0, -9.0), (0.0, 0.1, 9.0))), Cut(far=2.7), Cut(near=3.0)])
+def test_the_point_that_coordinates_are_relative_to_does_not_show(cut: Cut) -> None:
+    plain = ball_subject()
+    moved = about(plain, (0.5, -0.25, 1.0))
+    torch.testing.assert_close(shown(moved, cut).rgb, shown(plain, cut).rgb, atol=0.02, rtol=0)
+
+
+def test_a_field_lies_and_is_cut_where_its_box_is(field_run: RadianceRun) -> None:
+    shift = (20.0, -3.0, 0.5)
+    there, here = (
+        RadianceSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()), None)
+        for run in (fog(shift), fog())
+    )
+    camera, moved = facing(), facing()
+    moved.c2w[0, :3, 3] += torch.tensor(shift)
+    box = np.array([[-0.5, -9, -9], [0.2, 9, 0.3]])
+    cut, other = (Cut(box=tuple(map(tuple, (box + by).tolist()))) for by in (0.0, np.array(shift)))  # type: ignore[arg-type]
+    one, two = here.layers(camera, cut), there.layers(moved, other)
+    assert one is not None and two is not None and 0.1 < float(one.alpha.mean()) < 0.9
+    torch.testing.assert_close(two.alpha, one.alpha, atol=0.02, rtol=0)
+
+
+def test_the_near_plane_of_a_field_is_not_nearer_than_its_trainings() -> None:
+    run = fog(near=3.0)
+    subject = RadianceSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()), None)
+    assert torch.equal(shown(subject, Cut(near=0.5)).depth, shown(subject).depth)
+    assert not torch.equal(shown(subject, Cut(near=3.3)).depth, shown(subject).depth)
+
+
+def test_a_near_plane_is_the_farther_of_those_that_are_asked_for() -> None:
+    subject = ball_subject()
+    far = shown(about(subject, (0, 0, 0), near=3.0))
+    assert not torch.equal(far.rgb, shown(subject).rgb)
+    for near, asked in ((3.0, 0.5), (0.01, 3.0), (2.0, 3.0)):
+        assert torch.equal(shown(about(subject, (0, 0, 0), near), Cut(near=asked)).rgb, far.rgb)
+
+
+def test_a_cut_that_hides_nothing_changes_nothing() -> None:
+    """Gaussians that were trained with their blur drawn narrower stay so."""
+    subject = ball_subject()
+    subject._gaussians.log_scales.data -= 3
+    plain = shown(subject).rgb
+    subject._gaussians.antialiased = True
+    assert not torch.allclose(shown(subject).rgb, plain, atol=0.05)
+    assert torch.equal(shown(subject, Cut(far=1e6)).rgb, shown(subject).rgb)
 
 
 def test_cutting_leaves_the_gaussians_as_they_are() -> None:
@@ -210,6 +286,39 @@ def test_a_photograph_is_seen_as_the_camera_would_have_taken_it(lens: str) -> No
     assert photographs.at(camera) is None
     assert photographs.seen_by(camera, Cut()) == (None, None)
     assert photographs.small(3, 40).shape == (30, 40, 3)
+
+
+def test_of_photographs_from_one_place_the_one_that_looks_the_same_way_is_meant() -> None:
+    scene = ball.scene()
+    away = scene.cameras.c2w[5].clone()
+    scene.cameras.c2w[5] = scene.cameras.c2w[2]
+    scene.cameras.c2w[5, :3, :3] = away[:3, :3]
+    photographs = Photographs(scene, 1.0, "white")
+    for index in (2, 5):
+        camera = facing(eye=scene.cameras.origins[2].numpy())
+        camera.c2w[0] = scene.cameras.c2w[index]
+        assert photographs.at(camera) == index
+    camera.c2w[0, 0, 3] += 0.1
+    assert photographs.at(camera) is None
+    assert Photographs(scene, 100.0, "white").at(camera) == 5, "a tenth is little in a scene of hundreds"
+    camera.c2w[0] = scene.cameras.c2w[2]
+    camera.c2w[0, :3, 0] *= -1
+    camera.c2w[0, :3, 2] *= -1
+    scene.cameras.c2w[5, 0, 3] += 10
+    covered = Photographs(scene, 1.0, "white").seen_by(camera, Cut())[1]
+    assert covered is not None and not bool(covered.any()), "it shows nothing of what is behind"
+
+
+def test_no_pixel_of_a_photograph_is_left_out_in_a_small_picture() -> None:
+    """Noise has a mean."""
+    scene = ball.scene(n=4, size=(384, 288))
+    noise = np.random.default_rng(0).integers(0, 2, (288, 384, 1)) * np.full(3, 255)
+    scene = replace(scene, images=ImageStack.from_arrays([noise.astype(np.uint8)] * 4))
+    camera = scene.cameras[1]
+    small = Cameras.pinhole(camera.c2w, camera.intrinsics / 8, camera.sizes // 8)
+    colors, covered = Photographs(scene, 1.0, "white").seen_by(small, Cut())
+    assert colors is not None and covered is not None
+    assert float(colors[covered].std()) < 0.15 and float(colors[covered].mean()) == pytest.approx(0.5, abs=0.02)
 
 
 def order(

@@ -57,15 +57,20 @@ def page(tmp_path: Path) -> Iterator[Page]:
 
 
 def test_what_is_shown_and_how_large_follows_its_widgets(page: Page) -> None:
-    page.set("pixels at rest", "25 %")
-    until(lambda: page.client.wish.scale == 0.25)
+    for said, scale in (("25 %", 0.25), ("50 %", 0.5), ("7 %", 1.0)):
+        page.set("pixels at rest", said)
+        until(lambda: page.client.wish.scale == scale)  # noqa: B023
     page.set("scene hides what is behind", False)
     until(lambda: not page.client.wish.occlusion)
-    page.set("shows", "mesh")  # of other subjects
-    page.set("shows", "no such thing")
+    for mode in ("mesh", "no such thing"):  # of other subjects, of none
+        page.set("shows", mode)
+        page.set("pixels at rest", "25 %")
+        until(lambda: page.client.wish.scale == 0.25)
+        assert page.client.wish.mode == "colour"
+        page.set("pixels at rest", "100 %")
+        until(lambda: page.client.wish.scale == 1)
     page.set("shows", "depth")
-    until(lambda: page.client.wish.mode != "colour")
-    assert page.client.wish.mode == "depth"
+    until(lambda: page.client.wish.mode == "depth")
 
 
 def test_a_crop_box_is_cut_and_drawn_as_its_sliders_say(page: Page) -> None:
@@ -107,12 +112,11 @@ def test_the_last_slider_that_moved_has_the_last_word(tmp_path: Path, monkeypatc
         panel = ViewPanel(viewer, client)
         saying, second, want = threading.Event(), threading.Event(), Client.want
         monkeypatch.setattr(client, "want", lambda **said: (saying.set(), second.wait(0.5), want(client, **said)))
-        threads = [threading.Thread(target=panel._cut)]
+        threads = [threading.Thread(target=panel._cut) for _ in range(2)]
         threads[0].start()
         assert saying.wait(5)
         monkeypatch.setattr(client, "want", lambda **said: (want(client, **said), second.set()))
-        panel._near.value = 1.5
-        threads.append(threading.Thread(target=panel._cut))
+        panel._near = SimpleNamespace(value=1.5)
         threads[1].start()
         for thread in threads:
             thread.join(10)
@@ -165,6 +169,13 @@ def test_photographs_are_frusta_that_are_clicked(page: Page) -> None:
     assert page.client.handle.camera.near == pytest.approx(BEFORE * drawn.size), "who stands in one looks out of it"
     drawn._clicked(3)(SimpleNamespace(client_id=page.client.handle.client_id))
     np.testing.assert_allclose(page.told("SetCameraPositionMessage", "position"), places[3], atol=1e-5)
+
+
+@pytest.mark.parametrize(("apart", "size"), [(0.2, 0.06), (0.001, 0.03), (5.0, 0.12)])
+def test_frusta_are_smaller_than_the_way_to_the_next(apart: float, size: float) -> None:
+    places = np.arange(10)[:, None] * np.array([apart, 0, 0])
+    assert scenery._size(places) == pytest.approx(size)
+    assert scenery._size(places[:1]) == 0.15
 
 
 def test_of_many_photographs_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

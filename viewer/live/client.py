@@ -187,7 +187,7 @@ class Client:
             given = self.given
             level: Level = "moving" if moving else "still"
             fresh = given is not None and given.version == self.version
-            if given is not None and fresh and given.level in (level, "still"):
+            if given is not None and fresh and given.level == level:
                 due = given.moment != moment and now - given.at >= REFRESH
                 return Order(self, self._viewpoint, self._wish, self.version, level) if due else None
             return Order(self, self._viewpoint, self._wish, self.version, level)

@@ -10,9 +10,8 @@ import hmac
 import http
 import ipaddress
 import secrets
-import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -72,7 +71,6 @@ class Guard:
     token: str | None = None
     protocol: str | None = None
     clients: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if self.token is None and not self.loopback:
@@ -99,13 +97,11 @@ class Guard:
         """A handler of connections that keeps their number."""
 
         async def handle(connection: "ServerConnection") -> None:
-            with self._lock:
-                self.clients += 1
+            self.clients += 1  # by the server's one thread, as all that reads it
             try:
                 await handler(connection)
             finally:
-                with self._lock:
-                    self.clients -= 1
+                self.clients -= 1
 
         return handle
 

@@ -68,6 +68,15 @@ def test_files_say_where_they_lie(tmp_path: Path, ending: str, axes: str) -> Non
 
 
 @pytest.mark.parametrize("ending", [".ply", ".compressed.ply", ".sog"])
+@pytest.mark.parametrize("offset", [(431000.0, 0.0, 0.0), (0.0, 4582123.4567891, 0.0)])
+def test_an_offset_along_one_axis_is_said_to_the_last_digit(
+    tmp_path: Path, ending: str, offset: tuple[float, float, float]
+) -> None:
+    formats.write(tmp_path / f"a{ending}", replace(made(20, 0), placement=Placement(offset=offset)))
+    assert formats.read(tmp_path / f"a{ending}").placement.offset == offset
+
+
+@pytest.mark.parametrize("ending", [".ply", ".compressed.ply", ".sog"])
 def test_2d_gaussians_stay_what_they_are(tmp_path: Path, ending: str) -> None:
     record = replace(made(50, 0), surfels=True)
     formats.write(tmp_path / f"a{ending}", record)
@@ -134,6 +143,7 @@ def test_tiles_are_the_whole(tmp_path: Path, ending: str, axes: str | None) -> N
     assert index == tmp_path / "city.tiles.json" and formats.holds_gaussians(index)
     content = json.loads(index.read_text())
     assert content["crs"] == "EPSG:32631" and content["metres_per_unit"] == 0.25
+    assert "offset" not in content, "each tile has its own, which is all of it"
     assert sum(tile["count"] for tile in content["tiles"]) == 400 and len(content["tiles"]) > 8
     whole = formats.read(index)
     assert whole.placement.metres_per_unit == 0.25
@@ -142,6 +152,10 @@ def test_tiles_are_the_whole(tmp_path: Path, ending: str, axes: str | None) -> N
     np.testing.assert_allclose(np.sort(here, axis=0), np.sort(there, axis=0), atol=2e-3)
     one = formats.read(tmp_path / content["tiles"][0]["file"])
     assert np.abs(one.means).max() <= 2000 + 1e-3
+    raw = formats.read(index, axes="RDF")  # taken for what it is not
+    own = change(("RDF", axes or formats.module(tmp_path / f"a{ending}").AXES))
+    numbers = raw.means.astype(np.float64) + raw.placement.offset
+    np.testing.assert_allclose(np.sort(numbers, axis=0), np.sort(there @ own.T, axis=0), atol=2e-3)
 
 
 def test_what_tiles_refuse(tmp_path: Path) -> None:
@@ -183,4 +197,6 @@ def test_what_tiles_refuse(tmp_path: Path) -> None:
 def test_options_of_other_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"sh_bits means nothing for this format, which takes axes"):
         formats.write(tmp_path / "a.ply", made(), sh_bits=(5, 4))
+    with pytest.raises(ValueError, match=r"sh_bits means nothing for this format, which takes axes"):
+        tiles.write(tmp_path / "a.ply", made(), 1e5, sh_bits=(5, 4))
     assert not list(tmp_path.iterdir())

@@ -92,3 +92,16 @@ def test_a_chunk_behind_a_link_stays(tmp_path: Path) -> None:
     streamed_sog.write(top / "lod-meta.json", [made(20, 0)], chunk=32)
     assert not (top / "0_2").exists()
     assert "meta.json" in _files(elsewhere)
+
+
+def test_all_of_a_scene_is_removed_with_its_folder_and_nothing_of_another(tmp_path: Path) -> None:
+    for name in ("ours", "shared", "empty"):
+        (tmp_path / name).mkdir()
+    for name in ("ours", "shared"):
+        streamed_sog.write(tmp_path / name / "lod-meta.json", [made(200, 0)], chunk=32)
+    (tmp_path / "shared" / "0_1" / "mine.txt").write_text("mine")
+    for name in ("ours", "shared", "empty"):
+        leftovers.remove(tmp_path / name / "lod-meta.json")
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {
+        "shared", "shared/0_1", "shared/0_1/mine.txt", "empty"
+    }  # fmt: skip

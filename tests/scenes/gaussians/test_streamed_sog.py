@@ -38,7 +38,8 @@ def test_levels_come_back(tmp_path: Path, axes: str) -> None:
         assert _nearest(record.means, got.means) < 2e-3
         assert got.placement == replace(PLACE, axes=axes) and got.antialiased
     assert len(formats.read(path)) >= 900 and formats.holds_gaussians(path)
-    assert len(streamed_sog.read(path, level=9)) > 0  # coarser than there is: the coarsest
+    coarsest = streamed_sog.read(path, level=2)  # also of what is coarser than there is
+    np.testing.assert_array_equal(streamed_sog.read(path, level=9).means, coarsest.means)
 
 
 def test_the_index_says_where_everything_is(tmp_path: Path) -> None:
@@ -78,6 +79,27 @@ def test_leaves_are_sixteen_metres_at_most(tmp_path: Path) -> None:
         names = json.loads((tmp_path / "lod-meta.json").read_text())["filenames"]
         rows = slice(span["offset"], span["offset"] + span["count"])
         assert np.ptp(sog.read(tmp_path / names[span["file"]]).means[rows], axis=0).max() <= 2.01
+
+
+def test_a_few_far_out_do_not_make_leaves_large(tmp_path: Path) -> None:
+    record = made(800, 0)
+    record.means[:4] *= 1e4
+    streamed_sog.write(tmp_path / "lod-meta.json", [record])
+    tree = json.loads((tmp_path / "lod-meta.json").read_text())["tree"]
+    assert max(leaf["0"]["count"] for leaf in streamed_sog._leaves(tmp_path, tree, 0)) < 100
+
+
+def test_the_box_holds_an_ellipsoid_however_it_is_turned(tmp_path: Path) -> None:
+    """Long along x, then turned by 90 and by 45 degrees about z."""
+    record, half = made(2, 0), np.sqrt(0.5)
+    record.means[:] = [[0, 0, 0], [100, 0, 0]]
+    record.quats[:] = [[half, 0, 0, half], [np.cos(np.pi / 8), 0, 0, np.sin(np.pi / 8)]]
+    record.log_scales[:] = np.log([3.0, 0.1, 0.2])
+    streamed_sog.write(tmp_path / "lod-meta.json", [record], extent=1.0)
+    first, second = json.loads((tmp_path / "lod-meta.json").read_text())["tree"]["children"]
+    np.testing.assert_allclose(first["bound"]["max"], [0.1, 3.0, 0.2], rtol=1e-4)
+    slant = np.sqrt((9 + 0.01) / 2)
+    np.testing.assert_allclose(second["bound"]["min"], [100 - slant, -slant, -0.2], rtol=1e-4)
 
 
 @pytest.fixture
@@ -137,6 +159,11 @@ def test_depth_and_size_are_bounded(index: Path) -> None:
         index.write_text(text)
         with pytest.raises(SceneFormatError):
             formats.read(index)
+
+
+def test_2d_gaussians_stay_what_they_are(tmp_path: Path) -> None:
+    streamed_sog.write(tmp_path / "lod-meta.json", [replace(made(30, 0), surfels=True)])
+    assert streamed_sog.read(tmp_path / "lod-meta.json").surfels
 
 
 def test_levels_that_do_not_go_together(tmp_path: Path) -> None:

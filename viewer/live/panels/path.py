@@ -122,7 +122,7 @@ class PathPanel:
             return
         frame = self._viewer.subject.frame
         poses = [frame.pose(c2w) for c2w in self._cameras(PLAYED).c2w.numpy()]
-        self._playing = Playing(self._client, poses, self._viewer.closing)
+        self._playing = Playing(self._client, poses)
 
     def _draw(self) -> None:
         """The keyframes and the way between them, in this browser."""

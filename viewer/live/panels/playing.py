@@ -15,16 +15,15 @@ Pose = tuple[np.ndarray, np.ndarray]
 
 
 class Playing:
-    """Moves a browser's camera along poses, from now to the last of them, until it leaves or the viewer closes.
+    """Moves a browser's camera along poses, from now to the last of them, until it leaves.
 
     Args:
         client: The browser.
         poses: `PLAYED` a second; those that come too late are left out.
-        closing: Set when the viewer closes.
     """
 
-    def __init__(self, client: Client, poses: Sequence[Pose], closing: threading.Event) -> None:
-        self._client, self._poses, self._closing = client, poses, closing
+    def __init__(self, client: Client, poses: Sequence[Pose]) -> None:
+        self._client, self._poses = client, poses
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._move, name="path", daemon=True)
         self._thread.start()
@@ -41,7 +40,7 @@ class Playing:
 
     def _move(self) -> None:
         began, camera = time.perf_counter(), self._client.handle.camera
-        while not (self._stopped.wait(1 / PLAYED) or self._client.gone or self._closing.is_set()):
+        while not (self._stopped.wait(1 / PLAYED) or self._client.gone):
             at = round((time.perf_counter() - began) * PLAYED)
             wxyz, position = self._poses[min(at, len(self._poses) - 1)]
             with self._client.speaking(), self._client.handle.atomic():

@@ -22,14 +22,12 @@ def replaced(index: Path) -> Iterator[None]:
     """Around writing a SOG folder or a streamed SOG anew: once it is there, what only the old one named goes."""
     before = named(index)
     yield
-    _remove(before - named(index), index.parent)
+    _remove(before - named(index))
 
 
 def remove(index: Path) -> None:
     """A SOG folder or a streamed SOG of ours, and its folder if nothing else is in it."""
-    _remove(named(index), index.parent)
-    with contextlib.suppress(OSError):
-        index.parent.rmdir()
+    _remove(named(index))
 
 
 def named(index: Path) -> set[Path]:
@@ -52,11 +50,11 @@ def named(index: Path) -> set[Path]:
     return {index, *found} if isinstance(asset, dict) and asset.get("generator") == "neural" else set()
 
 
-def _remove(files: set[Path], top: Path) -> None:
-    """Files, and the folders of chunks that are empty then; what may not be removed stays."""
+def _remove(files: set[Path]) -> None:
+    """Files, and their folders that are empty then; what may not be removed stays."""
     for file in files:
         with contextlib.suppress(OSError):
             file.unlink()
-    for folder in {file.parent for file in files} - {top}:
+    for folder in sorted({file.parent for file in files}, key=lambda folder: -len(folder.parts)):
         with contextlib.suppress(OSError):
             folder.rmdir()

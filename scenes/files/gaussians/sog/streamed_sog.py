@@ -85,7 +85,7 @@ def write(
 
 
 def read(path: Path, *, axes: Axes | None = None, level: int = 0) -> SplatRecord:
-    """One level of the scene, leaf by leaf; of leaves that do not have it, the next coarser or else the finest one.
+    """One level of the scene, leaf by leaf; of leaves that do not have it, the next coarser or else finer one.
 
     Args:
         path: The `lod-meta.json`.
