@@ -11,7 +11,7 @@ from neural.overview.unused import unused
 from neural.scenes.formats import detect
 from tests.scenes import conftest, test_opensfm, test_street_formats
 from tests.scenes.formats import write_images
-from tests.scenes.test_matrix_formats import llff, neus, nsvf  # noqa: F401  fixtures
+from tests.scenes.test_matrix_formats import llff, nerfpp, neus, nsvf  # noqa: F401  fixtures
 from tests.scenes.test_meganerf import meganerf  # noqa: F401
 from tests.scenes.test_metashape import metashape  # noqa: F401
 from tests.scenes.test_phone_formats import polycam, record3d  # noqa: F401
@@ -70,6 +70,7 @@ SAID = {
     "matrixcity": "MatrixCity (transforms.json)",
     "llff": "LLFF (poses_bounds.npy)",
     "nsvf": "NSVF, Tanks and Temples (intrinsics.txt)",
+    "nerfpp": "NeRF++ (train/intrinsics/",
     "neus": "DTU, NeuS, IDR (cameras_sphere.npz)",
     "meganerf": "Mega-NeRF (",
     "opensfm": "OpenSfM, OpenDroneMap (",

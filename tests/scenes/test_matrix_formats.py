@@ -1,4 +1,4 @@
-"""LLFF, NSVF and NeuS: captures whose cameras are matrices in files of numbers."""
+"""LLFF, NSVF, NeRF++ and NeuS: captures whose cameras are matrices in files of numbers."""
 
 import io
 import zipfile
@@ -199,6 +199,54 @@ def test_images_that_were_reduced_are_noticed(nsvf, neus):
 
 def test_nsvf_damaged(nsvf):
     assert fuzz(nsvf, [nsvf / "intrinsics.txt", nsvf / "pose/1_0005.txt", nsvf / "bbox.txt"], rounds=40) > 40
+
+
+# --- NeRF++ ---------------------------------------------------------------------------------------------------------
+
+NERFPP_SPLITS = ("train",) * 5 + ("validation",) * 2 + ("test",) * 2
+NERFPP_NAMES = tuple(f"{i % 5:06d}.png" for i in range(N))  # each split counts anew
+
+
+@pytest.fixture
+def nerfpp(tmp_path):
+    for i, (split, name, c2w) in enumerate(zip(NERFPP_SPLITS, NERFPP_NAMES, poses(), strict=True)):
+        folder = tmp_path / split
+        write_images(folder / "rgb", (name,))
+        matrix = np.eye(4)
+        matrix[:3, :3] = K
+        for kind, values in (("intrinsics", matrix), ("pose", c2w)):
+            (folder / kind).mkdir(exist_ok=True)
+            np.savetxt(folder / kind / name.replace("png", "txt"), values.reshape(1, 16) if i % 2 else values)
+    (tmp_path / "camera_path" / "pose").mkdir(parents=True)
+    np.savetxt(tmp_path / "camera_path" / "pose" / "000000.txt", poses()[0])
+    return tmp_path
+
+
+def test_nerfpp_poses_and_splits(nerfpp):
+    for path in (nerfpp, nerfpp / "train" / "intrinsics" / "000000.txt"):
+        scene = load(path)
+        assert_projects(scene.cameras, pinhole_pixels())
+        assert scene.splits == {"train": (0, 1, 2, 3, 4), "val": (5, 6), "test": (7, 8)}
+        assert scene.image_names[5] == "validation/rgb/000000.png"
+
+
+def test_nerfpp_is_refused_or_read_whatever_is_damaged(nerfpp):
+    assert fuzz(nerfpp, [nerfpp / "train/pose/000001.txt", nerfpp / "test/intrinsics/000002.txt"], rounds=40) > 20
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        ("train/pose/000001.txt", "1 0 0 0\n0 1 0 0\n", "expected 4 x 4 or 1 x 16"),
+        ("test/intrinsics/000002.txt", "9000 0 0 0 0 9000 0 0 0 0 1 0 0 0 0 1", "principal point"),
+        ("test/intrinsics/000002.txt", None, "000002.txt"),
+        ("train/rgb/000003.png", None, "are missing"),
+    ],
+)
+def test_nerfpp_says_what_is_wrong(nerfpp, file, text, why):
+    (nerfpp / file).unlink() if text is None else (nerfpp / file).write_text(text)
+    with pytest.raises(SceneFormatError, match=why):
+        load(nerfpp)
 
 
 # --- NeuS -----------------------------------------------------------------------------------------------------------
