@@ -114,8 +114,8 @@ class TrainedCapture(FilmedRun):
             target = photograph(self.scene, index, self.config.run.background)
             image = self.render_camera(self.scene.cameras, index).rgb.cpu().reshape(target.shape)
             turns = quarter_turns(self.scene.cameras.c2w[index].double().numpy(), self.scene.up)
-            pictures = (np.ascontiguousarray(np.rot90(to_bytes(one), turns)) for one in (image, target))
-            views.append(View(score.name, *pictures, psnr=score.psnr, ssim=score.ssim, lpips=score.lpips))
+            shown, true = (np.ascontiguousarray(np.rot90(to_bytes(one), turns)) for one in (image, target))
+            views.append(View(score.name, shown, true, psnr=score.psnr, ssim=score.ssim, lpips=score.lpips))
         return views
 
     def _film_of_scene(self, progress: bool) -> Path | None:
