@@ -5,13 +5,19 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import importlib.util
+import signal
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
 import hypothesis
 import pytest
 import torch
+
+# Who starts tests in the background of a script (nohup, some CI) has them ignore Ctrl-C, which some of them test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Property tests try the same examples in every run, so that a failure belongs to the change at hand; new ones with
 # NEURAL_EXPLORE (`make test-all`).

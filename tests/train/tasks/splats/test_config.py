@@ -124,7 +124,7 @@ def test_given_values_are_kept() -> None:
         run=RunConfig(steps=77, background="black", eval_every=3),
     )
     resolved = resolve(asked, "cuda", n_points=5000, background="white")
-    expected = dataclasses.replace(asked, run=dataclasses.replace(asked.run, device="cuda"))
+    expected = dataclasses.replace(asked, run=dataclasses.replace(asked.run, device="cuda", downscale=1))
     assert dataclasses.replace(resolved, optim=asked.optim) == expected
     assert resolved.optim == dataclasses.replace(asked.optim, lazy=False, masks="ignore")
 
