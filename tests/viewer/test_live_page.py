@@ -21,7 +21,7 @@ from neural.train.tasks.splats.run import splats
 from neural.viewer.live.client import Order, Wish
 from neural.viewer.live.pictures.painter import Painter
 from neural.viewer.live.subjects.choose import subject_of_run
-from neural.viewer.live.viewer import QUALITY, Viewer
+from neural.viewer.live.viewer import Viewer
 from neural.viewer.live.watch import watching
 from tests import ball, splat_tasks
 from tests.viewer import fields
@@ -80,17 +80,12 @@ def screenshot(page: Any) -> np.ndarray:
 
 
 def our_own(viewer: Viewer, wish: Wish) -> np.ndarray:
-    """What the viewer's one browser should show: the JPEG of our picture, whose colours have half its resolution.
-
-    A slow browser draws fewer pixels than its window has.
-    """
+    """What the viewer's one browser should show: a slow one draws fewer pixels than its window has."""
     (client,) = viewer.clients
     assert client.viewpoint is not None
     picture = Painter().paint(viewer.subject, Order(client, client.viewpoint, wish, client.version, "still"))
     assert picture is not None
-    sent = io.BytesIO()
-    Image.fromarray(picture.rgb).save(sent, "JPEG", quality=QUALITY["still"])
-    return np.asarray(Image.open(sent).resize(WINDOW, Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(picture.rgb).resize(WINDOW, Image.Resampling.BILINEAR))
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:

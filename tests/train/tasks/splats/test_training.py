@@ -230,7 +230,7 @@ def test_exposure_finds_the_brightness_of_photographs(tmp_path: Path) -> None:
     mixed = replace(scene, images=ImageStack.from_arrays(darker), splits={"train": tuple(range(8)), "test": ()})
     config = splat_tasks.configured(
         model={"max_gaussians": 500, "sh_degree": 0}, densify={"start": 10, "every": 10},
-        optim={"exposure": True, "exposure_lr": 0.02},
+        optim={"exposure": True, "exposure_lr": 0.02, "exposure_hold": 0.0},  # they differ by halves
     )  # fmt: skip
     task = splat_tasks.task(mixed, config)
     for step in range(150):
@@ -239,7 +239,7 @@ def test_exposure_finds_the_brightness_of_photographs(tmp_path: Path) -> None:
     gains = torch.stack([task._exposure.matrix(i)[:, :3].diagonal().mean() for i in range(8)]).detach()
     assert float(gains.mean()) == pytest.approx(1, abs=1e-5)
     assert float(gains[0::2].min()) > float(gains[1::2].max()) + 0.1
-    assert float(gains[0::2].mean() - gains[1::2].mean()) > 0.2
+    assert float(gains[0::2].mean() - gains[1::2].mean()) > 0.25
 
 
 def test_exposures_that_are_alike_are_held() -> None:
