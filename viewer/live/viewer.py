@@ -160,9 +160,10 @@ class Viewer:
         client.took(order, self.moment)
         self.last = (picture.rgb.shape[1], picture.rgb.shape[0])
         self.rate.count()
+        exact = self.subject.flat and order.level == "still"  # JPEGs halve the resolution of colours
         with client.speaking():
             client.handle.scene.set_background_image(
-                picture.rgb, format="jpeg", jpeg_quality=QUALITY[order.level], depth=picture.depth
+                picture.rgb, format="png" if exact else "jpeg", jpeg_quality=QUALITY[order.level], depth=picture.depth
             )
             for tell in self.on_picture:
                 tell(order, picture)
