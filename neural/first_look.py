@@ -39,7 +39,14 @@ _FIRST, _GROWTH, _SHARE = 10.0, 1.5, 0.05  # seconds to the first picture of a t
 
 
 def first_look(
-    survey: Survey, folder: Path, prefix: str, settings: CameraSettings, *, cache: Path, say: Callable[[str], object]
+    survey: Survey,
+    folder: Path,
+    prefix: str,
+    settings: CameraSettings,
+    *,
+    cache: Path,
+    device: str = "auto",
+    say: Callable[[str], object],
 ) -> Path | None:
     """Cameras of a few photographs and a short training on them; gives the picture, None where they do not suffice.
 
@@ -49,6 +56,7 @@ def first_look(
         prefix: Folder in it that shows the photographs.
         settings: Of the cameras.
         cache: Folder of finished stages.
+        device: That trains: auto, cpu or cuda.
         say: Takes a sentence.
     """
     began = time.monotonic()
@@ -62,7 +70,7 @@ def first_look(
     except (SceneFormatError, StageFailed) as error:
         say(f"  no first look: {str(error)[:200]}")
         return None
-    run = _trained(found.path, scene_folder)
+    run = _trained(found.path, scene_folder, device)
     picture = show(run, folder, say)
     say(f"  first look after {time.monotonic() - began:.0f} s, from {found.registered} photographs: {picture}")
     return picture
@@ -126,7 +134,7 @@ class Improving:
         self._next = moment.seconds + self._pause
 
 
-def _trained(path: Path, folder: Path) -> SplatRun:
+def _trained(path: Path, folder: Path, asked_device: str) -> SplatRun:
     """A short training, without checkpoints."""
     scene = load(path, test_every=0)
     shrink = max(1, round((float(scene.cameras.sizes.prod(dim=1).double().median()) / PIXELS) ** 0.5))
@@ -136,7 +144,7 @@ def _trained(path: Path, folder: Path) -> SplatRun:
         optim=SplatOptimConfig(coarse=1),
         run=RunConfig(steps=1000, downscale=shrink, split_every=0),
     )
-    device = session.choose_device("auto")
+    device = session.choose_device(asked_device)
     config = resolve(
         asked, device, n_points=count_points(scene), shorter_side=int(scene.cameras.sizes.min()),
         background=scene.background,

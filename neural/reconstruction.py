@@ -97,13 +97,15 @@ def reconstruct(
 
     Raises:
         SceneFormatError: Nothing to reconstruct from, or too few photographs that overlap; says what to do.
-        BackendUnavailable: pycolmap is not installed, or for a video PyAV.
+        BackendUnavailable: pycolmap is not installed, or for a video PyAV; or there is no such device.
         StageFailed: Finding the cameras ended badly; finished stages are kept.
         CheckpointError: The folder holds something else.
         NotSaved: The disk is full, or the folder may not be written.
     """
     process.require_pycolmap()
-    session.with_length(config or SplatsConfig(), None, minutes)  # refuses before anything takes long
+    config = config or SplatsConfig()
+    session.with_length(config, None, minutes)  # refuses before anything takes long
+    session.choose_device(config.run.device)
     source, settings = Path(source), settings or CameraSettings()
     if not source.exists():
         raise SceneFormatError(source, "no such folder of photographs, and no such video")
@@ -114,9 +116,8 @@ def reconstruct(
     )
     say = Say(progress)
     with _opened(folder, source):
-        length = 60 * (minutes or (config.run.minutes if config is not None else None) or MINUTES)
-        found = find_cameras(source, folder, settings, say, preview=preview, training=length)
-        config = config or SplatsConfig()
+        length = 60 * (minutes or config.run.minutes or MINUTES)
+        found = find_cameras(source, folder, settings, say, preview=preview, training=length, device=config.run.device)
         optim = replace(config.optim, exposure=exposure or config.optim.exposure)
         if optim.depth is None and found.get("tracks_file_path"):
             optim = replace(optim, depth=DEPTH)
@@ -169,8 +170,7 @@ class Say:
         spent = int(time.monotonic() - self._start)
         stages = list(self.left)
         coming = stages[stages.index(name) :] if name in stages else []
-        minutes = sum(self.left[stage] for stage in coming) / 60
-        about = "" if not coming else f", about {max(1, round(minutes))} min left in all"
+        about = f", about {_span(sum(self.left[stage] for stage in coming))} left in all" if coming else ""
         self(f"[{spent // 60}:{spent % 60:02d}] {name}{what}{about}")
 
     def __call__(self, sentence: str) -> None:
@@ -178,8 +178,19 @@ class Say:
             print(sentence, flush=True)
 
 
+def _span(seconds: float) -> str:
+    return f"{round(seconds / 60)} min" if seconds >= 55 else f"{max(10, 10 * round(seconds / 10))} s"
+
+
 def find_cameras(
-    source: Path, folder: Path, settings: CameraSettings, say: Say, *, preview: bool = False, training: float = 0.0
+    source: Path,
+    folder: Path,
+    settings: CameraSettings,
+    say: Say,
+    *,
+    preview: bool = False,
+    training: float = 0.0,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Makes RUN/cameras.json unless it is there for these photographs and settings; gives what it says of itself.
 
@@ -190,6 +201,7 @@ def find_cameras(
         say: Takes what is to be said.
         preview: Whether to write a first picture before.
         training: Seconds that come after, for the time left.
+        device: That trains the first picture: auto, cpu or cuda.
     """
     cache = folder / STAGES  # not in RUN/cache, which --overwrite empties
     cache.mkdir(parents=True, exist_ok=True)
@@ -218,7 +230,7 @@ def find_cameras(
     say.left = {**({FIRST: _FIRST} if preview else {}), CAMERAS: length, TRAINING: training + _AROUND, FILES: _FILES}
     if preview and not (folder / PICTURE).exists():
         say.stage(FIRST)
-        first_look(looked, folder, prefix, settings, cache=cache, say=say)
+        first_look(looked, folder, prefix, settings, cache=cache, device=device, say=say)
     say.stage(CAMERAS, f" of {len(looked.photographs)} photographs")
     found = cameras.reconstruct(
         looked, folder, settings, cache=cache, prefix=prefix, video=video, made_from=made_from, progress=say.aloud

@@ -13,7 +13,7 @@ import torch
 
 import neural
 from neural import first_look, reconstruction
-from neural.errors import CheckpointError, NotSaved, SceneFormatError
+from neural.errors import BackendUnavailable, CheckpointError, NotSaved, SceneFormatError
 from neural.reconstruction import Reconstruction, reconstruct
 from neural.scenes.files import ply
 from neural.scenes.files.gaussians import formats
@@ -159,6 +159,48 @@ def test_files_that_are_named_as_ours_stay(photographs: Corner, tmp_path: Path) 
         reconstruct(photographs.folder, out=tmp_path, progress=False)
     with pytest.raises(ValueError, match="minutes"):  # before anything takes long
         reconstruct(photographs.folder, out=tmp_path / "new", minutes=-1, progress=False)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_takes_long(
+    photographs: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pycolmap")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = SplatsConfig(run=RunConfig(device="cuda"))
+    with pytest.raises(BackendUnavailable, match="torch sees no CUDA device"):
+        reconstruct(photographs.folder, out=tmp_path / "run", config=config, preview=True, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_first_look_is_trained_where_the_training_is(
+    photographs: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def stop(*_: object, device: str, **__: object) -> None:
+        asked.append(device)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reconstruction, "first_look", stop)
+    with pytest.raises(KeyboardInterrupt):
+        reconstruction.find_cameras(
+            photographs.folder, tmp_path, CameraSettings(), reconstruction.Say(False), preview=True, device="cpu"
+        )
+    assert asked == ["cpu"]
+
+
+def test_what_is_left_is_said_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    say = reconstruction.Say(True)
+    say.left = {"cameras": 300.0, "training": 70.0, "files": 8.0}
+    for name in ("photographs", *say.left):
+        say.stage(name)
+    said = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert said == [
+        "photographs",
+        "cameras, about 6 min left in all",
+        "training, about 1 min left in all",
+        "files, about 10 s left in all",
+    ]
 
 
 def test_a_folder_is_of_one_set_of_photographs(reconstructed: Reconstruction, tmp_path: Path) -> None:
