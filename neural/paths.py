@@ -17,7 +17,7 @@ from jaxtyping import Float64
 from neural.arrangement import camera_radius, focus_point, up_direction
 from neural.cameras import Cameras
 from neural.errors import SceneFormatError
-from neural.poses import look_at, nearest_rigid, quat_from_rotation, rotation_from_quat, slerp
+from neural.poses import look_at, nearest_rigid, quarter_turns, quat_from_rotation, rotation_from_quat, slerp
 
 _MAX_FRAMES = 1_000_000
 
@@ -92,6 +92,26 @@ def along_cameras(cameras: Cameras, n_frames: int = 120, *, order: Literal["near
         pose[:3, 3] = _hermite(positions, knots, i, t)
         pose[:3, :3] = rotation_from_quat(slerp(quats[i], quats[i + 1], t))
     return _with_lens(cameras, poses)
+
+
+def upright(cameras: Cameras, up: Float64[np.ndarray, "3"]) -> Cameras:
+    """Pinhole cameras that see the same, turned by quarters until up is nearest to the top of their pictures.
+
+    Telephones store photographs that were taken upright on their sides; a film with their poses would lie too.
+
+    Args:
+        cameras: Of photographs.
+        up: World up.
+    """
+    poses = cameras.c2w.detach().cpu().double().numpy().copy()
+    lenses = cameras.intrinsics.detach().cpu().double().numpy().copy()
+    sizes = cameras.sizes.detach().cpu().numpy().copy()
+    for pose, lens, size in zip(poses, lenses, sizes, strict=True):
+        for _ in range(quarter_turns(pose, up)):  # a quarter anticlockwise: x is what y was, y what -x was
+            pose[:3, :2] = np.stack([pose[:3, 1], -pose[:3, 0]], axis=1)
+            lens[:] = lens[1], lens[0], lens[3], size[0] - lens[2]
+            size[:] = size[::-1].copy()
+    return Cameras.pinhole(*map(torch.from_numpy, (poses, lenses, sizes)))
 
 
 def save(path: str | Path, cameras: Cameras, *, fps: float = 30.0) -> None:

@@ -70,6 +70,25 @@ def test_a_flight_passes_its_viewpoints_in_small_steps():
     torch.testing.assert_close(paths.along_cameras(shuffled, 50).c2w, paths.along_cameras(cameras, 50).c2w)
 
 
+def test_cameras_that_were_stored_on_their_sides_see_the_same_upright():
+    cameras = ring(0, 2 * np.pi, n=4)
+    turns, c2w = torch.tensor([0, 1, 2, 3]), cameras.c2w.clone()
+    for pose, n in zip(c2w, turns.tolist(), strict=True):
+        pose[:3, :2] = pose[:3, :2] @ torch.tensor([[0.0, -1], [1, 0]], dtype=torch.float64).matrix_power(n)
+    lens = torch.tensor([[50.0, 60.0, 30.0, 25.0]], dtype=torch.float64).repeat(4, 1)
+    stored = Cameras.pinhole(c2w, lens, cameras.sizes)
+    turned = paths.upright(stored, UP)
+    torch.testing.assert_close(turned.c2w, cameras.c2w)
+    assert turned.sizes.tolist() == [[64, 48], [48, 64]] * 2
+    point = torch.from_numpy(CENTRE + 0.3)[None]
+    for index in range(4):
+        x, y = (stored.project(point, index)[0][0]).int().tolist()
+        width, height = stored.sizes[index].tolist()
+        picture = np.arange(width * height).reshape(height, width)
+        column, row = turned.project(point, index)[0][0].int().tolist()
+        assert np.rot90(picture, -int(turns[index]))[row, column] == picture[y, x]
+
+
 @pytest.mark.parametrize("n_frames", [0, -1, 10**9])
 def test_a_number_of_frames_that_cannot_be_meant_is_refused(n_frames):
     cameras = ring(0, 2 * np.pi)

@@ -13,6 +13,7 @@ import torch
 
 import neural
 from neural import first_look, reconstruction
+from neural.cameras import Cameras
 from neural.errors import BackendUnavailable, CheckpointError, NotSaved, SceneFormatError
 from neural.reconstruction import Reconstruction, reconstruct
 from neural.scenes.files import ply
@@ -119,6 +120,25 @@ def test_the_report_shows_photographs_upright(reconstructed: Reconstruction) -> 
     shapes = {view.image.shape for view in views.values()}
     assert len(shapes) == 1 and set(names) & views.keys()
     assert all(view.target.shape == view.image.shape for view in views.values())
+
+
+@pytest.mark.parametrize("path", ["orbit", "train"])
+def test_films_are_upright(reconstructed: Reconstruction, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    run = neural.load_run(reconstructed.folder, device="cpu")
+    seen: list[Cameras] = []
+
+    def image(_: object, cameras: Cameras, index: int) -> torch.Tensor:
+        seen.append(cameras[index])
+        return torch.zeros(64, 64, 3)
+
+    monkeypatch.setattr(splats_run.SplatRun, "_image", image)
+    run.render(path=path, frames=40, progress=False)
+    assert len(seen) == 40
+    for camera in seen:
+        down = camera.c2w[0, :3, 1].numpy() @ run.scene.up
+        across = camera.c2w[0, :3, 0].numpy() @ run.scene.up
+        assert down < -0.7 and abs(across) < 0.2
+        assert camera.sizes[0].tolist() == [corner.WIDTH // 4, corner.HEIGHT // 4]
 
 
 def test_the_same_call_does_nothing_again(

@@ -126,7 +126,7 @@ class TrainedCapture(FilmedRun):
         return self._film(lambda n: self._along("orbit", n, small), progress)
 
     def _along(self, path: str, frames: int, downscale: int) -> Cameras:
-        shown = self.scene.cameras[list(self.scene.splits["train"])]
+        shown = paths.upright(self.scene.cameras[list(self.scene.splits["train"])], self.scene.up)
         if path == "train" and len(shown) < 2:
             raise BadOption("--path train needs two photographs; use --path orbit")
         if downscale > int(self.scene.cameras.sizes.min()):
