@@ -202,6 +202,6 @@ def test_twenty_come_move_and_leave_for_half_a_minute(tmp_path: Path, capsys: py
         assert counts["errors"] == []
         assert counts["visits"] >= 50
         assert len(counts["pictures"]) >= 50
-        assert memory() - before < 48 << 20, "about what pools keep, whatever the number of visits"
+        assert memory() - before < 24 << 20, "about what pools keep, whatever the number of visits"
         assert threading.active_count() <= max(threads, 40)
         assert "Traceback" not in "".join(capsys.readouterr())
