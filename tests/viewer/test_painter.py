@@ -47,6 +47,15 @@ def test_depths_are_those_along_the_axis_in_units_of_the_browser() -> None:
     assert blind.depth is None
 
 
+def test_what_is_more_clear_than_opaque_hides_nothing() -> None:
+    subject = ball_subject()
+    subject._gaussians.opacity_logits.data.fill_(-4.0)
+    picture = Painter().paint(subject, order(Wish(), size=(160, 90)))
+    assert picture is not None and picture.depth is not None
+    assert picture.rgb[45, 80].min() < 250, "it is seen"
+    assert picture.depth.min() == FAR_AWAY
+
+
 def test_a_picture_is_given_up_between_bands_when_the_camera_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = ball_subject()
     wanted = order(Wish())
