@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from neural import cli, edit
 from neural.edit import Contradicted, Faint, Islands, Large, Needle, Sparse, Unseen, clean, merge
-from neural.edit.cells import keys, require_countable
+from neural.edit.cells import contains, keys, require_countable
 from neural.edit.criterion import Found
 from neural.edit.islands import components
 from neural.edit.near import near_distances
@@ -149,6 +149,11 @@ def test_cells_are_counted_up_to_the_border() -> None:
     require_countable(low, np.array([1.0, 1.0, (1 << 20) - 5.0]), 1.0)
     with pytest.raises(ValueError, match="make them larger"):
         require_countable(low, np.array([1.0, 1.0, (1 << 20) - 3.0]), 1.0)
+
+
+def test_the_first_and_the_last_cell_are_found_too() -> None:
+    known = np.array([2, 5, 9])
+    assert contains(known, np.arange(11)).nonzero()[0].tolist() == [2, 5, 9]
 
 
 def test_what_no_camera_shows_goes_without_a_trace(playbot: Gaussians) -> None:
