@@ -121,6 +121,13 @@ def test_a_picture_of_where_it_was_is_none_of_where_it_is(change: str) -> None:
     assert client.order(0) is not None
 
 
+def test_a_wish_leaves_earlier_ones_as_they_are() -> None:
+    client, _ = browser()
+    client.want(mode="depth")
+    client.want(scale=0.5)
+    assert (client.wish.mode, client.wish.scale) == ("depth", 0.5)
+
+
 def test_a_later_state_is_shown_after_a_while() -> None:
     client, clock = browser()
     client.look(camera())
