@@ -160,7 +160,9 @@ def test_a_field_lies_and_is_cut_where_its_box_is(field_run: RadianceRun) -> Non
 
 def test_the_near_plane_of_a_field_is_not_nearer_than_its_trainings() -> None:
     run = fog(near=3.0)
-    subject = RadianceSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()), None)
+    frame = ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy())
+    subject, from_close_on = (RadianceSubject(one, frame, None) for one in (run, fog()))
+    assert not torch.equal(shown(subject).depth, shown(from_close_on).depth)
     assert torch.equal(shown(subject, Cut(near=0.5)).depth, shown(subject).depth)
     assert not torch.equal(shown(subject, Cut(near=3.3)).depth, shown(subject).depth)
 
