@@ -1,6 +1,5 @@
 """Scene files for other programs, in the frame of the files that the scene came from."""
 
-import glob
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from neural.gaussians.similarity import transformed
 from neural.scenes.files.gaussians import axes as frames
 from neural.scenes.files.gaussians import formats, tiles
 from neural.scenes.files.gaussians.record import SH_C0, Placement, SplatRecord
-from neural.scenes.files.gaussians.sog import streamed_sog
+from neural.scenes.files.gaussians.sog import leftovers, streamed_sog
 
 SUFFIXES = (*formats.ENDINGS, formats.META, formats.LEVELS)
 COARSEST = 20_000  # Gaussians of the last level of detail: what a viewer shows first
@@ -151,13 +150,11 @@ def levels(record: SplatRecord, coarsest: int = COARSEST) -> list[SplatRecord]:
 
 
 def written(path: Path) -> list[Path]:
-    """The files that are one scene: of an index of tiles and of a SOG folder those beside it too."""
+    """The files that are one scene that `export` has written: those that an index of tiles or of SOG names too."""
     if path.name.lower().endswith(formats.TILES):
-        return [path, *path.parent.glob(f"{glob.escape(path.name[: -len(formats.TILES)])}_*_*_*.*")]
-    if path.name.lower() == formats.META:
-        return [path, *path.parent.glob("*.webp")]
-    if path.name.lower() == formats.LEVELS:
-        return [path, *path.parent.glob("[0-9]*_[0-9]*/*")]
+        return [path, *tiles.files(path)]
+    if path.name.lower() in (formats.META, formats.LEVELS):
+        return sorted(leftovers.named(path))
     return [path]
 
 

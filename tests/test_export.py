@@ -100,12 +100,16 @@ def test_an_exposure_that_is_baked_in_maps_every_colour(gaussians: Gaussians) ->
 
 
 def test_the_files_of_a_scene_are_all_of_it_and_no_others(gaussians: Gaussians, tmp_path: Path) -> None:
-    index = export(gaussians, tmp_path / "a[1].ply", tile=2.0)
-    (tmp_path / "a1_0_0_0.ply").touch()
-    (tmp_path / "b.ply").touch()
-    found = {path.name for path in written(index)}
-    assert index.name in found and len(found) > 4
-    assert found == {path.name for path in tmp_path.iterdir()} - {"a1_0_0_0.ply", "b.ply"}
+    for name in ("a[1].ply", "meta.json", "lod-meta.json"):
+        folder = tmp_path / name
+        index = export(gaussians, folder / name, **({"tile": 2.0} if name == "a[1].ply" else {}))
+        files = {path for path in folder.rglob("*") if path.is_file()}
+        (folder / "9_9").mkdir()
+        for other in ("a1_0_0_0.ply", "a[1]_b_0_0_0.ply", "b.ply", "holiday.webp", "9_9/meta.json"):
+            (folder / other).touch()
+        found = written(index)
+        assert index in found and len(found) > 4
+        assert set(found) == files and len(found) == len(files)
 
 
 def test_steps_of_single_precision_are_judged_in_units_of_the_file(gaussians: Gaussians, tmp_path: Path) -> None:

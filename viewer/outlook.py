@@ -62,9 +62,11 @@ def outlook(record: SplatRecord, cameras: Cameras | None, up: Float64[np.ndarray
 
 
 def first_view(found: Outlook) -> dict[str, Any]:
-    """Where to stand in a scene without cameras: a little above, all of it in view."""
-    forward = np.array([0.0, 0.35, 1.0]) / np.hypot(0.35, 1.0)
-    right = np.array([1.0, 0.0, 0.0])
+    """Where to stand in a scene without cameras: a little above, all of it in view; upright."""
+    axis = np.eye(3)[np.argmin(np.abs(found.up))]
+    right = axis - (axis @ found.up) * found.up
+    right /= np.linalg.norm(right)
+    forward = (np.cross(found.up, right) - 0.35 * found.up) / np.hypot(0.35, 1.0)
     distance = 2.8 * found.extent
     c2w = np.column_stack([right, np.cross(forward, right), forward, found.centre - distance * forward])
     return {"c2w": c2w, "intrinsics": [1.2, 1.2, 0.8, 0.5], "size": [1.6, 1.0], "focus": distance}

@@ -94,7 +94,8 @@ def require_free(path: str | Path, *, inputs: Iterable[str | Path] = (), overwri
 def _parts(given: Path) -> list[Path]:
     """The files that an input is read from, but for the pictures of a SOG, which no result is called after."""
     if given.is_dir():
-        return [given / META, given / runs.CONFIG]
+        index = formats.index_in(given)
+        return [given / META, given / runs.CONFIG, *([] if index is None else _parts(index))]
     name = given.name.lower()
     if not given.is_file() or not (name == formats.LEVELS or name.endswith(formats.TILES)):
         return [given]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from neural import cli, edit
 from neural.edit import Contradicted, Faint, Islands, Large, Needle, Sparse, Unseen, clean, merge
-from neural.edit.cells import keys, require_countable
+from neural.edit.cells import contains, keys, require_countable
 from neural.edit.criterion import Found
 from neural.edit.islands import components
 from neural.edit.near import near_distances
@@ -21,6 +21,7 @@ from neural.edit.visibility import look
 from neural.gaussians.model import Gaussians
 from neural.gaussians.neighbours import nearest_distances
 from neural.scenes.files.gaussians import formats
+from neural.scenes.files.gaussians.record import SH_C0
 from neural.scenes.images import ImageStack
 from neural.scenes.scene import Scene
 from tests.edit.pictures import VIEWS, cameras, floaters, pictures, psnr, scene
@@ -95,13 +96,28 @@ def test_what_photographs_agree_with_is_not_wrong() -> None:
     assert float(wrongs(false, replace(capture, masks=masks)).max()) == 0, "what a mask leaves out does not count"
 
 
+def test_where_photographs_are_transparent_they_show_the_background() -> None:
+    black = scene(1, degree=0)
+    black.sh0.data[:] = -0.5 / SH_C0
+    clear = ImageStack.from_arrays([np.zeros((128, 128, 4), np.uint8)] * len(VIEWS))
+    capture = replace(photographed(black), images=clear)
+    wrong = float(wrongs(black, capture, background="white"))
+    assert wrong == pytest.approx(math.sqrt(float(black.opacity_logits.detach().sigmoid()) / 2), rel=0.05)
+    assert float(wrongs(black, capture, background="black")) == 0
+    black.log_scales.data -= 4
+    black.opacity_logits.data[:] = -4
+    assert float(look(black, VIEWS).weights) < 1
+    assert float(wrongs(black, capture, background="white")) == 0, "what shows less than a pixel says too little"
+
+
 def test_groups_of_just_as_many_are_no_islands() -> None:
     group = scene(109, degree=0)
     group.means.data *= 0.3 / group.means.abs().max()
     group.means.data[100:105] += torch.tensor([50.0, 0.0, 0.0])
     group.means.data[105:] += torch.tensor([0.0, 50.0, 0.0])
-    gone = Islands(fewer=5, cell=1.0).find(group).rows
-    assert gone.nonzero()[:, 0].tolist() == [105, 106, 107, 108]
+    found = Islands(fewer=5, cell=1.0).find(group)
+    assert found.rows.nonzero()[:, 0].tolist() == [105, 106, 107, 108]
+    assert found.said.startswith("1 groups of fewer than 5 ")
 
 
 class These:
@@ -133,6 +149,11 @@ def test_cells_are_counted_up_to_the_border() -> None:
     require_countable(low, np.array([1.0, 1.0, (1 << 20) - 5.0]), 1.0)
     with pytest.raises(ValueError, match="make them larger"):
         require_countable(low, np.array([1.0, 1.0, (1 << 20) - 3.0]), 1.0)
+
+
+def test_the_first_and_the_last_cell_are_found_too() -> None:
+    known = np.array([2, 5, 9])
+    assert contains(known, np.arange(11)).nonzero()[0].tolist() == [2, 5, 9]
 
 
 def test_what_no_camera_shows_goes_without_a_trace(playbot: Gaussians) -> None:

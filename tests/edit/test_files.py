@@ -64,25 +64,26 @@ def test_the_input_is_never_written_over(how: str, given: Path, tmp_path: Path, 
     assert given.read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", ["levels", "tiles", "folder"])
+@pytest.mark.parametrize("kind", ["levels", "folder of levels", "tiles", "folder"])
 def test_no_part_of_an_input_is_written_over(kind: str, tmp_path: Path, capsys) -> None:
     """An index names the files that the scene lies in."""
     record = replace(made(300, 1), placement=Placement())
     if kind == "tiles":
         given = tiles.write(tmp_path / "a.ply", record, 1.0)
-        part = next(path for path in tmp_path.iterdir() if path.suffix == ".ply")
+        parts = [path for path in tmp_path.iterdir() if path.suffix == ".ply"]
+    elif "levels" in kind:
+        index = tmp_path / "lod-meta.json"
+        streamed_sog.write(index, [record])
+        given = index if kind == "levels" else tmp_path
+        parts = [index, tmp_path / "0_0" / "meta.json"]
     else:
-        given = tmp_path / ("lod-meta.json" if kind == "levels" else "meta.json")
-        if kind == "levels":
-            streamed_sog.write(given, [record])
-        else:
-            formats.write(given, record)
-        part = tmp_path / "0_0" / "meta.json" if kind == "levels" else given
-        given = given if kind == "levels" else tmp_path
-    before = part.read_bytes()
-    assert run("crop", given, part, *BOX, "--overwrite") == 2
-    assert "is the input" in capsys.readouterr().err
-    assert part.read_bytes() == before
+        given, parts = tmp_path, [tmp_path / "meta.json"]
+        formats.write(parts[0], record)
+    for part in parts:
+        before = part.read_bytes()
+        assert run("crop", given, part, *BOX, "--overwrite") == 2
+        assert "is the input" in capsys.readouterr().err
+        assert part.read_bytes() == before
     other = tmp_path / "other.ply"
     other.write_bytes(b"mine")
     assert run("crop", given, other, *BOX, "--overwrite") == 0, "what lies beside it is no part of it"

@@ -110,14 +110,22 @@ def test_an_order_is_stale_once_the_camera_has_moved_on_or_left() -> None:
     assert client.order(0) is None
 
 
-def test_a_picture_of_where_it_was_is_none_of_where_it_is() -> None:
+@pytest.mark.parametrize("change", ["look", "want"])
+def test_a_picture_of_where_it_was_is_none_of_where_it_is(change: str) -> None:
     client, _ = browser()
     client.look(camera())
     order = client.order(0)
-    client.look(camera(fov=1.1))
+    client.look(camera(fov=1.1)) if change == "look" else client.want(mode="depth")
     assert order is not None
     client.took(order, 0)
     assert client.order(0) is not None
+
+
+def test_a_wish_leaves_earlier_ones_as_they_are() -> None:
+    client, _ = browser()
+    client.want(mode="depth")
+    client.want(scale=0.5)
+    assert (client.wish.mode, client.wish.scale) == ("depth", 0.5)
 
 
 def test_a_later_state_is_shown_after_a_while() -> None:

@@ -101,6 +101,21 @@ def test_a_browser_that_leaves_while_its_panel_is_built_leaves_nothing(tmp_path:
         viewer.close()
 
 
+def test_a_browser_that_has_left_before_it_is_known_is_forgotten() -> None:
+    """viser's threads say that one comes and that it goes in any order."""
+    viewer = Viewer(ball_subject(200), open_door(port=0))
+    try:
+        with RawClient(viewer.door.port) as client:
+            client.look((0.0, -3.0, 0.0))
+            until(lambda: len(viewer.clients) == 1)
+            handle = viewer.clients[0].handle
+        until(lambda: viewer.clients == [])
+        viewer._join(handle)
+        assert viewer.clients == []
+    finally:
+        viewer.close()
+
+
 def test_a_browser_that_leaves_in_the_middle_of_its_picture_harms_nobody(tmp_path: Path) -> None:
     slowly, drawing, left = threading.Event(), threading.Event(), threading.Event()
     subject = ball_subject(500)

@@ -17,7 +17,7 @@ from neural.viewer.live.subjects.medium import QUICK_SHADOWS, MediumSubject
 from neural.viewer.live.subjects.subject import Cut, Layers, Subject, rows
 from tests.viewer import fields
 from tests.viewer.fields import CENTRE, RADIUS
-from tests.viewer.test_subject import order
+from tests.viewer.shown import order
 
 RUNS = {"sdf": fields.ball_run, "volume": fields.cloud_run, "image": fields.picture_run}
 SIZE = (48, 36)

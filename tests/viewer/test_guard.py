@@ -158,6 +158,21 @@ def test_the_cookie_may_be_in_any_of_several_headers() -> None:
     assert status(Guard(8080, False, TOKEN), asked) is None
 
 
+@pytest.mark.parametrize("other", ['seen={"a": [1, 2]}', "a b", "flag", "name=two words", "x[0]=1", 'half="of'])
+def test_cookies_of_other_servers_do_not_hide_ours(other: str) -> None:
+    """Cookies know no ports: all servers of one machine share them."""
+    guard, cookie = Guard(8080, True, TOKEN), f"neural_viewer_8080={TOKEN}"
+    assert status(guard, request(Cookie=f"{other}; {cookie}")) is None
+    assert status(guard, request(Cookie=f"{cookie}; {other}")) is None
+    assert status(guard, request(Cookie=other)) == 401
+
+
+def test_a_token_of_bytes_that_are_no_text_is_refused_and_not_an_error() -> None:
+    with door(token=TOKEN) as opened, closing(socket.create_connection(("127.0.0.1", opened.port), timeout=10)) as one:
+        one.sendall(b"GET /?token=\xff HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert one.recv(64).startswith(b"HTTP/1.1 401 ")
+
+
 def test_a_refusal_is_kept_by_nobody_and_ends_the_connection() -> None:
     answer = Guard(8080, False, TOKEN).refusal(request("/?token=wrong"))
     assert answer is not None and answer.headers["Connection"] == "close"

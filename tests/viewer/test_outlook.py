@@ -57,14 +57,25 @@ def test_the_first_view_has_most_of_the_scene_before_it() -> None:
     assert view["focus"] == pytest.approx(np.median(local[:, 2]), rel=0.2)
 
 
+@pytest.mark.parametrize("up", [(0.0, -1.0, 0.0), (0.0, 0.0, 1.0), (-1.0, 0.0, 0.0), (0.48, -0.6, 0.64)])
+def test_the_first_view_is_upright_and_from_above(up: tuple[float, float, float]) -> None:
+    record = pages.generated(400, degree=0)
+    found = outlook(record, None, np.array(up))
+    right, down, forward, eye = first_view(found)["c2w"].T
+    np.testing.assert_allclose(np.cross(right, down), forward, atol=1e-12)
+    assert right @ up == pytest.approx(0.0, abs=1e-12) and down @ up < -0.9
+    assert (eye - found.centre) @ up > 0.3 * found.extent
+
+
 def test_a_camera_turns_about_what_it_looks_at_and_not_about_dust_on_its_lens() -> None:
     generator = np.random.default_rng(0)
     wall = np.column_stack([generator.uniform(-3, 3, (600, 2)), np.full(600, 5.0)])
     dust = np.column_stack([generator.uniform(-1e-3, 1e-3, (400, 2)), np.full(400, 0.02)])
+    beside = np.tile([[0.4, 0, 1], [-0.4, 0, 1], [0, 0.4, 1], [0, -0.4, 1]], (200, 1))  # not in the middle half
     behind = np.column_stack([generator.uniform(-3, 3, (200, 2)), np.full(200, -4.0)])
     camera = Cameras.pinhole(
         torch.eye(4, dtype=torch.float64)[None], torch.tensor([[100.0, 100, 50, 50]], dtype=torch.float64),
         torch.tensor([[100, 100]]),
     )  # fmt: skip
-    found = outlook(placed(np.concatenate([wall, dust, behind])), camera)
+    found = outlook(placed(np.concatenate([wall, dust, beside, behind])), camera)
     assert found.focus[0] == pytest.approx(5.0)

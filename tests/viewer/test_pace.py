@@ -48,6 +48,15 @@ def test_what_is_not_spent_is_saved_up_to_the_capacity_only() -> None:
     assert budget.left == CAPACITY
 
 
+def test_time_is_earned_once() -> None:
+    clock = Clock()
+    budget = Budget(clock=clock)
+    clock.now += 2.0
+    budget.earn()
+    budget.earn()
+    assert budget.trained == pytest.approx(2.0)
+
+
 def test_time_while_paused_earns_nothing() -> None:
     clock = Clock()
     budget = Budget(clock=clock)

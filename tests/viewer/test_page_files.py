@@ -219,6 +219,20 @@ def test_a_scene_far_from_the_origin_begins_before_it(tmp_path: Path) -> None:
     np.testing.assert_allclose(moved[:, :3], start[:, :3])
 
 
+def test_a_scene_far_from_the_origin_has_the_size_that_it_has(tmp_path: Path) -> None:
+    """Its cameras are as far out."""
+    origin = np.array([4e5, 5e6, 100.0])
+    record, cameras = pages.generated(50, degree=0), pages.ring()
+    pages.write_page(tmp_path / "page.html", record, cameras=cameras)
+    here = _described(tmp_path / "page.html")
+    cameras.c2w[:, :3, 3] += torch.from_numpy(origin)
+    pages.write_page(tmp_path / "page.html", record, cameras=cameras, origin=origin)
+    there = _described(tmp_path / "page.html")
+    for name in ("scale", "extent", "near", "far"):
+        assert there[name] == pytest.approx(here[name], rel=1e-6)
+    assert there["start"]["focus"] == pytest.approx(here["start"]["focus"], rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [({"names": ["one"]}, "1 names for 4 cameras"), ({"start": 4}, "one of 4 cameras"), ({"start": -1}, "got -1")],

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -40,14 +41,15 @@ def keyframes() -> list[Viewpoint]:
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_path_passes_its_keyframes_in_the_scenes_frame(closed: bool, tmp_path: Path) -> None:
     frame = ball_subject().frame
-    cameras = camera_path(keyframes(), frame, 61, (640, 360), closed=closed)
+    stops = [replace(stop, fov=0.8 + 0.1 * i) for i, stop in enumerate(keyframes())]  # the first one's is kept
+    cameras = camera_path(stops, frame, 61, (640, 360), closed=closed)
     expected = np.array(EYES) * frame.unit + frame.centre
     origins = cameras.origins.numpy()
     for eye in expected:
         assert np.linalg.norm(origins - eye, axis=1).min() < 0.08 * frame.unit
     np.testing.assert_allclose(origins[0], expected[0], atol=1e-9)
     np.testing.assert_allclose(origins[-1], expected[0 if closed else -1], atol=1e-9)
-    assert float(cameras.intrinsics[0, 1]) == pytest.approx(180 / np.tan(0.4))
+    np.testing.assert_allclose(cameras.intrinsics[:, 1], 180 / np.tan(0.4))
     assert cameras.sizes.tolist() == [[640, 360]] * 61
     paths.save(tmp_path / "p.json", cameras)
     again = paths.load(tmp_path / "p.json")

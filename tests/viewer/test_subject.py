@@ -1,4 +1,4 @@
-"""What is looked at: cropped, clipped, in bands, in cluster colours, out of a file; and the pictures made of it."""
+"""What is looked at: cropped, clipped, in bands, in cluster colours, out of a file; and beside photographs."""
 
 import math
 from dataclasses import replace
@@ -20,11 +20,8 @@ from neural.scenes.images import ImageStack
 from neural.scenes.near import Near
 from neural.train.tasks.radiance.run import RadianceRun
 from neural.viewer.live.axes import AXES, axis
-from neural.viewer.live.client import Client, Order, Viewpoint, Wish
 from neural.viewer.live.frame import ViewerFrame
-from neural.viewer.live.pictures import painter as painters
 from neural.viewer.live.pictures.modes import MODES, Seen
-from neural.viewer.live.pictures.painter import FAR_AWAY, Painter
 from neural.viewer.live.pictures.photographs import Photographs
 from neural.viewer.live.subjects.choose import subject_of_file, subject_of_run
 from neural.viewer.live.subjects.radiance import RadianceSubject
@@ -163,7 +160,9 @@ def test_a_field_lies_and_is_cut_where_its_box_is(field_run: RadianceRun) -> Non
 
 def test_the_near_plane_of_a_field_is_not_nearer_than_its_trainings() -> None:
     run = fog(near=3.0)
-    subject = RadianceSubject(run, ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy()), None)
+    frame = ViewerFrame.of_cameras(run.scene.cameras, run.scene.aabb.numpy())
+    subject, from_close_on = (RadianceSubject(one, frame, None) for one in (run, fog()))
+    assert not torch.equal(shown(subject).depth, shown(from_close_on).depth)
     assert torch.equal(shown(subject, Cut(near=0.5)).depth, shown(subject).depth)
     assert not torch.equal(shown(subject, Cut(near=3.3)).depth, shown(subject).depth)
 
@@ -319,79 +318,3 @@ def test_no_pixel_of_a_photograph_is_left_out_in_a_small_picture() -> None:
     colors, covered = Photographs(scene, 1.0, "white").seen_by(small, Cut())
     assert colors is not None and covered is not None
     assert float(colors[covered].std()) < 0.15 and float(colors[covered].mean()) == pytest.approx(0.5, abs=0.02)
-
-
-def order(
-    wish: Wish, level: str = "still", size: tuple[int, int] = (120, 90), eye: np.ndarray = EYE / 1.3,
-    up: np.ndarray = UP,
-) -> Order:  # fmt: skip
-    client = Client(SimpleNamespace(client_id=0), lambda: None)  # type: ignore[arg-type]
-    viewpoint = Viewpoint(look_at(eye, np.zeros(3), up), math.radians(60), *size)
-    return Order(client, viewpoint, wish, client.version, level)  # type: ignore[arg-type]
-
-
-def test_the_error_is_dark_where_the_photograph_is_met() -> None:
-    subject = ball_subject()
-    assert subject.scene is not None
-    assert subject.modes[-2:] == ("photograph", "error")
-    eye = subject.frame.points(subject.scene.cameras.origins[0].numpy())
-    compared = Painter().paint(subject, order(Wish("error"), eye=eye))
-    alone = Painter().paint(subject, order(Wish("error")))
-    assert compared is not None
-    assert alone is not None
-    assert compared.psnr is not None
-    assert compared.psnr > 10
-    assert alone.psnr is None
-    right = Painter().paint(subject, order(Wish("photograph"), eye=eye))
-    drawn = Painter().paint(subject, order(Wish(), eye=eye))
-    assert right is not None and drawn is not None
-    middle = slice(30, 60), slice(45, 75)
-    assert np.abs(right.rgb.astype(float) - drawn.rgb)[middle].mean() < 25
-    assert compared.rgb[middle].mean() < 110 < alone.rgb.mean() * 4
-
-
-def test_depths_are_those_along_the_axis_in_units_of_the_browser() -> None:
-    subject = ball_subject()
-    picture = Painter().paint(subject, order(Wish(), size=(160, 90)))
-    assert picture is not None
-    assert picture.depth is not None
-    assert picture.depth.shape == (90, 160)
-    distance = np.linalg.norm(EYE / 1.3)
-    assert picture.depth[45, 80] == pytest.approx(distance - ball.RADIUS / subject.frame.unit, abs=0.15)
-    assert picture.depth[0, 0] == FAR_AWAY
-    blind = Painter().paint(subject, order(Wish(occlusion=False)))
-    assert blind is not None
-    assert blind.depth is None
-
-
-def test_a_picture_is_given_up_between_bands_when_the_camera_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = ball_subject()
-    wanted = order(Wish())
-    painter = Painter()
-    painter.resolution.measured(120 * 90, 10 * painters.BAND)
-    layers, asked = subject.layers, []
-
-    def watched(*arguments: Any, bands: int, stale: Any, **options: Any) -> Layers | None:
-        def noted() -> bool:
-            asked.append(1)
-            if len(asked) == 3:
-                wanted.client.version += 1
-            return stale()
-
-        return layers(*arguments, bands=bands, stale=noted, **options)
-
-    monkeypatch.setattr(subject, "layers", watched)
-    assert painter.paint(subject, wanted) is None
-    assert len(asked) == 3
-
-
-def test_moving_pictures_are_small_and_sharp_ones_have_all_pixels() -> None:
-    painter = Painter()
-    for _ in range(10):
-        painter.resolution.measured(160 * 90, 0.1)
-    assert painter.size(order(Wish(), size=(1280, 720))) == (1280, 720)
-    assert painter.size(order(Wish(scale=0.5), size=(1280, 720))) == (640, 360)
-    wide, high = painter.size(order(Wish(), "moving", size=(1280, 720)))
-    assert wide * high < 320 * 180
-    assert painter.size(order(Wish(), size=(1280, 720)), most_seconds=0.05)[0] < 300
-    assert painter.size(order(Wish(), size=(8000, 6000)))[0] <= 1920

@@ -16,7 +16,7 @@ from neural.viewer.live.panels.tabs import Tabs
 from neural.viewer.live.panels.training import TrainingPanel
 from neural.viewer.live.server import open_door
 from neural.viewer.live.viewer import Viewer
-from neural.viewer.live.watch import Controls, TrainingViewer
+from neural.viewer.live.watch import WORTH, Controls, TrainingViewer
 from tests.viewer.shown import ball_subject
 
 
@@ -60,6 +60,36 @@ def test_what_is_served_while_paused_is_no_debt_of_the_training() -> None:
     door.worked += 60.0  # beside the training it counts
     viewer.look(moment())
     assert budget.left < -10
+    debt = budget.left
+    viewer.look(moment())
+    assert budget.left > debt - 1, "once"
+
+
+def test_pictures_beside_a_training_are_of_its_latest_step() -> None:
+    viewer, done = held(Budget(), Controls(), Door()), []
+    wanted = SimpleNamespace(level="moving")
+    viewer._refresh = lambda moment, **options: done.append((moment, options))  # type: ignore[method-assign, assignment]
+    viewer.viewer = SimpleNamespace(  # type: ignore[assignment]
+        door=Door(), clients=[1], moment=0, next_order=lambda: wanted, make=lambda *_: done.append("picture"),
+        serve=lambda stop: done.append("served"),
+    )  # fmt: skip
+    viewer.look(moment())
+    assert done == [(7, {}), "picture"]
+    viewer.stay()
+    assert done[2:] == [(8, {"quick": False}), "served"], "those that rest get the last one, too"
+
+
+def test_a_sharp_picture_is_saved_up_for_longer() -> None:
+    budget, made = Budget(), []
+    viewer = held(budget, Controls(), Door())
+    budget.spend(budget.left - (WORTH["moving"] + WORTH["still"]) / 2)
+    for level in ("still", "moving"):
+        viewer.viewer = SimpleNamespace(  # type: ignore[assignment]
+            door=Door(), clients=[1], next_order=lambda level=level: SimpleNamespace(level=level),
+            make=lambda order, seconds: made.append(order.level),
+        )  # fmt: skip
+        viewer.look(moment())
+    assert made == ["moving"]
 
 
 def test_a_disk_that_refuses_a_checkpoint_asked_for_in_a_browser_does_not_end_the_training() -> None:

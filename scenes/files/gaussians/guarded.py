@@ -2,14 +2,23 @@
 
 import json
 import re
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PureWindowsPath
+from typing import Any, TypeGuard
 
 from neural.errors import SceneFormatError
 
 PLAIN_NAME = re.compile(r"\w[\w .-]{0,99}", re.ASCII)  # of a file beside another: no folder, no parent
+_MOST_NAME = 255  # characters of a file's name
 _MOST_RATIO = 100  # no scene is smaller than that when compressed
 _ALWAYS_FINE = 1 << 24  # bytes
+
+
+def is_name(name: object) -> TypeGuard[str]:
+    """Whether it may name a file beside another, in any language: no folder, no drive, no parent."""
+    return (
+        isinstance(name, str) and len(name) <= _MOST_NAME and "\0" not in name and name not in ("", ".", "..")
+        and PureWindowsPath(name).name == name
+    )  # fmt: skip
 
 
 def read_bytes(path: Path, most: int = -1) -> bytes:

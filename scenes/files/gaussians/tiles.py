@@ -88,7 +88,7 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     records = []
     for tile, offset in zip(listed, offsets, strict=True):
         name = tile.get("file")
-        if not isinstance(name, str) or not guarded.PLAIN_NAME.fullmatch(name) or name.endswith(formats.TILES):
+        if not guarded.is_name(name) or name.endswith(formats.TILES):
             raise SceneFormatError(path, f"names the file {str(name)[:60]!r}, expected a plain name beside the index")
         found = flipped(formats.read(path.with_name(name), axes=named), ("RDF", named))
         means = (found.means + (np.array(offset) - first)).astype(np.float32)
@@ -98,6 +98,17 @@ def read(path: Path, *, axes: Axes | None = None) -> SplatRecord:
     except ValueError as error:
         raise SceneFormatError(path, str(error)) from None
     return flipped(whole, (named, "RDF"))
+
+
+def files(path: Path) -> list[Path]:
+    """The files that an index names.
+
+    Raises:
+        SceneFormatError: No such index.
+    """
+    listed = _index(path).get("tiles")
+    names = [_tile(path, tile).get("file") for tile in listed] if isinstance(listed, list) else []
+    return [path.with_name(name) for name in names if guarded.is_name(name)]
 
 
 def _index(path: Path) -> dict[str, Any]:

@@ -158,6 +158,12 @@ def test_tiles_are_the_whole(tmp_path: Path, ending: str, axes: str | None) -> N
     np.testing.assert_allclose(np.sort(numbers, axis=0), np.sort(there @ own.T, axis=0), atol=2e-3)
 
 
+@pytest.mark.parametrize("stem", ["Kölner Dom (1)", "a[2]", "-", "\N{CJK UNIFIED IDEOGRAPH-5854}", "x" * 150])
+def test_tiles_are_read_whatever_they_are_called(tmp_path: Path, stem: str) -> None:
+    index = tiles.write(tmp_path / f"{stem}.ply", _city(), 1e5)
+    assert len(formats.read(index)) == 400
+
+
 def test_what_tiles_refuse(tmp_path: Path) -> None:
     record = _city()
     for side, message in (
@@ -178,6 +184,10 @@ def test_what_tiles_refuse(tmp_path: Path) -> None:
         ({"tiles": []}, "a list of 1 to"),
         ({"tiles": [7]}, "expected objects"),
         ({"tiles": [first | {"file": "../a_0.ply"}]}, "plain name beside the index"),
+        ({"tiles": [first | {"file": "..\\a_0.ply"}]}, "plain name beside the index"),
+        ({"tiles": [first | {"file": "C:a_0.ply"}]}, "plain name beside the index"),
+        ({"tiles": [first | {"file": ".."}]}, "plain name beside the index"),
+        ({"tiles": [first | {"file": "a\0.ply"}]}, "plain name beside the index"),
         ({"tiles": [first | {"file": "a.tiles.json"}]}, "plain name beside the index"),
         ({"tiles": [first | {"file": 3}]}, "plain name"),
         ({"tiles": [first | {"offset": [1, 2]}]}, "offset"),

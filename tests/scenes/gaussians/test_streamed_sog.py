@@ -66,6 +66,7 @@ def test_the_index_says_where_everything_is(tmp_path: Path) -> None:
     assert all((count == 1).all() for count in seen)
     coarsest = [name for name in content["filenames"] if name.startswith("2_")]
     assert coarsest == ["2_0/meta.json"]
+    assert all(len(file) < 2 * 128 for file in files), "what is fetched at once is small"
 
 
 def test_leaves_are_sixteen_metres_at_most(tmp_path: Path) -> None:
