@@ -203,6 +203,26 @@ def mask_root(one: Photograph, root: Path) -> Path:
     return next(folder for folder in one.mask.parents if folder.parent == root.parent)
 
 
+def link(survey: Survey, out: Path, prefix: str) -> None:
+    """Makes OUT/prefix show the photographs of a survey, and OUT/masks those masks that lie beside their folder.
+
+    Raises:
+        SceneFormatError: There is something else already.
+        NotSaved: It cannot be made.
+    """
+    names, beside = [one.name for one in survey.photographs], dict[Path, list[str]]()
+    for one in survey.photographs:
+        if one.mask is not None and one.mask.is_relative_to(survey.root):
+            names.append(one.mask.relative_to(survey.root).as_posix())
+        elif one.mask is not None:
+            folder = mask_root(one, survey.root)
+            beside.setdefault(folder, []).append(one.mask.relative_to(folder).as_posix())
+    if survey.root != out / prefix:  # frames of a video are there
+        written.link(survey.root, out / prefix, names)
+    for folder, own in list(beside.items())[:1]:
+        written.link(folder, out / written.MASKS, own)
+
+
 def _about_frame(fit: Fit | None, origin: Origin | None, placed: bool) -> dict[str, Any]:
     if fit is None or origin is None:
         return {"scale": "arbitrary", "gps": "says too little to fit" if placed else "none"}
