@@ -23,7 +23,7 @@ from neural.scenes.photographs.settings import CameraSettings
 from neural.scenes.photographs.sfm import process
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats import run as splats_run
-from neural.train.tasks.splats.config import SplatsConfig
+from neural.train.tasks.splats.config import SplatOptimConfig, SplatsConfig
 from tests.scenes.photographs import corner
 from tests.scenes.photographs.conftest import BAD, STEPS, TURNED, Corner
 
@@ -252,6 +252,31 @@ def test_the_size_that_is_asked_for_is_trained_on_and_somebody_may_look_on(
     assert (seen, looked) == ([(3, None), (1, None)], [])
     again(2, watch=lambda _: Looker(), preview=True)
     assert looked == [moment, moment]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "expected"),
+    [
+        (SplatOptimConfig(), {}, (True, reconstruction.DEPTH)),
+        (SplatOptimConfig(depth=0.5), {"exposure": False}, (False, 0.5)),
+        (SplatOptimConfig(depth=0.0, exposure=True), {"exposure": False}, (True, 0.0)),
+    ],
+)
+def test_exposures_and_depths_are_learnt_unless_told_otherwise(
+    reconstructed: Reconstruction, photographs: Corner, asked: SplatOptimConfig, told: dict[str, bool],
+    expected: tuple[bool, float], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[tuple[bool, float | None]] = []
+
+    def train(path: Path, config: SplatsConfig, **_: object) -> None:
+        seen.append((config.optim.exposure, config.optim.depth))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(splats_run, "train", train)
+    config = SplatsConfig(optim=asked, run=RunConfig(steps=STEPS, device="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(photographs.folder, out=reconstructed.folder, config=config, progress=False, **told)
+    assert seen == [expected]
 
 
 def test_photographs_that_share_nothing_are_refused_with_what_to_do(tmp_path: Path) -> None:
