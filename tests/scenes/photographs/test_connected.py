@@ -40,6 +40,11 @@ def test_the_larger_of_two_groups_stays_with_its_points() -> None:
         assert feature == 100 * (camera + 1) + piece.points[point, 0]
 
 
+def test_of_two_groups_as_large_that_which_sees_more_stays() -> None:
+    found = largest_piece(model(span(100, 150), span(100, 150), span(0, 60), span(0, 60), span(200, 250), span(200, 250)))
+    assert found.indices.tolist() == [12, 13]
+
+
 @pytest.mark.parametrize(("common", "together"), [(SHARED - 1, False), (SHARED, True)])
 def test_a_few_points_in_common_tie_nothing_together(common: int, together: bool) -> None:
     found = largest_piece(model(span(0, 60), span(0, 60), span(60 - common, 120), span(60 - common, 120)))
