@@ -214,6 +214,9 @@ def find_cameras(
     made_from = _digest(root, folder, settings)
     there = _read(folder / written.CAMERAS)
     if there is not None and there.get("made_from") == made_from:
+        if not _shown(there, folder):  # the photographs were moved
+            looked = survey.survey(root, weed=settings.weed, without=folder, progress=say.aloud)
+            cameras.link(looked, folder, prefix)
         say(f"cameras are there: {there['registered']} of {there['photographs']} photographs")
         return there
     looked = survey.survey(root, weed=settings.weed, without=folder, progress=say.aloud)
@@ -238,6 +241,12 @@ def find_cameras(
     said = _read(found.path)
     assert said is not None
     return said
+
+
+def _shown(document: Mapping[str, Any], folder: Path) -> bool:
+    """Whether all files that cameras name are there."""
+    names = (frame[key] for frame in document["frames"] for key in ("file_path", "mask_path") if key in frame)
+    return all((folder / name).is_file() for name in names)
 
 
 def _list(what: str, reasons: Mapping[str, str], say: Say) -> None:

@@ -27,10 +27,13 @@ class Finder:
         self.asked: list[tuple[Survey, dict[str, Any]]] = []
         self.reasons: dict[str, str] = {}
         self.warning: str | None = None
+        self.frames = [
+            {"file_path": "photographs/0.png"}, {"file_path": "photographs/1.png", "mask_path": "masks/1.png"},
+        ]  # fmt: skip
 
     def __call__(self, survey: Survey, out: Path, settings: CameraSettings, **options: Any) -> Found:
         self.asked.append((survey, options))
-        said = {"made_from": options["made_from"], "registered": 3, "photographs": 3}
+        said = {"made_from": options["made_from"], "registered": 3, "photographs": 3, "frames": self.frames}
         (out / "cameras.json").write_text(json.dumps(said))
         return Found(out / "cameras.json", 3, 3, self.reasons, ("some points",), self.warning)
 
@@ -99,6 +102,18 @@ def test_the_run_shows_photographs_and_masks_as_they_are_now(
     assert (run / "photographs" / "0.png").read_bytes() == (images / "0.png").read_bytes()
 
 
+def test_photographs_that_were_moved_are_shown_from_there_with_the_cameras_that_they_have(
+    images: Path, finder: Finder, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for place in ("capture", "moved", "moved again"):
+        found(images.parent.replace(tmp_path / place) / "images", run)
+        images = tmp_path / place / "images"
+        assert (run / "photographs" / "0.png").samefile(images / "0.png")
+        assert (run / "masks" / "1.png").samefile(images.parent / "masks" / "1.png")
+    assert len(finder.asked) == 1
+
+
 def _refused(*_: object, **__: object) -> None:
     raise OSError("no links here")
 
@@ -133,7 +148,7 @@ def test_a_video_is_taken_in_the_order_of_its_frames(finder: Finder, tmp_path: P
     assert options["video"] and options["prefix"] == "frames"
 
 
-def test_photographs_that_were_moved_keep_their_run_and_others_get_none(images: Path, tmp_path: Path) -> None:
+def test_photographs_from_elsewhere_keep_their_run_and_others_get_none(images: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with reconstruction._opened(run, images):
         (run / "cameras.json").touch()
