@@ -137,6 +137,27 @@ def test_the_same_call_does_nothing_again(
     assert _made_from(reconstructed) != before
 
 
+def test_without_gps_the_size_is_arbitrary_and_up_that_of_the_cameras(
+    reconstructed: Reconstruction, photographs: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The cameras are made again, from stages that are there."""
+    run = tmp_path / "run"
+    shutil.copytree(reconstructed.folder, run, symlinks=True)
+    monkeypatch.setattr(process, "run", _never)
+    say, without = reconstruction.Say(True), CameraSettings(gps=False)
+    document = reconstruction.find_cameras(photographs.folder, run, without, say)
+    assert (document["scale"], document["gps"]) == ("arbitrary", "none")
+    assert "the scale is arbitrary (no GPS); up is as the cameras were held" in capsys.readouterr().out
+    names = [frame["file_path"].removeprefix("photographs/") for frame in document["frames"]]
+    found = np.array([frame["transform_matrix"] for frame in document["frames"]])[:, :3, 3]
+    truth = np.array([photographs.c2w[name][:3, 3] for name in names])
+    assert np.sqrt(((found - found.mean(axis=0)) ** 2).sum(axis=1).mean()) == pytest.approx(cameras_module.RADIUS)
+    scale, rotation, shift = corner.similarity(found, truth)
+    np.testing.assert_allclose(scale * found @ rotation.T + shift, truth, atol=0.02)
+    assert rotation[2, 2] > np.cos(np.radians(3))
+
+
 def _made_from(reconstructed: Reconstruction) -> str:
     return json.loads((reconstructed.folder / "cameras.json").read_text("utf-8"))["made_from"]
 
