@@ -139,13 +139,13 @@ def test_a_steep_wall_of_small_triangles_does_not_hide_itself() -> None:
 
 
 def striped(off: float = 0.0) -> Render:
-    """As red as a pixel is far to the right, as blue as it is far down; the right half is `off` farther away."""
+    """As red as a pixel is far to the right, as blue as it is far down; just behind the wall, the right half `off`."""
 
     def render(cameras: Cameras, index: int) -> Rendering:
         along = image_rays(cameras, index).directions.float() @ cameras.c2w[index, :3, 2].float()
         row, column = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
         rgb = torch.stack([column, 0 * row, row], -1).reshape(-1, 3) / SIDE
-        return Rendering(rgb, torch.ones(len(along)), (WALL + off * (column.reshape(-1) > SIDE / 2)) / along)
+        return Rendering(rgb, torch.ones(len(along)), (1.001 * WALL + off * (column.reshape(-1) > SIDE / 2)) / along)
 
     return render
 

@@ -58,6 +58,12 @@ def test_few_of_many_points_are_wrong_matches() -> None:
     assert len(found.points) == 2000 and found.points[:, 0].max() == 1999
 
 
+def test_the_first_pair_is_the_one_that_hangs_together_best() -> None:
+    """200 of ten thousand points may be wrong matches, 150 of a thousand are none."""
+    found = largest_piece(model(span(0, 10_100), span(0, 200) + span(20_000, 29_800), span(9950, 10_950)))
+    assert found.indices.tolist() == [10, 12]
+
+
 def test_points_that_one_other_sees_place_nothing() -> None:
     """They say where it is seen from there, not how far away: castle_P30, a pose 22 metres off in a model of metres."""
     chain = [span(0, 60), span(0, 90), span(30, 90)]
