@@ -106,6 +106,7 @@ def test_photographs_that_were_moved_are_shown_from_there_with_the_cameras_that_
     images: Path, finder: Finder, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
+    del finder.frames[1]  # that with a mask
     for place in ("capture", "moved", "moved again"):
         found(images.parent.replace(tmp_path / place) / "images", run)
         images = tmp_path / place / "images"
@@ -129,6 +130,17 @@ def test_what_was_left_out_and_why_is_said(images: Path, finder: Finder, capsys:
     assert "the mask 0.png is not used: it is 9 x 9" in said
     assert said.count("too dark") == 20 and "  no pose: 5 more\n" in said
     assert "  some points\n" in said and "  WARNING: few have a pose\n" in said
+
+
+def test_a_first_look_does_not_take_the_place_of_a_later_picture(
+    images: Path, finder: Finder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[object] = []
+    monkeypatch.setattr(reconstruction, "first_look", lambda *_, **__: looks.append(_))
+    for settings in (CameraSettings(), CameraSettings(gps=False)):
+        reconstruction.find_cameras(images, tmp_path / "run", settings, Say(False), preview=True)
+        (tmp_path / "run" / "picture.png").touch()
+    assert len(looks) == 1 and len(finder.asked) == 2
 
 
 def test_nothing_is_weeded_where_that_is_asked(images: Path, finder: Finder) -> None:
