@@ -65,7 +65,7 @@ def found(images: Path, run: Path, say: Say | None = None, settings: CameraSetti
 def test_cameras_are_found_again_where_anything_that_they_come_from_has_changed(images: Path, finder: Finder) -> None:
     run = images / "run"
     found(images, run)
-    (run / "picture.png").write_bytes((images / "0.png").read_bytes())  # of the run itself
+    picture(9).save(run / "picture.png")  # of the run itself
     found(images, run)
     assert len(finder.asked) == 1
     times = iter(range(1, 10))
@@ -82,6 +82,7 @@ def test_cameras_are_found_again_where_anything_that_they_come_from_has_changed(
         found(images, run, settings=settings)
         found(images, run, settings=settings)
     assert len(finder.asked) == 9
+    assert [one.name for one in finder.asked[-1][0].photographs] == [f"{index}.png" for index in range(4)]
 
 
 @pytest.mark.parametrize("links", [True, False])
