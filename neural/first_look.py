@@ -16,7 +16,7 @@ from neural.errors import BackendUnavailable, SceneFormatError, StageFailed
 from neural.png import write as write_png
 from neural.poses import quarter_turns
 from neural.scenes.load import load
-from neural.scenes.photographs import cameras, written
+from neural.scenes.photographs import cameras
 from neural.scenes.photographs.settings import CameraSettings
 from neural.scenes.photographs.survey import Survey
 from neural.train import session
@@ -62,7 +62,7 @@ def first_look(
     began = time.monotonic()
     scene_folder = folder / "preview"
     scene_folder.mkdir(exist_ok=True)
-    written.link(folder / prefix, scene_folder / prefix, [one.name for one in survey.photographs])
+    cameras.link(survey, scene_folder, prefix)
     few = replace(survey, photographs=tuple(chosen(survey.photographs)))
     quick = replace(settings, max_side=min(SIDE, settings.max_side or SIDE), matching="auto", mapping="global")
     try:

@@ -27,7 +27,7 @@ from neural.errors import CheckpointError, NotSaved, SceneFormatError
 from neural.file_lock import try_lock
 from neural.first_look import PAGE, PICTURE, Improving, first_look, show
 from neural.scenes.capture import PHOTO_SUFFIXES
-from neural.scenes.photographs import cameras, frames, survey, written
+from neural.scenes.photographs import cameras, frames, masks, survey, written
 from neural.scenes.photographs.plan import planned
 from neural.scenes.photographs.settings import CameraSettings
 from neural.scenes.photographs.sfm import process
@@ -214,18 +214,16 @@ def find_cameras(
     made_from = _digest(root, folder, settings)
     there = _read(folder / written.CAMERAS)
     if there is not None and there.get("made_from") == made_from:
+        if not _shown(there, folder):  # the photographs were moved
+            looked = survey.survey(root, weed=settings.weed, without=folder, progress=say.aloud)
+            cameras.link(looked, folder, prefix)
         say(f"cameras are there: {there['registered']} of {there['photographs']} photographs")
         return there
     looked = survey.survey(root, weed=settings.weed, without=folder, progress=say.aloud)
     _list("left out", looked.left_out, say)
     for sentence in looked.warnings:
         say(f"  {sentence}")
-    if not video:
-        written.link(root, folder / prefix, [one.name for one in looked.photographs])
-    for one in looked.photographs:
-        if one.mask is not None and not one.mask.is_relative_to(root):
-            written.link(cameras.mask_root(one, root), folder / written.MASKS, [])
-            break
+    cameras.link(looked, folder, prefix)
     length = planned(looked, settings, video=video).seconds
     say.left = {**({FIRST: _FIRST} if preview else {}), CAMERAS: length, TRAINING: training + _AROUND, FILES: _FILES}
     if preview and not (folder / PICTURE).exists():
@@ -243,6 +241,12 @@ def find_cameras(
     said = _read(found.path)
     assert said is not None
     return said
+
+
+def _shown(document: Mapping[str, Any], folder: Path) -> bool:
+    """Whether all files that cameras name are there."""
+    names = (frame[key] for frame in document["frames"] for key in ("file_path", "mask_path") if key in frame)
+    return all((folder / name).is_file() for name in names)
 
 
 def _list(what: str, reasons: Mapping[str, str], say: Say) -> None:
@@ -330,8 +334,10 @@ def _writable(folder: Path) -> Iterator[None]:
 
 
 def _digest(root: Path, folder: Path, settings: CameraSettings) -> str:
-    """Of all that cameras are made from: names, sizes and times of the pictures, and the settings."""
-    stats = [(path.relative_to(root).as_posix(), *_stat(path)) for path in survey.files(root, without=folder)]
+    """Of all that cameras are made from: names, sizes and times of the pictures and their masks, and the settings."""
+    paths = survey.files(root, without=folder)
+    paths += masks.beside(paths, root)
+    stats = [(Path(os.path.relpath(path, root)).as_posix(), *_stat(path)) for path in paths]
     recipe = json.dumps([cameras.FORMAT, stats, asdict(settings)], sort_keys=True)
     return hashlib.sha256(recipe.encode("utf-8", "surrogatepass")).hexdigest()[:20]
 

@@ -105,7 +105,8 @@ def reconstruct(
     points = model.points[solid] @ similarity[:3, :3].T + similarity[:3, 3]
     rgb = written.colours(model, outcome.features)[solid]
     frames = [_frame(model, row, inputs, survey.root, prefix) for row in range(len(model.indices))]
-    frame = _about_frame(fit, origin if fit is not None else None, bool(known.any()) and settings.gps)
+    placed = settings.gps and bool(known.any())
+    frame = _about_frame(fit, origin if fit is not None else None, placed)
     about = {
         "made_from": made_from, "photographs": len(photographs), "registered": len(model.indices), "way": outcome.way,
         "reprojection_error": round(float(model.errors.mean()), 3) if len(model.errors) else None,
@@ -114,7 +115,7 @@ def reconstruct(
     sentences = (
         f"{len(model.indices)} of {len(photographs)} photographs have a pose, {len(points):,} points, "
         f"{about['reprojection_error']} pixels of mean error ({outcome.way})",
-        _said_of_frame(fit, origin, known),
+        _said_of_frame(fit, origin, placed),
     )
     warning = _warning(model, len(photographs))
     notes = [*([warning] if warning else []), *([] if fit is not None else [sentences[-1]])]
@@ -203,6 +204,26 @@ def mask_root(one: Photograph, root: Path) -> Path:
     return next(folder for folder in one.mask.parents if folder.parent == root.parent)
 
 
+def link(survey: Survey, out: Path, prefix: str) -> None:
+    """Makes OUT/prefix show the photographs of a survey, and OUT/masks those masks that lie beside their folder.
+
+    Raises:
+        SceneFormatError: There is something else already.
+        NotSaved: It cannot be made.
+    """
+    names, beside = [one.name for one in survey.photographs], dict[Path, list[str]]()
+    for one in survey.photographs:
+        if one.mask is not None and one.mask.is_relative_to(survey.root):
+            names.append(one.mask.relative_to(survey.root).as_posix())
+        elif one.mask is not None:
+            folder = mask_root(one, survey.root)
+            beside.setdefault(folder, []).append(one.mask.relative_to(folder).as_posix())
+    if survey.root != out / prefix:  # frames of a video are there
+        written.link(survey.root, out / prefix, names)
+    for folder, own in list(beside.items())[:1]:
+        written.link(folder, out / written.MASKS, own)
+
+
 def _about_frame(fit: Fit | None, origin: Origin | None, placed: bool) -> dict[str, Any]:
     if fit is None or origin is None:
         return {"scale": "arbitrary", "gps": "says too little to fit" if placed else "none"}
@@ -221,7 +242,7 @@ def _about_frame(fit: Fit | None, origin: Origin | None, placed: bool) -> dict[s
     }
 
 
-def _said_of_frame(fit: Fit | None, origin: Origin | None, known: np.ndarray) -> str:
+def _said_of_frame(fit: Fit | None, origin: Origin | None, placed: bool) -> str:
     if fit is not None and origin is not None:
         height = "" if np.isnan(fit.vertical).all() else f", {np.nanmedian(fit.vertical):.1f} m in height"
         tilt = "" if fit.heights_used else "; its heights disagree, so up is that of the cameras"
@@ -229,5 +250,5 @@ def _said_of_frame(fit: Fit | None, origin: Origin | None, known: np.ndarray) ->
             f"metres by GPS: east, north, up from {origin.latitude:.6f}, {origin.longitude:.6f} (in {origin.utm}); "
             f"photographs miss their GPS by {np.median(fit.horizontal):.1f} m on the ground{height} (medians){tilt}"
         )
-    why = "GPS says too little" if known.any() else "no GPS"
+    why = "GPS says too little" if placed else "no GPS"
     return f"the scale is arbitrary ({why}); up is as the cameras were held"

@@ -4,6 +4,7 @@ For `a/b.jpg`: `a/masks/b.png`, `masks/a/b.png` beside the folder of the photogr
 `b_mask.png`, `b.mask.png` or `mask_b.png` beside it. White is what counts.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from neural.scenes.capture import IMAGE_SUFFIXES
@@ -26,7 +27,7 @@ def is_mask(path: Path, root: Path) -> bool:
 def mask_of(path: Path, root: Path) -> Path | None:
     """The mask of a photograph, if there is one."""
     relative = path.relative_to(root)
-    outside = [root.parent] if root.name.lower() in _PHOTO_FOLDERS else []
+    outside = [root.parent] if _may_have_some_beside(root) else []
     places = [path.parent]
     for name in FOLDERS:
         places += [path.parent / name, root / name / relative.parent]
@@ -42,3 +43,15 @@ def mask_of(path: Path, root: Path) -> Path | None:
                 if candidate != path and candidate.is_file():
                     return candidate
     return None
+
+
+def beside(paths: Sequence[Path], root: Path) -> list[Path]:
+    """The masks of photographs that lie beside their folder, not in it."""
+    if not _may_have_some_beside(root) or not any((root.parent / name).is_dir() for name in FOLDERS):
+        return []
+    found = {mask for path in paths if (mask := mask_of(path, root)) is not None and not mask.is_relative_to(root)}
+    return sorted(found)
+
+
+def _may_have_some_beside(root: Path) -> bool:
+    return root.name.lower() in _PHOTO_FOLDERS

@@ -147,12 +147,21 @@ def link(folder: Path, place: Path, names: Sequence[str]) -> None:
                 place.mkdir()
         for name in names:
             copy = place / name
-            if copy.exists():
+            if _alike(folder / name, copy):
                 continue
             copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.unlink(missing_ok=True)
             try:
                 os.link(folder / name, copy)
             except OSError:
                 shutil.copy2(folder / name, copy)
     except OSError as error:
         raise NotSaved(f"{place}: the photographs cannot be shown there: {error.strerror}") from error
+
+
+def _alike(file: Path, copy: Path) -> bool:
+    """Whether a copy is one of the file as it is now."""
+    if not copy.exists():
+        return False
+    now, then = file.stat(), copy.stat()
+    return now.st_size == then.st_size and abs(now.st_mtime - then.st_mtime) <= 2  # which some file systems round to

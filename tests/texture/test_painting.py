@@ -124,6 +124,47 @@ def test_a_steep_wall_does_not_hide_itself() -> None:
         np.testing.assert_array_equal(got, [color] * 9)
 
 
+def test_a_steep_wall_of_small_triangles_does_not_hide_itself() -> None:
+    """From one pixel to the next it lies farther by more than an edge."""
+    turn = np.radians(80)
+    along, down, small = np.array([np.cos(turn), 0, np.sin(turn)]), np.array([0.0, 1, 0]), 0.04
+    steps = np.arange(-0.6, 0.6, small)
+    corners = np.array([[0, 0, WALL] + x * along + y * down for x in steps for y in steps[10:20]])
+    a, b, c, d = corners, corners + small * down, corners + small * along, corners + small * (along + down)
+    steep = np.concatenate([np.stack([a, b, c], 1), np.stack([d, c, b], 1)])
+    places = np.array([0, 0.01, WALL]) + np.linspace(-0.01, 0.01, 99)[:, None] * along
+    normal = [np.sin(turn), 0, -np.cos(turn)]
+    got = colored(shown([RED], [WALL]), looking_ahead((0, 0, 0)), steep, on(places, normal))
+    assert got[:, 0].min() > 0.8
+
+
+def striped(off: float = 0.0) -> Render:
+    """As red as a pixel is far to the right, as blue as it is far down; just behind the wall, the right half `off`."""
+
+    def render(cameras: Cameras, index: int) -> Rendering:
+        along = image_rays(cameras, index).directions.float() @ cameras.c2w[index, :3, 2].float()
+        row, column = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
+        rgb = torch.stack([column, 0 * row, row], -1).reshape(-1, 3) / SIDE
+        return Rendering(rgb, torch.ones(len(along)), (1.001 * WALL + off * (column.reshape(-1) > SIDE / 2)) / along)
+
+    return render
+
+
+def test_a_point_has_the_colour_of_where_it_is_in_a_picture() -> None:
+    at = np.random.default_rng(1).uniform(20, SIDE - 20, (5000, 2))
+    got = colored(striped(), looking_ahead((0, 0, 0)), BACK, on(wall(at)))[:, ::2]
+    np.testing.assert_allclose((got * SIDE - at).mean(axis=0), 0, atol=0.1)  # pixels
+
+
+def test_beside_an_edge_of_what_a_picture_shows_nothing_is_taken_from_it() -> None:
+    """All four pixels around a point have its depth, or there would be a halo of what is before or behind it."""
+    x = SIDE / 2 + np.array([-0.7, -0.3, 0.3, 0.7])
+    fine = sheet(WALL, (-0.1, 0.1), (-0.1, 0.1))
+    got = colored(striped(off=5.0), looking_ahead((0, 0, 0)), fine, on(wall(np.stack([x, x], 1))))
+    own = (got == OWN).all(axis=1)
+    assert own.tolist() == [False, True, True, True]
+
+
 def mixed(got: np.ndarray) -> np.ndarray:
     """The weight of the red picture over that of the blue one."""
     assert got[:, 1].max() < 0.01

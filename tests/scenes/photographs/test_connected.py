@@ -40,6 +40,11 @@ def test_the_larger_of_two_groups_stays_with_its_points() -> None:
         assert feature == 100 * (camera + 1) + piece.points[point, 0]
 
 
+def test_of_two_groups_as_large_that_which_sees_more_stays() -> None:
+    found = largest_piece(model(span(100, 150), span(100, 150), span(0, 60), span(0, 60)))
+    assert found.indices.tolist() == [12, 13]
+
+
 @pytest.mark.parametrize(("common", "together"), [(SHARED - 1, False), (SHARED, True)])
 def test_a_few_points_in_common_tie_nothing_together(common: int, together: bool) -> None:
     found = largest_piece(model(span(0, 60), span(0, 60), span(60 - common, 120), span(60 - common, 120)))
@@ -51,6 +56,12 @@ def test_few_of_many_points_are_wrong_matches() -> None:
     found = largest_piece(model(span(0, 2000), span(0, 2000), span(0, 2000), span(1970, 3970), span(1970, 3970)))
     assert found.indices.tolist() == [10, 11, 12]
     assert len(found.points) == 2000 and found.points[:, 0].max() == 1999
+
+
+def test_the_first_pair_is_the_one_that_hangs_together_best() -> None:
+    """200 of ten thousand points may be wrong matches, 150 of a thousand are none."""
+    found = largest_piece(model(span(0, 10_100), span(0, 200) + span(20_000, 29_800), span(9950, 10_950)))
+    assert found.indices.tolist() == [10, 12]
 
 
 def test_points_that_one_other_sees_place_nothing() -> None:

@@ -24,7 +24,7 @@ from neural.scenes.photographs.settings import CameraSettings
 from neural.scenes.photographs.sfm import process
 from neural.train.tasks.capture.config import RunConfig
 from neural.train.tasks.splats import run as splats_run
-from neural.train.tasks.splats.config import SplatsConfig
+from neural.train.tasks.splats.config import SplatOptimConfig, SplatsConfig
 from tests.scenes.photographs import corner
 from tests.scenes.photographs.conftest import BAD, STEPS, TURNED, Corner
 
@@ -157,6 +157,27 @@ def test_the_same_call_does_nothing_again(
     assert _made_from(reconstructed) != before
 
 
+def test_without_gps_the_size_is_arbitrary_and_up_that_of_the_cameras(
+    reconstructed: Reconstruction, photographs: Corner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The cameras are made again, from stages that are there."""
+    run = tmp_path / "run"
+    shutil.copytree(reconstructed.folder, run, symlinks=True)
+    monkeypatch.setattr(process, "run", _never)
+    say, without = reconstruction.Say(True), CameraSettings(gps=False)
+    document = reconstruction.find_cameras(photographs.folder, run, without, say)
+    assert (document["scale"], document["gps"]) == ("arbitrary", "none")
+    assert "the scale is arbitrary (no GPS); up is as the cameras were held" in capsys.readouterr().out
+    names = [frame["file_path"].removeprefix("photographs/") for frame in document["frames"]]
+    found = np.array([frame["transform_matrix"] for frame in document["frames"]])[:, :3, 3]
+    truth = np.array([photographs.c2w[name][:3, 3] for name in names])
+    assert np.sqrt(((found - found.mean(axis=0)) ** 2).sum(axis=1).mean()) == pytest.approx(cameras_module.RADIUS)
+    scale, rotation, shift = corner.similarity(found, truth)
+    np.testing.assert_allclose(scale * found @ rotation.T + shift, truth, atol=0.02)
+    assert rotation[2, 2] > np.cos(np.radians(3))
+
+
 def _made_from(reconstructed: Reconstruction) -> str:
     return json.loads((reconstructed.folder / "cameras.json").read_text("utf-8"))["made_from"]
 
@@ -272,6 +293,31 @@ def test_the_size_that_is_asked_for_is_trained_on_and_somebody_may_look_on(
     assert (seen, looked) == ([(3, None), (1, None)], [])
     again(2, watch=lambda _: Looker(), preview=True)
     assert looked == [moment, moment]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "expected"),
+    [
+        (SplatOptimConfig(), {}, (True, reconstruction.DEPTH)),
+        (SplatOptimConfig(depth=0.5), {"exposure": False}, (False, 0.5)),
+        (SplatOptimConfig(depth=0.0, exposure=True), {"exposure": False}, (True, 0.0)),
+    ],
+)
+def test_exposures_and_depths_are_learnt_unless_told_otherwise(
+    reconstructed: Reconstruction, photographs: Corner, asked: SplatOptimConfig, told: dict[str, bool],
+    expected: tuple[bool, float], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    seen: list[tuple[bool, float | None]] = []
+
+    def train(path: Path, config: SplatsConfig, **_: object) -> None:
+        seen.append((config.optim.exposure, config.optim.depth))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(splats_run, "train", train)
+    config = SplatsConfig(optim=asked, run=RunConfig(steps=STEPS, device="cpu"))
+    with pytest.raises(KeyboardInterrupt):
+        reconstruct(photographs.folder, out=reconstructed.folder, config=config, progress=False, **told)
+    assert seen == [expected]
 
 
 def test_photographs_that_share_nothing_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_a_fifth_of_places_far_off_and_metres_of_noise_move_the_scale_by_little(
     assert found is not None and found.scale == pytest.approx(scale, rel=0.06)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_garden_has_its_size_from_places_that_err_by_metres(seed: int) -> None:
+    centres, local, up, scale = made(seed)
+    noise = np.random.default_rng(seed + 1).normal(size=local.shape) * [2, 2, 5]
+    found = georeference.fit(centres, local / 5 + noise, [up])  # 24 m across
+    assert found is not None and found.scale == pytest.approx(scale / 5, rel=0.2)
+
+
 @pytest.mark.parametrize("kind", ["drift", "little drift", "noise"])
 def test_heights_that_are_bad_do_not_tilt_the_scene(kind: str) -> None:
     """100 m from end to end, as some drones write; 25 m; 20 m of noise. The scene is as high as most of them say."""

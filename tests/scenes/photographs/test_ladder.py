@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neural.scenes.photographs import survey
-from neural.scenes.photographs.sfm import ladder, process, stages
+from neural.scenes.photographs.sfm import ladder, pairs, process, stages
 from neural.scenes.photographs.sfm.stages import Inputs, Model, Stages
 from tests.scenes.photographs.test_survey import picture
 
@@ -146,6 +146,19 @@ def test_one_photograph_that_is_cut_off_is_placed_the_other_way(
     outcome = ladder.climb(run, "exhaustive", mapping, [(np.nan, np.nan)] * 40)
     assert run.tried == tried
     assert outcome.model is not None and len(outcome.model.indices) == posed
+
+
+def test_one_that_is_cut_off_after_both_ways_is_left_where_it_is(tmp_path: Path) -> None:
+    run: Any = Pretended(40, {"global": 20, "incremental": 40}, tmp_path, torn={"incremental": 1})
+    outcome = ladder.climb(run, "exhaustive", "auto", [])
+    assert run.tried == ["global", "incremental"] and outcome.reasons.keys() == {0}
+
+
+def test_neighbours_on_the_ground_are_those_of_their_places(tmp_path: Path) -> None:
+    run: Any = Pretended(100, {"global": 100}, tmp_path)
+    places = [(10.0 * i, 0.0) for i in range(100)]
+    ladder.climb(run, "spatial", "auto", places)
+    assert run.pairs == [len(pairs.spatial(np.array(places)))]
 
 
 def test_every_photograph_without_a_pose_has_its_own_reason(tmp_path: Path) -> None:

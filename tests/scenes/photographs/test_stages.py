@@ -99,11 +99,12 @@ def test_matches_are_of_these_features_cameras_and_pairs(inputs: Inputs, worker:
         Stages(replace(inputs, focals=[3600.0, None]), cache).match(files, PAIRS),
         Stages(replace(inputs, focals=[None, None]), cache).match(files, PAIRS),
         Stages(replace(inputs, cameras=[0, 1, 1]), cache).match(files, PAIRS),
+        Stages(replace(inputs, cameras=[0, 1, 0]), cache).match(files, PAIRS),  # the same lenses, of other photographs
     ]
-    assert len({path, *(other for other, _ in others)}) == 5 and len(worker.jobs) == 8
+    assert len({path, *(other for other, _ in others)}) == 6 and len(worker.jobs) == 9
     path.unlink()
     Stages(inputs, cache).match(files, PAIRS)
-    assert len(worker.jobs) == 9 and path.exists()
+    assert len(worker.jobs) == 10 and path.exists()
 
 
 def test_cameras_begin_in_pixels_of_the_reduced_pictures(inputs: Inputs, worker: Worker, tmp_path: Path) -> None:

@@ -264,8 +264,8 @@ def test_no_lens_spans_two_sizes_or_two_makers(tmp_path: Path) -> None:
     def shot(make: str, size: tuple[int, int], focal: float) -> survey.Photograph:
         return survey.Photograph(Path(), "", *size, exif.Exif(make=make, model="1", focal=focal), None, 1.0)
 
-    some = [shot("A", (40, 30), 50), shot("A", (30, 40), 50), shot("B", (40, 30), 51), shot("B", (40, 30), 90),
-            shot("B", (40, 30), 52)]  # fmt: skip
+    some = [shot("A", (40, 30), 50), shot("A", (30, 40), 50), shot("B", (40, 30), 51), shot("B", (40, 30), 52),
+            shot("B", (40, 30), 90)]  # fmt: skip
     assert cameras_of(some) == ([0, 1, 2, 2, 2], [50, 50, 52])
     assert cameras_of(some, "one")[0] == [0, 1, 0, 0, 0]
 
