@@ -68,5 +68,5 @@ def planned(survey: Survey, settings: CameraSettings, *, video: bool) -> Plan:
     if pairing == "spatial" and not known.any():
         raise BadOption("--matching spatial: no photograph says in its EXIF where it was taken; choose sequential")
     if pairing == "auto":
-        pairing = pairs.choose(len(photographs), video=video, placed=int(known.sum()))
+        pairing = pairs.choose(len(photographs), video=video, placed=int(known.sum()) if settings.gps else 0)
     return Plan(inputs, gps, origin, [(float(x), float(y)) for x, y in places], pairing)

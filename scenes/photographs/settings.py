@@ -23,7 +23,7 @@ class CameraSettings:
     max_side: int | None = None
     """Pixels of the longer side at which features are looked for; 2000 for up to 40 photographs, 1000 above 500."""
     gps: bool = True
-    """Metres and a place on the Earth from the GPS in EXIF, where it is written."""
+    """Metres, a place on the Earth and neighbours from the GPS in EXIF, where it is written."""
     weed: bool = True
     """Leave out blurred photographs and those that show the same picture."""
     frames: int | None = None

@@ -48,6 +48,7 @@ def test_neighbours_are_those_on_the_ground_where_nine_of_ten_say_where_they_wer
     shots = survey(*[north(5.0 * i) for i in range(placed)], *[None] * (70 - placed))
     assert planned(shots, CameraSettings(), video=video).pairing == pairing
     assert planned(shots, CameraSettings(matching="exhaustive"), video=video).pairing == "exhaustive"
+    assert planned(shots, CameraSettings(gps=False), video=video).pairing != "spatial"
 
 
 @pytest.mark.parametrize(("n", "side"), [(40, 2000), (41, 1600), (150, 1600), (151, 1280), (501, 1000)])
