@@ -1,5 +1,6 @@
 """What controls in a browser do to a training, without one: pauses, steps, saves, and who pays for being served."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,6 +111,15 @@ def test_a_disk_that_refuses_a_checkpoint_asked_for_in_a_browser_does_not_end_th
     controls.ask_save()
     viewer.look(moment(lambda: saved.append(1)))
     assert saved == [1]
+
+
+def test_a_checkpoint_asked_for_in_a_browser_is_not_paid_for_with_pictures() -> None:
+    controls, budget = Controls(), Budget()
+    viewer = held(budget, controls, Door())
+    before = budget.left
+    controls.ask_save()
+    viewer.look(moment(lambda: time.sleep(0.3)))
+    assert budget.left > before - 0.1
 
 
 def test_a_pause_ends_when_a_signal_comes() -> None:

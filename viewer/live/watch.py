@@ -98,9 +98,10 @@ class TrainingViewer(Watcher):
     def look(self, moment: Moment) -> None:
         """Between two steps."""
         self.budget.earn()
+        saved = self._save(moment)  # which is not for looking
         began, worked = time.perf_counter(), time.process_time()
         self.panel.note(moment)
-        if not self._save(moment):
+        if not saved:
             self._glance(moment.step)
         cores, served = max(1, torch.get_num_threads()), self.viewer.door.seconds()
         here = max(time.perf_counter() - began, (time.process_time() - worked) / cores)
