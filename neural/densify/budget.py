@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from neural.densify.overgrown import Overgrown
 from neural.densify.population import Population
 from neural.densify.relocation import dead
 from neural.densify.splitting import split, spread
@@ -29,6 +30,7 @@ class Budget:
         unseen: Views in a row, none of which shows a Gaussian, after which it is removed.
         opacity_weight, scale_weight: Of the mean opacity and the mean scale in the loss: what is not needed fades, and
             its place in the budget goes to another.
+        overgrown: Removed, too.
 
     Raises:
         ValueError: A value out of range.
@@ -52,6 +54,7 @@ class Budget:
         unseen: int = 1000,
         opacity_weight: float = 0.01,
         scale_weight: float = 0.05,
+        overgrown: Overgrown | None = None,
     ) -> None:
         if max_gaussians < 1 or unseen < 1:
             raise ValueError(f"Budget: max_gaussians and unseen must be 1 or more, got {max_gaussians} and {unseen}")
@@ -59,6 +62,7 @@ class Budget:
         self.max_gaussians = max_gaussians
         self.unseen = unseen
         self._weights = opacity_weight, scale_weight
+        self._overgrown = overgrown
         self._growing = Schedule(start, stop, every)
         self._replacing = Schedule(start, max(stop, replace), every)
 
@@ -105,8 +109,10 @@ class Budget:
         return changed
 
     def _gone(self, population: Population) -> Bool[Tensor, "N"]:
-        """What does not show; none where that would be all."""
+        """What does not show, or is out of all proportion; none where that would be all."""
         gone = dead(population.opacities()) | (population.counters["unseen"] > self.unseen)
+        if self._overgrown is not None:
+            gone |= self._overgrown.rows(population.gaussians)
         return torch.zeros_like(gone) if bool(gone.all()) else gone
 
     def _goal(self, step: int, steps: int | None, n: int) -> int:

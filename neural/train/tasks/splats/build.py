@@ -11,6 +11,7 @@ from neural.densify.adaptive import AdaptiveControl
 from neural.densify.budget import Budget
 from neural.densify.fixed import Fixed
 from neural.densify.mcmc import MCMC
+from neural.densify.overgrown import Overgrown
 from neural.densify.strategy import Strategy
 from neural.errors import SceneFormatError
 from neural.gaussians.model import Gaussians
@@ -148,12 +149,13 @@ def _joined(first: Gaussians, second: Gaussians) -> Gaussians:
     return Gaussians(*parts.values(), antialiased=first.antialiased, surfels=first.surfels)
 
 
-def build_strategy(config: SplatsConfig, extent: float) -> Strategy:
+def build_strategy(config: SplatsConfig, extent: float, centres: Float[Tensor, "C 3"]) -> Strategy:
     """The way that Gaussians come and go.
 
     Args:
         config: Resolved.
         extent: Of the scene.
+        centres: Where its photographs were taken, in the frame of the Gaussians.
     """
     densify, most = config.densify, config.model.max_gaussians
     assert most is not None, "the configuration is not resolved"
@@ -162,7 +164,7 @@ def build_strategy(config: SplatsConfig, extent: float) -> Strategy:
     if densify.strategy == "mcmc":
         return MCMC(most, **schedule)
     if densify.strategy == "budget":
-        return Budget(most, absolute=densify.absolute, **schedule)
+        return Budget(most, absolute=densify.absolute, overgrown=Overgrown(centres, extent), **schedule)
     if densify.strategy == "adaptive":
         return AdaptiveControl(
             extent, max_gaussians=most, absolute=densify.absolute, gradient=densify.gradient, reset=densify.reset,
