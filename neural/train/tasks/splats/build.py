@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neural.cameras import Cameras
 from neural.densify.adaptive import AdaptiveControl
 from neural.densify.budget import Budget
 from neural.densify.fixed import Fixed
@@ -149,13 +150,13 @@ def _joined(first: Gaussians, second: Gaussians) -> Gaussians:
     return Gaussians(*parts.values(), antialiased=first.antialiased, surfels=first.surfels)
 
 
-def build_strategy(config: SplatsConfig, extent: float, centres: Float[Tensor, "C 3"]) -> Strategy:
+def build_strategy(config: SplatsConfig, extent: float, cameras: Cameras) -> Strategy:
     """The way that Gaussians come and go.
 
     Args:
         config: Resolved.
         extent: Of the scene.
-        centres: Where its photographs were taken, in the frame of the Gaussians.
+        cameras: Of its photographs, in the frame of the Gaussians.
     """
     densify, most = config.densify, config.model.max_gaussians
     assert most is not None, "the configuration is not resolved"
@@ -164,7 +165,7 @@ def build_strategy(config: SplatsConfig, extent: float, centres: Float[Tensor, "
     if densify.strategy == "mcmc":
         return MCMC(most, **schedule)
     if densify.strategy == "budget":
-        return Budget(most, absolute=densify.absolute, overgrown=Overgrown(centres, extent), **schedule)
+        return Budget(most, absolute=densify.absolute, overgrown=Overgrown(cameras, extent), **schedule)
     if densify.strategy == "adaptive":
         return AdaptiveControl(
             extent, max_gaussians=most, absolute=densify.absolute, gradient=densify.gradient, reset=densify.reset,

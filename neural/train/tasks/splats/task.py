@@ -87,7 +87,7 @@ class SplatsTask:
         # One view's gradient is all of a step's: its backward pass may use it up (None where it cannot).
         self._steps_in_backward = optim.views == 1 and self.optimiser.in_backward(self._names()) is not None
         self.population = Population(self.gaussians, self.optimiser)
-        self.strategy: Strategy = build_strategy(config, self.extent, self._cameras[1].origins)
+        self.strategy: Strategy = build_strategy(config, self.extent, self._cameras[1])
         self.strategy.prepare(self.population)
         self._clusters = Clusters(self.gaussians, betas(optim))
 
