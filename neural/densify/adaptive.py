@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neural.densify.overgrown import Overgrown
 from neural.densify.population import Population
 from neural.densify.strategy import Observation, Schedule
 from neural.gaussians.order import rotations
@@ -37,6 +38,7 @@ class AdaptiveControl:
             runs of 10,000 steps or more, else decay.
         reset_every: Share of the run between resets.
         decay: Share of the opacity that a refinement takes off.
+        overgrown: Removed, too.
 
     Raises:
         ValueError: A value out of range.
@@ -66,6 +68,7 @@ class AdaptiveControl:
         reset: Literal["auto", "reset", "decay", "none"] = "auto",
         reset_every: float = 0.1,
         decay: float = 0.02,
+        overgrown: Overgrown | None = None,
     ) -> None:
         if not (0 < extent < math.inf and 0 < prune_opacity < 0.5 and 0 <= decay < 1 and 0 < reset_every <= 1):
             raise ValueError(
@@ -83,6 +86,7 @@ class AdaptiveControl:
         self.reset = reset
         self.reset_every = reset_every
         self.decay = decay
+        self._overgrown = overgrown
         self._schedule = Schedule(start, stop, every)
 
     def prepare(self, population: Population) -> None:
@@ -145,6 +149,8 @@ class AdaptiveControl:
 
     def _prune(self, population: Population, large: bool) -> bool:
         gone = population.opacities() < self.prune_opacity
+        if self._overgrown is not None:
+            gone |= self._overgrown.rows(population.gaussians)
         if large:
             gone |= self._sizes(population) > self.prune_scale
         return _remove(population, gone)

@@ -1,12 +1,17 @@
 """Large Gaussians of which photographs see no more than the margin go; what they look at stays, and what is far."""
 
 import math
+from typing import Any
 
+import pytest
 import torch
 
 from neural.cameras import Cameras
+from neural.densify.adaptive import AdaptiveControl
 from neural.densify.budget import Budget
+from neural.densify.mcmc import MCMC
 from neural.densify.overgrown import Overgrown
+from neural.densify.strategy import Strategy
 from neural.gaussians.model import Gaussians
 from tests import ball, splat_tasks
 from tests.densify.conftest import Make
@@ -34,6 +39,9 @@ def found(size: float, place: tuple[float, float, float], extent: float = 1.0) -
     return Overgrown(looking((0, 0, 0), (20, 0, 0)), extent).rows(row(size, place)).tolist()
 
 
+EARLY: dict[str, Any] = {"start": 100, "stop": 0.2, "overgrown": Overgrown(looking((0.0, 0.0, 50.0)), 1.0)}
+
+
 def test_large_and_beside_all_pictures() -> None:
     assert found(2.1, (7.0, 0.0, 7.0)) == [False, True, False]
     assert found(1.9, (7.0, 0.0, 7.0)) == [False, False, False], "a fifth of the distance is 1.98"
@@ -56,20 +64,27 @@ def test_no_thread_changes_it() -> None:
     assert 100 < int(rows.sum()) < 4000
 
 
-def test_a_budget_gives_their_places_to_others(make: Make) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "n"),
+    [(Budget(10, **EARLY), 10), (MCMC(10, growth=0.0, **EARLY), 10), (AdaptiveControl(1.0, **EARLY), 9)],
+)
+def test_any_strategy_takes_them_away(make: Make, strategy: Strategy, n: int) -> None:
+    """Those of a given number give their places to others."""
     population = make(10)
-    strategy = Budget(10, start=100, stop=0.1, overgrown=Overgrown(looking((0.0, 0.0, 50.0)), 1.0))
     strategy.prepare(population)
     population.gaussians.log_scales.data[3] = math.log(50.0)
-    strategy.observe(population, view(torch.arange(10.0)))
+    strategy.observe(population, view(torch.arange(10.0) * 1e-5))
     assert strategy.refine(100, 1000, population, torch.Generator().manual_seed(0))
-    assert population.n == 10
+    assert population.n == n
     assert 3 not in population.gaussians.sh0[:, 0].tolist()
 
 
-def test_a_training_knows_where_its_photographs_were_taken() -> None:
+@pytest.mark.parametrize("strategy", ["budget", "mcmc", "adaptive"])
+def test_a_training_knows_where_its_photographs_were_taken(strategy: str) -> None:
     """One row behind a camera is put where no photograph looks, one where all do."""
-    config = splat_tasks.configured(model={"max_gaussians": 400}, densify={"start": 2, "every": 2})
+    config = splat_tasks.configured(
+        model={"max_gaussians": 400}, densify={"start": 2, "every": 2, "strategy": strategy}
+    )
     task = splat_tasks.task(ball.scene(n=8, world=True, points=300), config)
     origins = task.scene.cameras.origins - task.origin
     middle = origins.mean(0)

@@ -162,13 +162,14 @@ def build_strategy(config: SplatsConfig, extent: float, cameras: Cameras) -> Str
     assert most is not None, "the configuration is not resolved"
     given: dict[str, Any] = {"start": densify.start, "stop": densify.stop, "every": densify.every}
     schedule = {name: value for name, value in given.items() if value is not None}
+    overgrown = Overgrown(cameras, extent)
     if densify.strategy == "mcmc":
-        return MCMC(most, **schedule)
+        return MCMC(most, overgrown=overgrown, **schedule)
     if densify.strategy == "budget":
-        return Budget(most, absolute=densify.absolute, overgrown=Overgrown(cameras, extent), **schedule)
+        return Budget(most, absolute=densify.absolute, overgrown=overgrown, **schedule)
     if densify.strategy == "adaptive":
         return AdaptiveControl(
             extent, max_gaussians=most, absolute=densify.absolute, gradient=densify.gradient, reset=densify.reset,
-            **schedule,
+            overgrown=overgrown, **schedule,
         )  # fmt: skip
     return Fixed()
