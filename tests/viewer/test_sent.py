@@ -1,5 +1,6 @@
 """What pictures are sent as: JPEGs, and of a picture run at rest the very pixels."""
 
+import math
 import time
 from pathlib import Path
 
@@ -15,21 +16,23 @@ from tests.viewer.shown import ball_subject, served
 PNG, JPEG = b"\x89PNG", b"\xff\xd8"
 
 
-def begins(client: RawClient, n: int) -> list[bytes]:
-    """How the next n pictures begin."""
-    found: list[bytes] = []
-    end = time.perf_counter() + 20
-    while len(found) < n and time.perf_counter() < end:
-        found += [message["rgb_data"][:4] for message in client.messages(0.05) if message.get("rgb_data")]
-    return found
+def begins(client: RawClient, seconds: float) -> list[bytes]:
+    """How the pictures of so many seconds begin."""
+    return [message["rgb_data"][:4] for message in client.messages(seconds) if message.get("rgb_data")]
 
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_picture_run_is_sent_without_loss_where_the_camera_rests(tmp_path: Path, flat: bool) -> None:
     subject = subject_of_run(fields.picture_run()) if flat else ball_subject(300)
     with served(tmp_path, subject) as viewer, RawClient(viewer.door.port) as client:
-        client.look((0.0, -3.0, 0.0))
-        assert begins(client, 1)[0].startswith(PNG if flat else JPEG)
-        client.look((0.1, -3.0, 0.0))
-        moving, still = begins(client, 2)
-        assert moving.startswith(JPEG) and still.startswith(PNG if flat else JPEG)
+        moving: list[bytes] = []
+        end = time.perf_counter() + 20
+        while not any(start.startswith(JPEG) for start in moving) and time.perf_counter() < end:
+            client.look((0.1 * math.sin(20 * time.perf_counter()), -3.0, 0.0))
+            moving += begins(client, 0.02)
+        assert moving
+        assert moving[-1].startswith(JPEG)
+        still = [JPEG]
+        while (more := begins(client, 1.0)) or (flat and not still[-1].startswith(PNG) and time.perf_counter() < end):
+            still += more
+        assert still[-1].startswith(PNG if flat else JPEG)
